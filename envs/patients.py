@@ -1,0 +1,433 @@
+"""Who is treated: virtual people from published marginals, or rows of a table of real ones.
+
+Both give `Patients`: covariates, genotypes, and individual parameters. The random effects of real people are not known,
+so they are drawn like those of virtual ones.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from dosewright.envs.noise import Noise, Stream
+from dosewright.envs.pharmacology import Flag, GenotypeTerm, PopulationModel
+from dosewright.pharmacogenomics import AlleleReading, Diplotype, allele_sum, draw_diplotypes
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Patients:
+    """n people and their individual parameters.
+
+    Attributes
+    ----------
+    ids : (n,) identifiers; the noise of a person depends on it alone
+    covariates : name -> (n,), clinical units, NaN where not recorded
+    genotypes : gene -> (n,) canonical diplotypes as text
+    labels : name -> (n,) words for subgroups
+    theta : (n, p) individual parameters
+    substituted : reading -> number of alleles, for alleles the model has no value for
+    """
+
+    ids: NDArray[np.int64]
+    covariates: Mapping[str, Floats]
+    genotypes: Mapping[str, NDArray[np.str_]]
+    labels: Mapping[str, NDArray[np.str_]]
+    theta: Floats
+    substituted: Mapping[str, int]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Population(Protocol):
+    """A source of people."""
+
+    def draw(self, model: PopulationModel, base: tuple[float, float], ids: NDArray[np.int64], noise: Noise) -> Patients:
+        """Return the patients with these identifiers."""
+        ...
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A normal distribution, clipped to a stated range where the publication is."""
+
+    mean: float
+    sd: float
+    low: float = -math.inf
+    high: float = math.inf
+
+    def at(self, z: Floats) -> Floats:
+        """Return the values at standard normal deviates `z`."""
+        return np.clip(self.mean + self.sd * z, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """One part of a virtual population.
+
+    Attributes
+    ----------
+    name, share
+        Name and share of the population.
+    group
+        CPIC biogeographic group whose allele frequencies apply.
+    race
+        The race that dosing equations ask for.
+    age, height_male, height_female, weight
+        Distributions in years, cm and kg, independent of each other apart from sex and height.
+    male
+        Share of men.
+    """
+
+    name: str
+    share: float
+    group: str
+    race: str
+    age: Spread
+    male: float
+    height_male: Spread
+    height_female: Spread
+    weight: Spread
+
+
+@dataclass(frozen=True)
+class VirtualPopulation:
+    """A mixture of strata with published marginals.
+
+    Attributes
+    ----------
+    strata
+        Parts; their shares add up to 1.
+    races
+        Every race an observation tells apart, as ``race_<name>`` entries.
+    absent
+        Covariates that nobody in this population has (0 for all), such as interacting drugs on enrolment.
+    flag, source
+        Where the marginals come from.
+    """
+
+    strata: tuple[Stratum, ...]
+    races: tuple[str, ...]
+    absent: tuple[str, ...]
+    flag: Flag
+    source: str
+
+    def draw(self, model: PopulationModel, base: tuple[float, float], ids: NDArray[np.int64], noise: Noise) -> Patients:
+        """Return the virtual patients with these identifiers: a pure function of `ids` and `noise`."""
+        ids = np.asarray(ids, dtype=np.int64)
+        shares = np.cumsum([stratum.share for stratum in self.strata])
+        mixing = noise.uniforms(ids, Stream.STRATUM)[:, 0]
+        which = np.minimum(np.searchsorted(shares, mixing[:, 0], side="right"), len(self.strata) - 1)
+        z = noise.normals(ids, Stream.COVARIATES, np.arange(2)).reshape(len(ids), 4)
+        male = mixing[:, 1] < np.array([stratum.male for stratum in self.strata])[which]
+        covariates = {name: np.zeros(len(ids)) for name in ("age_y", "height_cm", "weight_kg")}
+        for i, stratum in enumerate(self.strata):
+            rows = which == i
+            covariates["age_y"][rows] = stratum.age.at(z[rows, 0])
+            height = np.where(male, stratum.height_male.at(z[:, 1]), stratum.height_female.at(z[:, 1]))
+            covariates["height_cm"][rows] = height[rows]
+            covariates["weight_kg"][rows] = stratum.weight.at(z[rows, 2])
+        race = np.array([stratum.race for stratum in self.strata])[which]
+        covariates |= {"male": male.astype(float), **_race_columns(race, self.races)}
+        covariates |= {name: np.zeros(len(ids)) for name in self.absent}
+        groups = np.array([stratum.group for stratum in self.strata])[which]
+        alleles = noise.uniforms(ids, Stream.GENOTYPE, np.arange(len(model.genotype_terms)))
+        genotypes = {
+            term.gene: draw_diplotypes(term.gene, groups, alleles[:, i])
+            for i, term in enumerate(model.genotype_terms)
+        }
+        labels = {"stratum": np.array([stratum.name for stratum in self.strata])[which], "ancestry": groups}
+        return enrol(model, base, ids, covariates, genotypes, labels, noise)
+
+
+def enrol(
+    model: PopulationModel,
+    base: tuple[float, float],
+    ids: NDArray[np.int64],
+    covariates: Mapping[str, Floats],
+    genotypes: Mapping[str, NDArray[np.str_]],
+    labels: Mapping[str, NDArray[np.str_]],
+    noise: Noise,
+) -> Patients:
+    """Draw baseline and random effects of people with known covariates and genotypes."""
+    baseline = base[0] + base[1] * noise.normals(ids, Stream.BASELINE)[:, 0, 0]
+    effects, substituted = genotype_effects(model.genotype_terms, genotypes)
+    typical = model.typical({**covariates, "base_inr": baseline}, effects)
+    n_effects = len(model.random_effects)
+    z = noise.normals(ids, Stream.RANDOM_EFFECTS, np.arange((n_effects + 1) // 2)).reshape(len(ids), -1)
+    eta = z[:, :n_effects] @ np.linalg.cholesky(model.omega).T
+    return Patients(ids, covariates, genotypes, labels, model.individual(typical, eta), substituted)
+
+
+def genotype_effects(
+    terms: Sequence[GenotypeTerm], genotypes: Mapping[str, NDArray[np.str_]]
+) -> tuple[dict[str, Floats], dict[str, int]]:
+    """Return the effects that `PopulationModel.typical` needs, and how many alleles were read as another."""
+    effects, substituted = {}, Counter[str]()
+    for term in terms:
+        effects[term.effect], counts = allele_sum(genotypes[term.gene], term.gene, term.per_allele, term.by_function)
+        for reading, number in counts.items():
+            if reading is not AlleleReading.MODELLED and number:
+                substituted[f"{term.gene}: {reading.value}"] += number
+    return effects, dict(substituted)
+
+
+def allele_counts(terms: Sequence[GenotypeTerm], genotypes: Mapping[str, NDArray[np.str_]]) -> dict[str, Floats]:
+    """Return, by observation entry, how many alleles of each modelled kind but the first a person carries (0 to 2).
+
+    An allele the model has no value for counts as the one that stands in for it.
+    """
+    return {
+        allele_entry(term.gene, allele): allele_sum(
+            genotypes[term.gene], term.gene, {a: float(a == allele) for a in term.per_allele}, term.by_function
+        )[0]
+        for term in terms
+        for allele in list(term.per_allele)[1:]
+    }
+
+
+def allele_entry(gene: str, allele: str) -> str:
+    """Name of the observation entry that counts `allele`."""
+    return f"{gene.lower()}_{allele}"
+
+
+def _race_columns(race: NDArray[np.str_], races: Sequence[str]) -> dict[str, Floats]:
+    return {f"race_{name.lower()}": (race == name).astype(float) for name in races}
+
+
+# ---------------------------------------------------------------------------------------------- real people
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one column of a table of people is read.
+
+    Attributes
+    ----------
+    name
+        Column of the file.
+    becomes
+        Covariate, gene or label that it becomes.
+    kind
+        "number"; "category" (looked up in `values`); "flag" (0 or 1; blank means not taken, as in the dosing
+        equations; flags of several columns may become one covariate); "diplotype"; "at_most" (refused above `high`,
+        otherwise not used; blank counts as within).
+    low, high
+        Plausible range of a number; a value outside is refused, not clipped.
+    values
+        Category -> number, or word for a label.
+    required
+        A row in which it is blank is refused.
+    """
+
+    name: str
+    becomes: str
+    kind: Literal["number", "category", "flag", "diplotype", "at_most"]
+    low: float = -math.inf
+    high: float = math.inf
+    values: Mapping[str, Any] | None = None
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class CohortTable:
+    """How a table of real people is read.
+
+    Attributes
+    ----------
+    columns
+        Columns that are used.
+    ignored
+        Columns that may be there and are not used; any other column is an error.
+    race, races
+        Column of the race with its categories, and those that an observation tells apart.
+    source
+        Where the layout is documented.
+    """
+
+    columns: tuple[Column, ...]
+    ignored: frozenset[str]
+    race: Column
+    races: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A row that cannot be used, its number in the file (1 is the first after the header), and why."""
+
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class RealCohort:
+    """Usable rows of a table of real people; `draw` gives them by row number.
+
+    Attributes
+    ----------
+    path, rows
+        File, and number of rows in it.
+    usable : (m,) row numbers
+    refused
+        The others, with the reason.
+    """
+
+    path: str
+    rows: int
+    usable: NDArray[np.int64]
+    refused: tuple[Refusal, ...]
+    covariates: Mapping[str, Floats]
+    genotypes: Mapping[str, NDArray[np.str_]]
+    labels: Mapping[str, NDArray[np.str_]]
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Number of refused rows by reason."""
+        return dict(Counter(item.reason for item in self.refused).most_common())
+
+    def choose(self, n: int | None, noise: Noise) -> NDArray[np.int64]:
+        """Return the row numbers of `n` usable people drawn without replacement by the seed, or of all of them.
+
+        Raises
+        ------
+        ValueError
+            If fewer than `n` rows are usable.
+        """
+        if n is None:
+            return self.usable
+        if n > len(self.usable):
+            raise ValueError(
+                f"{self.path}: {n} patients wanted, {len(self.usable)} of {self.rows} rows are usable; "
+                f"ask for at most {len(self.usable)}"
+            )
+        order = np.argsort(noise.uniforms(self.usable, Stream.ROWS)[:, 0, 0], kind="stable")
+        return np.sort(self.usable[order[:n]])
+
+    def draw(self, model: PopulationModel, base: tuple[float, float], ids: NDArray[np.int64], noise: Noise) -> Patients:
+        """Return the people of rows `ids`."""
+        where = np.searchsorted(self.usable, ids)
+        if len(ids) and (where.max() >= len(self.usable) or np.any(self.usable[where] != ids)):
+            raise ValueError(f"{self.path}: row {sorted(set(ids.tolist()) - set(self.usable.tolist()))[0]} is not usable")
+        return enrol(
+            model,
+            base,
+            np.asarray(ids, dtype=np.int64),
+            {name: value[where] for name, value in self.covariates.items()},
+            {gene: value[where] for gene, value in self.genotypes.items()},
+            {name: value[where] for name, value in self.labels.items()},
+            noise,
+        )
+
+
+def read_cohort(path: str | Path, table: CohortTable, needs: frozenset[str] = frozenset()) -> RealCohort:
+    """Read a CSV of real people.
+
+    Parameters
+    ----------
+    path
+        UTF-8 CSV with a header row; an empty cell is not recorded.
+    table
+        The layout.
+    needs
+        Covariates that some arm needs besides what the table requires; a row that lacks one is refused for all arms.
+
+    Raises
+    ------
+    ValueError
+        For a file that is empty, an unknown column, or a column that is not there.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ValueError(f"cohort file {file}: not found")
+    with file.open(newline="", encoding="utf-8-sig") as handle:
+        reader = csv.DictReader(handle)
+        header = reader.fieldnames or []
+        _check_header(file, header, table)
+        records = list(reader)
+    if not records:
+        raise ValueError(f"cohort file {file}: has a header and no rows")
+    columns = (*table.columns, table.race)
+    parsed, usable, refused = [], [], []
+    for number, record in enumerate(records, start=1):
+        try:
+            if None in record or None in record.values():
+                raise _RefusedRow("wrong number of cells")
+            parsed.append({column: _cell(column, record[column.name].strip(), needs) for column in columns})
+            usable.append(number)
+        except _RefusedRow as error:
+            refused.append(Refusal(number, str(error)))
+    genotypes = {c.becomes: _strings(parsed, c) for c in columns if c.kind == "diplotype"}
+    covariates: dict[str, Floats] = {}
+    for column in table.columns:
+        if column.kind in ("number", "category", "flag"):
+            value = np.array([row[column] for row in parsed], dtype=np.float64)
+            # flags of several drugs may make one covariate
+            covariates[column.becomes] = np.maximum(covariates.get(column.becomes, value), value)
+    race = _strings(parsed, table.race)
+    return RealCohort(
+        path=str(path),
+        rows=len(records),
+        usable=np.array(usable, dtype=np.int64),
+        refused=tuple(refused),
+        covariates={**covariates, **_race_columns(race, table.races)},
+        genotypes=genotypes,
+        labels={"ancestry": race},
+    )
+
+
+class _RefusedRow(Exception):
+    """A row that cannot be used; the message is the reason."""
+
+
+def _strings(parsed: Sequence[Mapping[Column, Any]], column: Column) -> NDArray[np.str_]:
+    return np.array([row[column] for row in parsed], dtype=np.str_)
+
+
+def _check_header(file: Path, header: Sequence[str], table: CohortTable) -> None:
+    used = {column.name for column in (*table.columns, table.race)}
+    known = used | table.ignored
+    for name in header:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"cohort file {file}: unknown column {name!r}{hint} ({table.source})")
+    absent = [name for name in sorted(used) if name not in header]
+    if absent:
+        raise ValueError(f"cohort file {file}: column {absent[0]!r} is missing ({table.source})")
+
+
+def _cell(column: Column, text: str, needs: frozenset[str]) -> Any:
+    """Return one value of a row, or refuse the row."""
+    if not text:
+        if column.required or column.becomes in needs:
+            raise _RefusedRow(f"{column.name} not recorded")
+        return {"number": math.nan, "category": math.nan, "flag": 0.0, "at_most": None}[column.kind]
+    if column.kind == "diplotype":
+        try:
+            return str(Diplotype.parse(text))
+        except ValueError:
+            raise _RefusedRow(f"{column.name} {text!r} cannot be read") from None
+    if column.values is not None:
+        if text not in column.values:
+            raise _RefusedRow(f"{column.name} {text!r} is none of {', '.join(column.values)}")
+        return column.values[text]
+    try:
+        value = float(text)
+    except ValueError:
+        raise _RefusedRow(f"{column.name} {text!r} is no number") from None
+    if column.kind == "at_most" and value > column.high:
+        raise _RefusedRow(f"{column.name} above {column.high:g}")
+    if column.kind != "at_most" and not column.low <= value <= column.high:
+        raise _RefusedRow(f"{column.name} outside {column.low:g} to {column.high:g}")
+    return value

@@ -1,0 +1,1 @@
+"""Published population models, one file each. Each file ends with its `MODEL`."""

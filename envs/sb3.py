@@ -1,0 +1,97 @@
+"""Stable-Baselines3 on a Gymnasium vector environment.
+
+SB3 has its own vector interface: it resets a finished lane in the same step and wants the last observation of the old
+episode, and whether it was cut short, in that lane's `info`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from stable_baselines3.common.vec_env import VecEnv
+
+
+class SB3VecEnv(VecEnv):
+    """Give a vector environment in `SAME_STEP` mode to Stable-Baselines3.
+
+    Parameters
+    ----------
+    venv
+        The environment.
+
+    Raises
+    ------
+    ValueError
+        In another autoreset mode: SB3 would step lanes that are over.
+    """
+
+    def __init__(self, venv: VectorEnv[Any, Any, Any]) -> None:
+        if venv.metadata.get("autoreset_mode") is not AutoresetMode.SAME_STEP:
+            raise ValueError(
+                f"autoreset_mode is {venv.metadata.get('autoreset_mode')}; Stable-Baselines3 needs "
+                "AutoresetMode.SAME_STEP"
+            )
+        self.venv = venv
+        self._actions: np.ndarray | None = None
+        self._seed: int | None = None
+        self._returns, self._lengths = np.zeros(venv.num_envs), np.zeros(venv.num_envs, dtype=int)
+        super().__init__(venv.num_envs, venv.single_observation_space, venv.single_action_space)
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Use `seed` for all lanes at the next reset."""
+        self._seed = seed
+        return [seed] * self.num_envs
+
+    def reset(self) -> np.ndarray:
+        """Begin new episodes in all lanes."""
+        observation, info = self.venv.reset(seed=self._seed)
+        self._seed = None
+        self._returns[:], self._lengths[:] = 0.0, 0
+        self.reset_infos = [{"patient": patient} for patient in info.get("patient", range(self.num_envs))]
+        return observation
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Keep the actions for `step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """Step all lanes."""
+        observation, reward, terminated, truncated, info = self.venv.step(self._actions)
+        done = terminated | truncated
+        self._returns += reward
+        self._lengths += 1
+        infos: list[dict[str, Any]] = [
+            {"dose": dose, "benefit": benefit, "cost": cost}
+            for dose, benefit, cost in zip(info["dose"], info["benefit"], info["cost"], strict=True)
+        ]
+        for lane in np.flatnonzero(done):
+            infos[lane]["terminal_observation"] = info["final_obs"][lane]
+            infos[lane]["TimeLimit.truncated"] = bool(truncated[lane] and not terminated[lane])
+            # what SB3's Monitor records
+            infos[lane]["episode"] = {"r": float(self._returns[lane]), "l": int(self._lengths[lane]), "t": 0.0}
+        self._returns[done], self._lengths[done] = 0.0, 0
+        return observation, reward.astype(np.float32), done, infos
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.venv.close()
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """Return an attribute of the environment, once a lane."""
+        return [getattr(self.venv, attr_name)] * len(list(self._get_indices(indices)))
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Lanes share one environment: an attribute is set for all."""
+        setattr(self.venv, attr_name, value)
+
+    def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
+        """Call a method of the environment once and return its result for every lane."""
+        result = getattr(self.venv, method_name)(*method_args, **method_kwargs)
+        return [result] * len(list(self._get_indices(indices)))
+
+    def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
+        """Whether the environment is wrapped in `wrapper_class`."""
+        return [isinstance(self.venv, wrapper_class)] * len(list(self._get_indices(indices)))

@@ -1,0 +1,259 @@
+"""Patients under treatment: n simulated courses, moved from visit to visit by the doses they are given.
+
+This is the one place where prescriptions meet patients. The scalar and the vector environment, the virtual trial and the
+oracle all stand on it, so they agree bit for bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from dosewright.envs.noise import Noise
+from dosewright.envs.observation import ObservationSpec
+from dosewright.envs.patients import Patients, allele_counts
+from dosewright.envs.pharmacology import follow, initial_state, outputs_now
+from dosewright.envs.realism import Life, Realism
+from dosewright.envs.scenarios.scenario import GenotypeMode, Scenario
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """What happened between two visits, for n patients (0 and False for those who were not active).
+
+    Attributes
+    ----------
+    dose : (n,) dose really given, after cap and grid
+    benefit, harm : (n,) days in the scenario's benefit and harm band, as shares of the horizon
+    days : (n,) days followed
+    mean, highest : (n,) mean and highest daily response
+    finished, left : (n,) bool, follow-up ended; the patient dropped out
+    """
+
+    dose: Floats
+    benefit: Floats
+    harm: Floats
+    days: NDArray[np.int64]
+    mean: Floats
+    highest: Floats
+    finished: NDArray[np.bool_]
+    left: NDArray[np.bool_]
+
+
+class Treatment:
+    """n patients under treatment.
+
+    Parameters
+    ----------
+    scenario
+        The decision problem.
+    patients
+        Who is treated; one lane each.
+    noise
+        All randomness.
+    realism
+        What else happens to them.
+    genotype
+        "diplotype": shown in the observation; "unknown": not.
+
+    Attributes
+    ----------
+    truth : (n, horizon + 1) latent response at the start of each day; NaN where not (yet) followed
+    given : (n, visits) dose given after each visit; NaN where none
+    measured : (n, visits + 1) measured response of the sample drawn at each visit, the end of follow-up included; NaN
+        where there is none. A late result is here too.
+    day, visit : (n,) present day and number of decisions taken
+    active : (n,) bool, still followed
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        patients: Patients,
+        noise: Noise,
+        realism: Realism,
+        genotype: GenotypeMode = "diplotype",
+    ) -> None:
+        self.scenario, self.noise, self.realism, self.genotype = scenario, noise, realism, genotype
+        self.spec: ObservationSpec = scenario.observation
+        n, horizon, visits = len(patients), scenario.horizon, len(scenario.calendar)
+        self.truth = np.full((n, horizon + 1), np.nan)
+        self.given = np.full((n, visits), np.nan)
+        self.measured = np.full((n, visits + 1), np.nan)
+        self.day, self.visit = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+        self.active = np.zeros(n, dtype=bool)
+        self._days = scenario.days
+        self._run = follow(scenario.model)
+        self._rule = scenario.model.rules["exact"]
+        self._shape = scenario.model.plan_shape(self._rule)
+        self._output = np.array([scenario.model.output(scenario.output)])
+        self._bolus, self._hours = np.zeros((n, horizon)), np.full((n, horizon), 24.0)
+        self._out = np.empty((n, horizon, 1))
+        self._state = initial_state(scenario.model, n)
+        # newest result in hand (value, day of its sample), and whether it came in since the previous visit
+        self._result, self._result_day = np.full(n, np.nan), np.zeros(n, dtype=np.int64)
+        self._fresh = np.zeros(n, dtype=bool)
+        # a result on its way, and one that came in late
+        self._pending, self._pending_day = np.full(n, np.nan), np.zeros(n, dtype=np.int64)
+        self._late, self._late_day = np.full(n, np.nan), np.zeros(n, dtype=np.int64)
+        self._vector = np.zeros((n, len(self.spec.names)), dtype=np.float32)
+        self._life: Life | None = None
+        self.admit(np.arange(n), patients)
+
+    def __len__(self) -> int:
+        return len(self.day)
+
+    @property
+    def theta(self) -> Floats:
+        """(n, p) individual parameters on the present day (drift and interacting drugs included). Truth, not seen."""
+        path = self._lives.theta
+        return path[np.arange(len(self)), np.minimum(self.day, path.shape[1] - 1)]
+
+    @property
+    def state(self) -> Floats:
+        """(n, s) state of the model at the present day. Truth, not seen."""
+        return self._state.copy()
+
+    @property
+    def _lives(self) -> Life:
+        assert self._life is not None
+        return self._life
+
+    def admit(self, lanes: NDArray[np.int64], patients: Patients) -> None:
+        """Begin new courses in `lanes` (m,) with `patients` (m of them)."""
+        model, horizon = self.scenario.model, self.scenario.horizon
+        life = Life.realise(self.realism, model, patients.ids, patients.theta, self.noise, horizon)
+        if self._life is None:
+            self._life = life
+        else:
+            for name in ("theta", "taken", "residual", "late", "missing", "leaves"):
+                getattr(self._life, name)[lanes] = getattr(life, name)
+        for array in (self.truth, self.given, self.measured, self._result, self._pending, self._late):
+            array[lanes] = np.nan
+        for array in (self.day, self.visit, self._result_day, self._pending_day, self._late_day, self._bolus):
+            array[lanes] = 0
+        self.active[lanes] = True
+        self._state[lanes] = initial_state(model, len(lanes))
+        self.truth[lanes, 0] = outputs_now(model, self._state[lanes], patients.theta, self._output)[:, 0]
+        self._write_covariates(lanes, patients)
+        self._sample(lanes)
+
+    def give(self, dose: ArrayLike) -> Interval:
+        """Give `dose` (n,) until each active patient's next visit, or until the patient leaves.
+
+        Returns
+        -------
+        What happened. The dose is capped and rounded to the grid; lanes that are not active are not touched.
+
+        Raises
+        ------
+        ValueError
+            For a missing or negative dose of an active patient.
+        """
+        scenario, life, n = self.scenario, self._lives, len(self)
+        wanted = np.broadcast_to(np.asarray(dose, dtype=np.float64), (n,))
+        given = scenario.doses.snap(np.where(self.active, wanted, 0.0))
+        start, stop = self.day, self._days[np.minimum(self.visit + 1, len(self._days) - 1)]
+        leaving = self.active & (life.leaves <= stop)
+        stop = np.where(self.active, np.minimum(stop, life.leaves), start)
+        window = slice(int(start.min()), int(stop.max()))  # lanes are mostly in step: work on their common days only
+        calendar = np.arange(window.start, window.stop)
+        within = (calendar >= start[:, None]) & (calendar < stop[:, None])
+        taken = np.where(life.taken[:, window], given[:, None] * scenario.model.dose_fraction, 0.0)
+        self._bolus[:, window] = np.where(within, taken, self._bolus[:, window])
+        self._run(
+            self._state, life.theta, self._bolus, self._hours, start, stop - start,
+            self._rule, self._shape, self._output, self._out,
+        )  # fmt: skip
+        response = np.where(within, self._out[:, window, 0], np.nan)
+        truth = self.truth[:, window.start + 1 : window.stop + 1]
+        np.copyto(truth, response, where=within)
+        lanes = np.flatnonzero(self.active)
+        self.given[lanes, self.visit[lanes]] = given[lanes]
+        interval = self._summarise(given, response, within, stop, leaving)
+        self.day = stop
+        self.visit = self.visit + self.active
+        self.active = self.active & ~interval.finished & ~interval.left
+        self._fresh[:] = False
+        self._late[:] = np.nan
+        self._sample(lanes[~interval.left[lanes]])
+        return interval
+
+    def observe(self) -> NDArray[np.float32]:
+        """Return what a clinician knows now: (n, k), laid out by the scenario's `ObservationSpec`."""
+        vector, spec, name = self._vector, self.spec, self.scenario.output.lower()
+        day, last = self.day, len(self._days) - 1
+        previous = np.where(self.visit > 0, self._days[np.maximum(self.visit - 1, 0)], 0)
+        coming = np.where(self.active, self._days[np.minimum(self.visit + 1, last)] - day, 0)
+        rows = np.arange(len(self))
+        dose = np.where(self.visit > 0, self.given[rows, np.maximum(self.visit - 1, 0)], np.nan)
+        known, late = ~np.isnan(self._result), ~np.isnan(self._late)
+        for entry, value in (
+            ("day", day),
+            ("interval", day - previous),
+            ("next_interval", coming),
+            ("last_dose", dose),
+            (name, self._result),
+            (f"{name}_age", np.where(known, day - self._result_day, np.nan)),
+            (f"{name}_new", self._fresh),
+            (f"late_{name}", self._late),
+            (f"late_{name}_age", np.where(late, day - self._late_day, np.nan)),
+        ):
+            spec.write(vector, entry, value)
+        return vector.copy()
+
+    def _write_covariates(self, lanes: NDArray[np.int64], patients: Patients) -> None:
+        vector = np.zeros((len(lanes), self._vector.shape[1]), dtype=np.float32)
+        counts = allele_counts(self.scenario.model.genotype_terms, patients.genotypes)
+        if self.genotype == "unknown":
+            counts = {name: np.full(len(lanes), np.nan) for name in counts}
+        known = {**patients.covariates, **counts}
+        for entry in self.scenario.covariates:
+            self.spec.write(vector, entry.name, known[entry.name])
+        self._vector[lanes] = vector
+
+    def _sample(self, lanes: NDArray[np.int64]) -> None:
+        """Draw a sample from the patients in `lanes`, and hand over the results that are ready by now."""
+        life, day = self._lives, self.day[lanes]
+        ready = ~np.isnan(self._pending[lanes])
+        waiting = lanes[ready]
+        value = self.scenario.measurement.read(self.truth[lanes, day], life.residual[lanes, day])
+        missing, late = life.missing[lanes, day], life.late[lanes, day]
+        self.measured[lanes, self.visit[lanes]] = np.where(missing, np.nan, value)
+        # a result of the previous visit, at least two days ago, has come in
+        self._late[waiting], self._late_day[waiting] = self._pending[waiting], self._pending_day[waiting]
+        self._pending[waiting] = np.nan
+        now = lanes[~missing & ~late]
+        self._result[now], self._result_day[now] = value[~missing & ~late], day[~missing & ~late]
+        self._fresh[now] = True
+        # without a result of today the late one is the newest in hand
+        newest = np.setdiff1d(waiting, now, assume_unique=True)
+        self._result[newest], self._result_day[newest] = self._late[newest], self._late_day[newest]
+        self._fresh[newest], self._late[newest] = True, np.nan
+        postponed = lanes[late]
+        self._pending[postponed], self._pending_day[postponed] = value[late], day[late]
+
+    def _summarise(
+        self,
+        given: Floats,
+        response: Floats,
+        within: NDArray[np.bool_],
+        stop: NDArray[np.int64],
+        leaving: NDArray[np.bool_],
+    ) -> Interval:
+        scenario, days = self.scenario, within.sum(axis=1)
+        total = np.where(within, response, 0.0).sum(axis=1)
+        highest = np.where(within, response, -np.inf).max(axis=1, initial=-np.inf)
+        return Interval(
+            dose=given,
+            benefit=scenario.benefit.contains(response).sum(axis=1) / scenario.horizon,
+            harm=scenario.harm.contains(response).sum(axis=1) / scenario.horizon,
+            days=days,
+            mean=np.divide(total, days, out=np.zeros(len(days)), where=days > 0),
+            highest=np.where(days > 0, highest, 0.0),
+            finished=self.active & (stop >= scenario.horizon) & ~leaving,
+            left=leaving,
+        )

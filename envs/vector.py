@@ -1,0 +1,191 @@
+"""The native vector environment: many patients, one compiled step.
+
+The scalar environment of `dosewright.envs.dosing` is this one with a single lane.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from dosewright.envs.noise import Noise
+from dosewright.envs.patients import Population
+from dosewright.envs.scenarios import scenario as scenario_named
+from dosewright.envs.scenarios.scenario import GenotypeMode, Scenario
+from dosewright.envs.treatment import Interval, Treatment
+
+
+class DosingVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]):
+    """n patients of one scenario, dosed at its visits. The page of the drug's scalar environment says what is seen,
+    done and scored; here everything has a leading axis of lanes.
+
+    Parameters
+    ----------
+    drug
+        Name of the scenario.
+    num_envs
+        Lanes.
+    realism
+        "clinic" or "textbook".
+    genotype
+        "diplotype" or "unknown": whether the observation shows it.
+    namespace
+        Seed namespace of the patients and their noise: "train", "select" or "trial".
+    population
+        Whom to treat; the scenario's virtual population by default. Lane i meets patient
+        ``i + episode × num_envs``, or those of ``reset(options={"patient": ids})``.
+    autoreset_mode
+        `AutoresetMode.NEXT_STEP` (Gymnasium's default), `SAME_STEP` (as SB3 does) or `DISABLED`.
+    render_mode
+        None: nothing is rendered.
+
+    Notes
+    -----
+    `reset(seed=s)` seeds all lanes together: randomness is keyed by the patient's number, so the seed need not differ
+    between lanes. A reset without a seed goes on with the next patients.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
+
+    def __init__(
+        self,
+        drug: str,
+        num_envs: int = 1,
+        *,
+        realism: str = "clinic",
+        genotype: GenotypeMode = "diplotype",
+        namespace: str = "train",
+        population: Population | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+    ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs = {num_envs}; expected at least 1")
+        if genotype not in ("diplotype", "unknown"):
+            raise ValueError(f"unknown genotype mode {genotype!r}; known: diplotype, unknown")
+        if render_mode is not None:
+            raise ValueError(f"render_mode {render_mode!r}: nothing is rendered; use None")
+        self.scenario: Scenario = scenario_named(drug)
+        self.num_envs, self.namespace, self.genotype = num_envs, namespace, genotype
+        self.realism = self.scenario.preset(realism)
+        self.population = population or self.scenario.population
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
+        self.render_mode = render_mode
+        self.spec_of_observation = spec = self.scenario.observation
+        self.single_observation_space = gymnasium.spaces.Box(spec.low, spec.high, dtype=np.float32)
+        self.single_action_space = gymnasium.spaces.Box(0.0, self.scenario.doses.maximum, (1,), np.float32)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        Noise(namespace, 0)  # an unknown namespace is refused here, not at the first reset
+        self._treatment: Treatment | None = None
+        self._noise: Noise | None = None
+        self._episode = np.zeros(num_envs, dtype=np.int64)
+        self._over = np.zeros(num_envs, dtype=bool)
+
+    @property
+    def treatment(self) -> Treatment:
+        """The patients under treatment, truth included: for evaluation and the oracle, not for a regimen."""
+        if self._treatment is None:
+            raise gymnasium.error.ResetNeeded("call reset() before step()")
+        return self._treatment
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Begin new episodes.
+
+        Parameters
+        ----------
+        seed
+            One non-negative integer for all lanes; None goes on under the present seed.
+        options
+            ``patient``: (n,) identifiers of the patients to treat. ``reset_mask``: (n,) bool, which lanes to reset.
+        """
+        options = options or {}
+        odd = set(options) - {"patient", "reset_mask"}
+        if odd:
+            raise ValueError(f"unknown reset option {min(odd)!r}; known: patient, reset_mask")
+        mask = np.asarray(options.get("reset_mask", np.ones(self.num_envs, dtype=bool)), dtype=bool)
+        if mask.shape != (self.num_envs,):
+            raise ValueError(f"reset_mask has shape {mask.shape}; expected ({self.num_envs},)")
+        if seed is not None or self._noise is None:
+            if not mask.all():
+                raise ValueError("reset_mask leaves lanes out: seed and first reset concern all lanes")
+            super().reset(seed=seed)
+            drawn = int(self.np_random.integers(2**31)) if seed is None else seed
+            self._noise, self._treatment = Noise(self.namespace, drawn), None
+            self._episode[:] = 0
+        self._begin(np.flatnonzero(mask), options.get("patient"))
+        return self.treatment.observe(), {"patient": self._patients.copy()}
+
+    def step(
+        self, actions: Any
+    ) -> tuple[
+        NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
+    ]:
+        """Give a dose to every patient and go to the next visit.
+
+        Parameters
+        ----------
+        actions : (n, 1) or (n,) doses, in the scenario's unit. Above the cap they are capped; a negative or missing one is
+            an error.
+        """
+        treatment, again = self.treatment, self._over.copy()
+        if again.any() and self.autoreset_mode is AutoresetMode.DISABLED:
+            raise gymnasium.error.ResetNeeded(f"lane {int(np.argmax(again))} is over; reset it with reset_mask")
+        interval = treatment.give(np.asarray(actions, dtype=np.float64).reshape(self.num_envs))
+        self._over = interval.finished | interval.left
+        reward = interval.benefit - self.scenario.weight * interval.harm
+        info = self._info(interval)
+        if again.any():  # NEXT_STEP: these lanes ignore the action and begin anew
+            self._begin(np.flatnonzero(again), None)
+        observation = treatment.observe()
+        if self._over.any() and self.autoreset_mode is AutoresetMode.SAME_STEP:
+            info["final_obs"], info["_final_obs"] = observation.copy(), self._over.copy()
+            info["final_info"], info["_final_info"] = dict(info), self._over.copy()
+            self._begin(np.flatnonzero(self._over), None)
+            observation = treatment.observe()
+            finished, left = interval.finished, interval.left
+            self._over = np.zeros(self.num_envs, dtype=bool)
+            return observation, reward, finished, left, info
+        return observation, reward, interval.finished, interval.left, info
+
+    def _begin(self, lanes: NDArray[np.int64], chosen: Any) -> None:
+        """Admit the next, or the chosen, patients to `lanes`."""
+        assert self._noise is not None
+        if chosen is None:
+            ids = lanes + self._episode[lanes] * self.num_envs
+        else:
+            ids = np.asarray(chosen, dtype=np.int64)
+            if ids.shape != (self.num_envs,) or np.any(ids < 0):
+                raise ValueError(f"option patient: expected {self.num_envs} non-negative identifiers, got {chosen!r}")
+            ids = ids[lanes]
+        self._episode[lanes] += 1
+        patients = self.population.draw(self.scenario.model, self.scenario.base, ids, self._noise)
+        if self._treatment is None:
+            self._treatment = Treatment(self.scenario, patients, self._noise, self.realism, self.genotype)
+            self._patients = ids.copy()
+        else:
+            self._treatment.admit(lanes, patients)
+            self._patients[lanes] = ids
+        self._over[lanes] = False
+
+    def _info(self, interval: Interval) -> dict[str, Any]:
+        """Return a fresh info: scores, and clinical values with the units that the environment's page gives."""
+        return {
+            "dose": interval.dose,
+            "benefit": interval.benefit,
+            "cost": interval.harm,
+            "outcomes": {
+                "days": interval.days,
+                "mean": interval.mean,
+                "highest": interval.highest,
+            },
+            "patient": self._patients.copy(),
+        }

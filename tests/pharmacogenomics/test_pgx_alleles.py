@@ -1,0 +1,105 @@
+"""A diplotype has no order, one text, and no meaning guessed into it."""
+
+import itertools
+
+import pytest
+from dosewright.pharmacogenomics import (
+    Diplotype,
+    InvalidDiplotypeError,
+    allele_frequencies,
+    biogeographic_groups,
+    coding_strand_allele,
+    function_alleles,
+    genes,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+copies = st.one_of(st.just(""), st.integers(2, 12).map("x{}".format), st.just("x≥3"))
+star = st.tuples(st.integers(1, 200), st.sampled_from(["", "A", "B", ".002"]), copies).map(
+    lambda parts: "*{}{}{}".format(*parts)
+)
+tandem = st.lists(star, min_size=1, max_size=3).map("+".join)
+base = st.sampled_from("ACGT")
+dpyd = st.sampled_from(function_alleles("DPYD"))
+pairs = st.one_of(*(st.tuples(names, names) for names in (tandem, base, dpyd)))
+
+
+@given(pairs)
+def test_text_round_trips_and_order_does_not_matter(pair: tuple[str, str]) -> None:
+    diplotype = Diplotype(*pair)
+    assert Diplotype.parse(str(diplotype)) == diplotype
+    assert sorted(diplotype.alleles) == sorted(pair)
+    for swapped in (Diplotype(*pair[::-1]), Diplotype.parse("/".join(pair[::-1]))):
+        assert swapped == diplotype
+        assert hash(swapped) == hash(diplotype)
+        assert str(swapped) == str(diplotype)
+
+
+@given(pairs, pairs)
+def test_different_pairs_have_different_text(one: tuple[str, str], other: tuple[str, str]) -> None:
+    assert (str(Diplotype(*one)) == str(Diplotype(*other))) == (sorted(one) == sorted(other))
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("*2/*1", "*1/*2"),
+        ("*10/*2", "*2/*10"),
+        ("*1x2/*1", "*1/*1x2"),
+        ("*36+*10/*4", "*4/*36+*10"),
+        ("*3C/*3A", "*3A/*3C"),
+        (" *3 / *1 ", "*1/*3"),
+        ("GA", "GA"),
+        ("AG", "GA"),
+        ("A/G", "GA"),
+        ("G/A", "GA"),
+        ("AA", "AA"),
+        ("CT", "TC"),
+        ("Reference/c.1905+1G>A (*2A)", "c.1905+1G>A (*2A)/Reference"),
+    ],
+)
+def test_canonical_text(text: str, canonical: str) -> None:
+    assert str(Diplotype.parse(text)) == canonical
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "*1",
+        "*1/",
+        "/",
+        "*1/*2/*3",
+        "*/*1",
+        "*0/*1",
+        "*01/*1",
+        "*1x/*2",
+        "*1+/*2",
+        "ga",
+        "G",
+        "GX",
+        "GAA",
+        "G|A",
+    ]
+    + ["*1/G", "*1|*2", "./.", "None", "normal/poor", "Unknown/Unknown", "c./Reference", "(*2)/*3"],
+)
+def test_nonsense_is_refused(text: str) -> None:
+    with pytest.raises(InvalidDiplotypeError) as caught:
+        Diplotype.parse(text)
+    assert "write" in str(caught.value) or "name both" in str(caught.value)
+
+
+@pytest.mark.parametrize("gene", genes())
+def test_every_allele_of_the_tables_can_be_paired_and_read_back(gene: str) -> None:
+    listed = set(function_alleles(gene))
+    listed.update(*(allele_frequencies(gene, group) for group in biogeographic_groups(gene)))
+    for one, other in itertools.pairwise(sorted(listed)):
+        assert Diplotype.parse(f"{one}/{other}") == Diplotype(other, one)
+
+
+def test_the_vkorc1_variant_is_a_on_the_coding_strand() -> None:
+    # rs9923231: T on the forward strand is A of -1639G>A [models.md section 17].
+    assert coding_strand_allele("VKORC1", "rs9923231 variant (T)") == "A"
+    assert coding_strand_allele("VKORC1", "rs9923231 reference (C)") == "G"
+    assert coding_strand_allele("CYP2C9", "*2") == "*2"

@@ -1,0 +1,132 @@
+"""Cohorts have the frequencies of their groups, and nothing depends on who else is in them."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from dosewright.pharmacogenomics import (
+    Diplotype,
+    NoDistributionError,
+    UnknownGeneError,
+    UnknownGroupError,
+    allele_frequencies,
+    biogeographic_groups,
+    draw_diplotypes,
+    genes,
+)
+from numpy.typing import NDArray
+
+SIDE = 400
+DRAWN_GENES = [gene for gene in genes() if gene != "DPYD"]
+
+
+def stratified_uniforms() -> NDArray[np.float64]:
+    """(SIDE**2, 2) midpoints of a square grid: every pair of strata once."""
+    midpoints = (np.arange(SIDE) + 0.5) / SIDE
+    return np.stack(np.meshgrid(midpoints, midpoints), axis=-1).reshape(-1, 2)
+
+
+@pytest.mark.parametrize("gene", DRAWN_GENES)
+def test_drawn_allele_frequencies_are_those_of_the_table(gene: str) -> None:
+    coding = {"rs9923231 reference (C)": "G", "rs9923231 variant (T)": "A"}
+    uniforms = stratified_uniforms()
+    for group in biogeographic_groups(gene):
+        drawn = Counter(draw_diplotypes(gene, np.full(len(uniforms), group), uniforms).tolist())
+        alleles: Counter[str] = Counter()
+        for text, n in drawn.items():
+            alleles.update({allele: 0 for allele in Diplotype.parse(text).alleles})
+            for allele in Diplotype.parse(text).alleles:
+                alleles[allele] += n
+        table = {coding.get(allele, allele): p for allele, p in allele_frequencies(gene, group).items()}
+        assert set(alleles) <= {allele for allele, p in table.items() if p > 0}
+        for allele, frequency in table.items():
+            assert alleles[allele] / (2 * len(uniforms)) == pytest.approx(frequency, abs=1.01 / SIDE), allele
+
+
+def test_diplotypes_have_hardy_weinberg_proportions() -> None:
+    uniforms = stratified_uniforms()
+    drawn = Counter(draw_diplotypes("CYP2C9", np.full(len(uniforms), "European"), uniforms).tolist())
+    p = allele_frequencies("CYP2C9", "European")
+    for pair, expected in (
+        ("*1/*1", p["*1"] ** 2),
+        ("*1/*2", 2 * p["*1"] * p["*2"]),
+        ("*2/*2", p["*2"] ** 2),
+    ):
+        assert drawn[pair] / len(uniforms) == pytest.approx(expected, abs=3 / SIDE)
+
+
+@pytest.mark.parametrize(
+    ("group", "a_frequency"),
+    [("European", 0.4132605), ("East Asian", 0.8664911), ("Sub-Saharan African", 0.107742354)],
+)
+def test_vkorc1_genotypes_are_on_the_coding_strand(group: str, a_frequency: float) -> None:
+    uniforms = stratified_uniforms()
+    drawn = Counter(draw_diplotypes("VKORC1", np.full(len(uniforms), group), uniforms).tolist())
+    assert set(drawn) == {"GG", "GA", "AA"}
+    assert drawn["AA"] / len(uniforms) == pytest.approx(a_frequency**2, abs=3 / SIDE)
+    assert drawn["GG"] / len(uniforms) == pytest.approx((1 - a_frequency) ** 2, abs=3 / SIDE)
+
+
+@pytest.mark.parametrize("gene", DRAWN_GENES)
+def test_the_ends_of_the_interval_fall_on_alleles_that_exist(gene: str) -> None:
+    for group in biogeographic_groups(gene):
+        last = np.nextafter(1.0, 0.0)
+        drawn = draw_diplotypes(gene, np.full(2, group), np.array([[0.0, 0.0], [last, last]]))
+        assert drawn.shape == (2,) and drawn[0] != drawn[1]
+        table = allele_frequencies(gene, group)
+        if gene != "VKORC1":
+            assert all(table[allele] > 0 for text in drawn for allele in Diplotype.parse(text).alleles)
+
+
+def test_a_uniform_equal_to_a_cumulative_frequency_falls_on_the_next_allele() -> None:
+    # ABCG2 in the American group: reference 0.8, variant 0.2 exactly; u < 0.8 has probability 0.8.
+    uniforms = np.array([[0.8, np.nextafter(0.8, 0.0)]])
+    drawn = draw_diplotypes("ABCG2", np.array(["American"]), uniforms)
+    assert drawn.tolist() == ["rs2231142 reference (G)/rs2231142 variant (T)"]
+
+
+def test_a_person_is_the_same_alone_in_any_company_and_in_any_order() -> None:
+    noise = np.random.default_rng(7)
+    groups = noise.choice(biogeographic_groups("CYP2D6"), size=600)
+    uniforms = noise.random((600, 2))
+    together = draw_diplotypes("CYP2D6", groups, uniforms)
+    alone = [draw_diplotypes("CYP2D6", groups[i : i + 1], uniforms[i : i + 1])[0] for i in range(600)]
+    assert together.tolist() == alone
+    order = noise.permutation(600)
+    assert draw_diplotypes("CYP2D6", groups[order], uniforms[order]).tolist() == together[order].tolist()
+    assert len(set(alone)) > 50
+
+
+def test_the_text_is_canonical_and_the_two_chromosomes_are_exchangeable() -> None:
+    noise = np.random.default_rng(11)
+    uniforms = noise.random((2_000, 2))
+    groups = np.full(2_000, "European")
+    drawn = draw_diplotypes("CYP2C9", groups, uniforms).tolist()
+    assert drawn == [str(Diplotype.parse(text)) for text in drawn]
+    assert drawn == draw_diplotypes("CYP2C9", groups, uniforms[:, ::-1]).tolist()
+    assert "*1/*2" in drawn and "*2/*1" not in drawn
+
+
+def test_nobody_is_drawn_from_nobody() -> None:
+    assert draw_diplotypes("CYP2C9", np.array([], dtype=np.str_), np.empty((0, 2))).shape == (0,)
+
+
+def test_what_has_no_distribution_is_refused() -> None:
+    one = np.full((1, 2), 0.5)
+    with pytest.raises(NoDistributionError, match="DPYD.*per variant"):
+        draw_diplotypes("DPYD", np.array(["European"]), one)
+    with pytest.raises(UnknownGroupError, match="'Oceanian'"):
+        draw_diplotypes("VKORC1", np.array(["Oceanian"]), one)
+    with pytest.raises(UnknownGeneError, match="'CYP3A4'"):
+        draw_diplotypes("CYP3A4", np.array(["European"]), one)
+
+
+@pytest.mark.parametrize("value", [1.0, -1e-9, float("nan"), float("inf")])
+def test_a_uniform_outside_the_interval_is_refused_with_its_place(value: float) -> None:
+    with pytest.raises(ValueError, match=r"uniforms\[1, 0\]"):
+        draw_diplotypes("CYP2C9", np.full(2, "European"), np.array([[0.5, 0.5], [value, 0.5]]))
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(3,\).*\(2, 2\)"):
+        draw_diplotypes("CYP2C9", np.full(3, "European"), np.full((2, 2), 0.5))

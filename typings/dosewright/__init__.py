@@ -1,0 +1,1 @@
+../../src/dosewright/__init__.py
