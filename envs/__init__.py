@@ -26,7 +26,7 @@ from dosewright.envs.patients import (
 )
 from dosewright.envs.regimen import Regimen
 from dosewright.envs.scenarios import Scenario, names, scenario
-from dosewright.envs.treatment import Treatment
+from dosewright.envs.treatment import Intake, Treatment
 from dosewright.envs.vector import DosingVectorEnv
 
 
@@ -55,6 +55,7 @@ __all__ = [
     "AutoresetMode",
     "DosingEnv",
     "DosingVectorEnv",
+    "Intake",
     "Noise",
     "Patients",
     "Population",

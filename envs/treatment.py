@@ -6,7 +6,8 @@ oracle all stand on it, so they agree bit for bit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, fields
 
 import numpy as np
 from dosewright.envs.noise import Noise
@@ -43,6 +44,46 @@ class Interval:
     left: NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Intake:
+    """Patients ready to be admitted: what will happen to them, and what is known of them beforehand.
+
+    Attributes
+    ----------
+    patients : m of them
+    life : their lives
+    vector : (m, k) observation with covariates and genotype filled in
+    baseline : (m,) response before any drug
+    """
+
+    patients: Patients
+    life: Life
+    vector: NDArray[np.float32]
+    baseline: Floats
+
+    @classmethod
+    def prepare(
+        cls,
+        scenario: Scenario,
+        patients: Patients,
+        noise: Noise,
+        realism: Realism,
+        genotype: GenotypeMode = "diplotype",
+    ) -> Intake:
+        """Realise the lives of `patients` and encode what is known of them."""
+        model, spec, m = scenario.model, scenario.observation, len(patients)
+        life = Life.realise(realism, model, patients.ids, patients.theta, noise, scenario.horizon)
+        counts = allele_counts(model.genotype_terms, patients.genotypes)
+        if genotype == "unknown":
+            counts = {name: np.full(m, np.nan) for name in counts}
+        known = {**patients.covariates, **counts}
+        vector = np.zeros((m, len(spec.names)), dtype=np.float32)
+        for entry in scenario.covariates:
+            spec.write(vector, entry.name, known[entry.name])
+        output = np.array([model.output(scenario.output)])
+        return cls(patients, life, vector, outputs_now(model, initial_state(model, m), patients.theta, output)[:, 0])
+
+
 class Treatment:
     """n patients under treatment.
 
@@ -50,14 +91,8 @@ class Treatment:
     ----------
     scenario
         The decision problem.
-    patients
+    intake
         Who is treated; one lane each.
-    noise
-        All randomness.
-    realism
-        What else happens to them.
-    genotype
-        "diplotype": shown in the observation; "unknown": not.
 
     Attributes
     ----------
@@ -69,17 +104,9 @@ class Treatment:
     active : (n,) bool, still followed
     """
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        patients: Patients,
-        noise: Noise,
-        realism: Realism,
-        genotype: GenotypeMode = "diplotype",
-    ) -> None:
-        self.scenario, self.noise, self.realism, self.genotype = scenario, noise, realism, genotype
-        self.spec: ObservationSpec = scenario.observation
-        n, horizon, visits = len(patients), scenario.horizon, len(scenario.calendar)
+    def __init__(self, scenario: Scenario, intake: Intake) -> None:
+        self.scenario, self.spec = scenario, scenario.observation
+        n, horizon, visits = len(intake.patients), scenario.horizon, len(scenario.calendar)
         self.truth = np.full((n, horizon + 1), np.nan)
         self.given = np.full((n, visits), np.nan)
         self.measured = np.full((n, visits + 1), np.nan)
@@ -100,45 +127,35 @@ class Treatment:
         self._pending, self._pending_day = np.full(n, np.nan), np.zeros(n, dtype=np.int64)
         self._late, self._late_day = np.full(n, np.nan), np.zeros(n, dtype=np.int64)
         self._vector = np.zeros((n, len(self.spec.names)), dtype=np.float32)
-        self._life: Life | None = None
-        self.admit(np.arange(n), patients)
+        self._life = copy.deepcopy(intake.life)
+        self.admit(np.arange(n), intake, np.arange(n))
 
     def __len__(self) -> int:
         return len(self.day)
 
     @property
     def theta(self) -> Floats:
-        """(n, p) individual parameters on the present day (drift and interacting drugs included). Truth, not seen."""
-        path = self._lives.theta
+        """(n, p) individual parameters today (drift and interacting drugs included). Truth, not seen."""
+        path = self._life.theta
         return path[np.arange(len(self)), np.minimum(self.day, path.shape[1] - 1)]
 
     @property
     def state(self) -> Floats:
-        """(n, s) state of the model at the present day. Truth, not seen."""
+        """(n, s) state of the model today. Truth, not seen."""
         return self._state.copy()
 
-    @property
-    def _lives(self) -> Life:
-        assert self._life is not None
-        return self._life
-
-    def admit(self, lanes: NDArray[np.int64], patients: Patients) -> None:
-        """Begin new courses in `lanes` (m,) with `patients` (m of them)."""
-        model, horizon = self.scenario.model, self.scenario.horizon
-        life = Life.realise(self.realism, model, patients.ids, patients.theta, self.noise, horizon)
-        if self._life is None:
-            self._life = life
-        else:
-            for name in ("theta", "taken", "residual", "late", "missing", "leaves"):
-                getattr(self._life, name)[lanes] = getattr(life, name)
+    def admit(self, lanes: NDArray[np.int64], intake: Intake, rows: NDArray[np.int64]) -> None:
+        """Begin new courses in `lanes` (m,) with patients `rows` (m,) of `intake`."""
+        for field in fields(Life):
+            getattr(self._life, field.name)[lanes] = getattr(intake.life, field.name)[rows]
         for array in (self.truth, self.given, self.measured, self._result, self._pending, self._late):
             array[lanes] = np.nan
         for array in (self.day, self.visit, self._result_day, self._pending_day, self._late_day, self._bolus):
             array[lanes] = 0
         self.active[lanes] = True
-        self._state[lanes] = initial_state(model, len(lanes))
-        self.truth[lanes, 0] = outputs_now(model, self._state[lanes], patients.theta, self._output)[:, 0]
-        self._write_covariates(lanes, patients)
+        self._state[lanes] = self.scenario.model.initial
+        self.truth[lanes, 0] = intake.baseline[rows]
+        self._vector[lanes] = intake.vector[rows]
         self._sample(lanes)
 
     def give(self, dose: ArrayLike) -> Interval:
@@ -153,7 +170,7 @@ class Treatment:
         ValueError
             For a missing or negative dose of an active patient.
         """
-        scenario, life, n = self.scenario, self._lives, len(self)
+        scenario, life, n = self.scenario, self._life, len(self)
         wanted = np.broadcast_to(np.asarray(dose, dtype=np.float64), (n,))
         given = scenario.doses.snap(np.where(self.active, wanted, 0.0))
         start, stop = self.day, self._days[np.minimum(self.visit + 1, len(self._days) - 1)]
@@ -205,19 +222,9 @@ class Treatment:
             spec.write(vector, entry, value)
         return vector.copy()
 
-    def _write_covariates(self, lanes: NDArray[np.int64], patients: Patients) -> None:
-        vector = np.zeros((len(lanes), self._vector.shape[1]), dtype=np.float32)
-        counts = allele_counts(self.scenario.model.genotype_terms, patients.genotypes)
-        if self.genotype == "unknown":
-            counts = {name: np.full(len(lanes), np.nan) for name in counts}
-        known = {**patients.covariates, **counts}
-        for entry in self.scenario.covariates:
-            self.spec.write(vector, entry.name, known[entry.name])
-        self._vector[lanes] = vector
-
     def _sample(self, lanes: NDArray[np.int64]) -> None:
         """Draw a sample from the patients in `lanes`, and hand over the results that are ready by now."""
-        life, day = self._lives, self.day[lanes]
+        life, day = self._life, self.day[lanes]
         ready = ~np.isnan(self._pending[lanes])
         waiting = lanes[ready]
         value = self.scenario.measurement.read(self.truth[lanes, day], life.residual[lanes, day])
@@ -230,7 +237,7 @@ class Treatment:
         self._result[now], self._result_day[now] = value[~missing & ~late], day[~missing & ~late]
         self._fresh[now] = True
         # without a result of today the late one is the newest in hand
-        newest = np.setdiff1d(waiting, now, assume_unique=True)
+        newest = lanes[ready & (missing | late)]
         self._result[newest], self._result_day[newest] = self._late[newest], self._late_day[newest]
         self._fresh[newest], self._late[newest] = True, np.nan
         postponed = lanes[late]

@@ -17,7 +17,7 @@ from dosewright.envs.noise import Noise
 from dosewright.envs.patients import Population
 from dosewright.envs.scenarios import scenario as scenario_named
 from dosewright.envs.scenarios.scenario import GenotypeMode, Scenario
-from dosewright.envs.treatment import Interval, Treatment
+from dosewright.envs.treatment import Intake, Interval, Treatment
 
 
 class DosingVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]):
@@ -86,7 +86,9 @@ class DosingVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], NDArra
         self._treatment: Treatment | None = None
         self._noise: Noise | None = None
         self._episode = np.zeros(num_envs, dtype=np.int64)
+        self._patients = np.zeros(num_envs, dtype=np.int64)
         self._over = np.zeros(num_envs, dtype=bool)
+        self._waiting: dict[int, Intake] = {}
 
     @property
     def treatment(self) -> Treatment:
@@ -121,6 +123,7 @@ class DosingVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], NDArra
             drawn = int(self.np_random.integers(2**31)) if seed is None else seed
             self._noise, self._treatment = Noise(self.namespace, drawn), None
             self._episode[:] = 0
+            self._waiting.clear()
         self._begin(np.flatnonzero(mask), options.get("patient"))
         return self.treatment.observe(), {"patient": self._patients.copy()}
 
@@ -158,23 +161,44 @@ class DosingVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], NDArra
 
     def _begin(self, lanes: NDArray[np.int64], chosen: Any) -> None:
         """Admit the next, or the chosen, patients to `lanes`."""
-        assert self._noise is not None
         if chosen is None:
-            ids = lanes + self._episode[lanes] * self.num_envs
+            self._admit_next(lanes)
         else:
-            ids = np.asarray(chosen, dtype=np.int64)
-            if ids.shape != (self.num_envs,) or np.any(ids < 0):
-                raise ValueError(f"option patient: expected {self.num_envs} non-negative identifiers, got {chosen!r}")
-            ids = ids[lanes]
-        self._episode[lanes] += 1
-        patients = self.population.draw(self.scenario.model, self.scenario.base, ids, self._noise)
+            self._admit(lanes, self._prepare(self._chosen(chosen)), lanes)
+
+    def _admit_next(self, lanes: NDArray[np.int64]) -> None:
+        """Admit patient ``lane + episode × num_envs`` to each lane.
+
+        The patients of one episode are prepared together: lanes fall out of step where patients drop out, and a draw
+        of two costs as much as one of all.
+        """
+        for episode in np.unique(self._episode[lanes]):
+            if episode not in self._waiting:
+                self._waiting[episode] = self._prepare(np.arange(self.num_envs) + episode * self.num_envs)
+            mine = lanes[self._episode[lanes] == episode]
+            self._admit(mine, self._waiting[episode], mine)
+        for episode in [episode for episode in self._waiting if episode < self._episode.min()]:
+            del self._waiting[episode]
+
+    def _admit(self, lanes: NDArray[np.int64], intake: Intake, rows: NDArray[np.int64]) -> None:
         if self._treatment is None:
-            self._treatment = Treatment(self.scenario, patients, self._noise, self.realism, self.genotype)
-            self._patients = ids.copy()
+            self._treatment = Treatment(self.scenario, intake)
         else:
-            self._treatment.admit(lanes, patients)
-            self._patients[lanes] = ids
+            self._treatment.admit(lanes, intake, rows)
+        self._patients[lanes] = intake.patients.ids[rows]
+        self._episode[lanes] += 1
         self._over[lanes] = False
+
+    def _prepare(self, ids: NDArray[np.int64]) -> Intake:
+        assert self._noise is not None
+        patients = self.population.draw(self.scenario.model, self.scenario.base, ids, self._noise)
+        return Intake.prepare(self.scenario, patients, self._noise, self.realism, self.genotype)
+
+    def _chosen(self, ids: Any) -> NDArray[np.int64]:
+        chosen = np.asarray(ids, dtype=np.int64)
+        if chosen.shape != (self.num_envs,) or np.any(chosen < 0):
+            raise ValueError(f"option patient: expected {self.num_envs} non-negative identifiers, got {ids!r}")
+        return chosen
 
     def _info(self, interval: Interval) -> dict[str, Any]:
         """Return a fresh info: scores, and clinical values with the units that the environment's page gives."""

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from dosewright.evaluation.logged import BoolArray, FloatArray
 from scipy import stats
+
+from dosewright.evaluation.logged import BoolArray, FloatArray
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
 from dosewright.evaluation.logged import BoolArray, FloatArray, Trajectories, check_log_prob
 from dosewright.evaluation.statistics import student_half_width
 
@@ -192,7 +193,7 @@ def pdwis(
     ``value = sum_t gamma^t sum_i w_it r_it``: each step's reward is weighted by the doses up to that step
     only and normalised over patients (Precup, Sutton & Singh 2000; the consistent form of Thomas & Brunskill
     2016, not Precup's ratio of sums over steps, which estimates a mean reward a step). Biased by order 1/ESS,
-    with far less variance than `pdis`, and never outside the range of the logged rewards.
+    with far less variance than `pdis`; no step's mean leaves the range of the logged rewards.
 
     Influence ``IF_i = sum_t gamma^t (W_it / mean_j W_jt) (r_it - m_t)``, ``m_t = sum_i w_it r_it``; standard
     error ``sqrt(sum_i IF_i^2) / n`` (delta method for a sum of ratios). The interval uses Student's t with

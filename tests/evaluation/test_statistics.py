@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from dosewright.evaluation.statistics import (
     mean_interval,
     paired_difference,
