@@ -110,6 +110,8 @@ class VirtualPopulation:
         Parts; their shares add up to 1.
     races
         Every race an observation tells apart, as ``race_<name>`` entries.
+    groups
+        Race -> biogeographic group, for people of whom only the race is known; another race: the strata's mixture.
     absent
         Covariates that nobody in this population has (0 for all), such as interacting drugs on enrolment.
     flag, source
@@ -118,6 +120,7 @@ class VirtualPopulation:
 
     strata: tuple[Stratum, ...]
     races: tuple[str, ...]
+    groups: Mapping[str, str]
     absent: tuple[str, ...]
     flag: Flag
     source: str
@@ -162,7 +165,7 @@ def enrol(
     """Draw baseline and random effects of people with known covariates and genotypes."""
     baseline = base[0] + base[1] * noise.normals(ids, Stream.BASELINE)[:, 0, 0]
     effects, substituted = genotype_effects(model.genotype_terms, genotypes)
-    typical = model.typical({**covariates, "base_inr": baseline}, effects)
+    typical = model.typical({**covariates, "baseline": baseline}, effects)
     n_effects = len(model.random_effects)
     z = noise.normals(ids, Stream.RANDOM_EFFECTS, np.arange((n_effects + 1) // 2)).reshape(len(ids), -1)
     eta = z[:, :n_effects] @ np.linalg.cholesky(model.omega).T

@@ -115,6 +115,8 @@ class PopulationModel:
         Observable quantities, in the order of `observe`.
     genotype_terms
         Sums over alleles that `typical` needs, by gene.
+    baseline
+        Parameter that is the individual's response without drug, handed to `typical` as covariate "baseline".
     typical
         ``typical(covariates, effects) -> (n, p)``: parameters of a patient without random effects.
     plan_shape
@@ -145,6 +147,7 @@ class PopulationModel:
     dose_fraction: float
     outputs: tuple[Output, ...]
     genotype_terms: tuple[GenotypeTerm, ...]
+    baseline: str
     typical: Callable[[Mapping[str, ArrayLike], Mapping[str, ArrayLike]], Floats]
     plan_shape: Callable[[Floats], tuple[int, int]]
     plan: Any

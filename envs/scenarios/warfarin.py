@@ -43,6 +43,7 @@ POPULATION = VirtualPopulation(
                 *_HEIGHTS, Spread(94, 24, **_CLIPPED_WEIGHT)),
     ),
     races=("White", "Black", "Asian"),
+    groups={"White": "European", "Black": "African American/Afro-Caribbean", "Asian": "East Asian"},
     absent=("amiodarone", "inducer"),
     flag="PARTIAL",
     source="marginals of EU-PACT (NEJM 2013;369:2294) and COAG (NEJM 2013;369:2283), half each; alleles: CPIC",

@@ -116,7 +116,7 @@ def importance_weights(
 
     ``W_it = prod_{u <= t} pi_e(a_iu | s_iu) / pi_b(a_iu | s_iu)``. A patient who has ended keeps the last
     weight at all later steps: the ended course is as much a part of the target's population as the others.
-    Leaving ended patients out of the normaliser makes a regimen look better the sooner it harms.
+    Leaving ended patients out of the normaliser would pay the survivors' later rewards to everyone.
 
     With ``follow_up_log_prob``, ``W_it`` is also divided by the probability of still being followed (inverse
     probability of censoring weights, Robins & Rotnitzky 1992): those who dropped out leave at their drop-out

@@ -63,9 +63,9 @@ def test_wilson_matches_newcombe_table() -> None:
 @pytest.mark.parametrize(
     ("cells", "published"),
     [
-        # Newcombe 1998, Stat Med 17:2635-2650, table II, method 10
+        # Newcombe 1998, Stat Med 17:2635-2650, method 10
         ((36, 12, 2, 0), (0.0569, 0.3404)),
-        # Cavo 2012 as analysed by Fagerland, Lydersen & Laake 2017, Statistical Analysis of Contingency Tables
+        # Cavo 2012 in Fagerland, Lydersen & Laake 2017, Statistical Analysis of Contingency Tables, ch. 8
         ((59, 6, 16, 80), (-0.1186, -0.0046)),
     ],
 )

@@ -106,7 +106,7 @@ def typical(covariates: Mapping[str, ArrayLike], effects: Mapping[str, ArrayLike
     Parameters
     ----------
     covariates
-        ``age_y`` (n,) years; ``base_inr`` (n,) baseline INR.
+        ``age_y`` (n,) years; ``baseline`` (n,) baseline INR.
     effects
         ``cl_s_l_h`` (n,) sum of the clearances of both CYP2C9 alleles at 71 years; ``ec50_mg_l`` (n,) sum of the EC50
         of both VKORC1 alleles.
@@ -114,7 +114,7 @@ def typical(covariates: Mapping[str, ArrayLike], effects: Mapping[str, ArrayLike
     age, base, clearance, ec50 = np.broadcast_arrays(
         *(
             np.atleast_1d(np.asarray(item, dtype=np.float64))
-            for item in (covariates["age_y"], covariates["base_inr"], effects["cl_s_l_h"], effects["ec50_mg_l"])
+            for item in (covariates["age_y"], covariates["baseline"], effects["cl_s_l_h"], effects["ec50_mg_l"])
         )
     )
     theta = np.empty((len(age), len(PARAMETERS)))
@@ -239,6 +239,7 @@ MODEL = PopulationModel(
         Output("Y3", "1", 0.0, "VERIFIED"),
     ),
     genotype_terms=(CYP2C9, VKORC1),
+    baseline="BASE",
     typical=typical,
     plan_shape=lambda rule: (9, max(_HEAD, len(rule))),
     plan=kernel(_plan),
