@@ -171,14 +171,13 @@ class BeliefFilter:
         going = self.step(belief.select(old), observation[old])
         return belief.replace_rows(old, going).replace_rows(new, begun)
 
-    def predict(self, belief: Belief, dose: Floats, days: int) -> Floats:
-        """Return the daily response (n, k, c, days) of every particle under c constant daily doses (n, c)."""
-        n, k, c = *belief.response.shape, dose.shape[1]
-        expand = (n, k, c)
+    def predict(self, belief: Belief, dose: Floats) -> Floats:
+        """Return the daily response (n, k, c, days) of every particle under c courses of daily doses (n, c, days)."""
+        n, k, (c, days) = *belief.response.shape, dose.shape[1:]
         kinetics = np.repeat(belief.kinetics.reshape(n * k, -1), c, axis=0)
         theta = np.repeat(belief.theta.reshape(n * k, -1), c, axis=0)
-        amount = np.broadcast_to(dose[:, None, :, None], (*expand, days)).reshape(n * k * c, days)
-        return self._follow(kinetics, theta, amount, np.full(n * k * c, days))[..., 0].reshape(*expand, days)
+        amount = np.broadcast_to(dose[:, None], (n, k, c, days)).reshape(n * k * c, days)
+        return self._follow(kinetics, theta, amount, np.full(n * k * c, days))[..., 0].reshape(n, k, c, days)
 
     def maintenance_dose(self, belief: Belief) -> tuple[Floats, Floats]:
         """Return posterior mean and SD (n,) of the log of the dose that holds the response on target."""

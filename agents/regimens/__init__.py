@@ -1,0 +1,59 @@
+"""Regimens that are not learned, from one fixed dose to the oracle, all through `predict`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from dosewright.agents.regimens.bayesian import Bayesian, bayesian, bayesian_adaptive
+from dosewright.agents.regimens.fixed import FixedDose
+from dosewright.agents.regimens.guideline import Guideline
+from dosewright.agents.regimens.nomogram import Nomogram, clinical_nomogram, label, nomogram
+from dosewright.agents.regimens.oracle import Oracle
+from dosewright.agents.regimens.planner import Planner, planner, planner_adaptive
+from dosewright.envs import Regimen, Scenario
+
+_RULES: dict[str, Callable[[Scenario], Regimen]] = {
+    "label": label,
+    "guideline": Guideline,
+    "clinical-nomogram": clinical_nomogram,
+    "nomogram": nomogram,
+    "bayesian": bayesian,
+    "bayesian-adaptive": bayesian_adaptive,
+    "planner": planner,
+    "planner-adaptive": planner_adaptive,
+    "oracle": Oracle,
+}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names that `regimen` knows, besides ``fixed-<dose>mg``."""
+    return tuple(_RULES)
+
+
+def regimen(name: str, scenario: Scenario) -> Regimen:
+    """Return the regimen called `name` for a scenario.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name; the message lists the known ones.
+    """
+    fixed = re.fullmatch(r"fixed-(\d+(?:\.\d+)?)mg", name)
+    if fixed:
+        return FixedDose(scenario, float(fixed[1]))
+    if name not in _RULES:
+        raise ValueError(f"unknown arm {name!r}; known: fixed-<dose>mg, {', '.join(_RULES)}, policy:PATH")
+    return _RULES[name](scenario)
+
+
+__all__ = [
+    "Bayesian",
+    "FixedDose",
+    "Guideline",
+    "Nomogram",
+    "Oracle",
+    "Planner",
+    "names",
+    "regimen",
+]

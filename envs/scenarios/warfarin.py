@@ -182,7 +182,8 @@ AURORA = AdjustmentTable(
         AdjustmentRow(Band("INR 4 to 5", at_least=4.0, at_most=5.0), 0.875, hold="skip"),
         AdjustmentRow(ABOVE_5, 0.85, hold="stop"),
     ),
-    wait_days=7,
+    # the scenario's calendar stands for the clinic's retests: the table is read at every visit (ASSUMPTION)
+    wait_days=0,
     resume_below=3.0,
     hold_days=3,
     # Aurora starts everybody on 5 or 10 mg and lowers an INR of 2 on day 3 to 5 mg; a start by an equation can be

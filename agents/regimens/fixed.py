@@ -1,0 +1,49 @@
+"""The same dose for everybody, always."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dosewright.envs import Scenario
+
+
+@dataclass(frozen=True)
+class FixedDose:
+    """Give `dose` to everybody, in the scenario's unit.
+
+    Raises
+    ------
+    ValueError
+        For a dose that the scenario's grid does not have.
+    """
+
+    scenario: Scenario
+    dose: float
+
+    def __post_init__(self) -> None:
+        if not np.any(np.isclose(self.scenario.doses.doses, self.dose)):
+            grid = self.scenario.doses
+            raise ValueError(
+                f"fixed dose {self.dose:g} {grid.unit}: allowed 0 to {grid.maximum:g} in steps of {grid.step:g}"
+            )
+
+    needs: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """``fixed-5mg``."""
+        return f"fixed-{self.dose:g}mg"
+
+    def predict(
+        self,
+        observation: NDArray[np.float32],
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[NDArray[np.float64], None]:
+        """Return the dose (n,)."""
+        return np.full(len(observation), self.dose), None

@@ -1,0 +1,166 @@
+"""The answer of a trial in two sentences, made from its numbers: who beats whom, in benefit and in harm.
+
+An interval that covers 0 is never called a win, whatever the mean.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dosewright.evaluation.statistics import Difference, Interval
+from dosewright.evaluation.trial import TrialResult
+
+
+def number(value: float | None, unit: str) -> str:
+    """Return an outcome as words: a share in per cent with one decimal, a rate with two, a return with three.
+
+    Parameters
+    ----------
+    value
+        None where there is none.
+    unit
+        "share", "per 100 patient-years" or "return".
+    """
+    if value is None:
+        return "–"
+    if unit == "share":
+        return f"{_minus(f'{100 * value:.1f}')} %"
+    return _minus(f"{value:.{_decimals(unit)}f}")
+
+
+def change(value: float | None, unit: str) -> str:
+    """Return a difference as words: percentage points, rate or return, with its sign."""
+    if value is None:
+        return "–"
+    scaled = 100 * value if unit == "share" else value
+    return _minus(f"{scaled:+.{_decimals(unit)}f}")
+
+
+def as_record(interval: Interval | None) -> dict[str, float | int | None]:
+    """Return an interval for JSON; None everywhere where there was too little to estimate it from."""
+    if interval is None:
+        return {"mean": None, "low": None, "high": None, "n": 0}
+    return {"mean": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n}
+
+
+def answer(result: TrialResult, policy: str | None = None) -> dict[str, Any]:
+    """Compare the arm that a trial is about with its strongest rivals.
+
+    With a learned `policy` those are the better of the Bayesian arms and the better of the planners; without one, the best
+    arm that is not an upper bound meets the runner-up.
+
+    Returns
+    -------
+    "arm", "policy" (whether it is learned), "rivals" (arm, why, paired differences and what they show) and "sentences".
+
+    Raises
+    ------
+    ValueError
+        For an unknown policy, or one that is an upper bound.
+    """
+    if policy is not None and result.arm(policy).upper_bound:
+        raise ValueError(f"policy arm {policy!r} was shown the truth; it is an upper bound and competes with nobody")
+    ranked = _by_return(result)
+    focus = policy if policy is not None else (ranked or list(result.arms))[0]
+    rivals = [_rival(result, focus, name, why) for name, why in _rivals(ranked, focus, policy is not None)]
+    return {
+        "arm": focus,
+        "policy": policy is not None,
+        "rivals": rivals,
+        "sentences": list(_sentences(result, focus, policy is not None, rivals)),
+    }
+
+
+def benefit_shown(difference: Difference) -> str:
+    """Return what a difference of benefit shows: "better", "worse", or "no difference"."""
+    if difference.low > 0:
+        return "better"
+    return "worse" if difference.high < 0 else "no difference"
+
+
+def harm_shown(difference: Difference, margin: float) -> str:
+    """Return what a difference of harm shows against the largest rise that counts as non-inferior.
+
+    "less", "non-inferior", "more, within the margin", "more, beyond the margin", "more" or "not shown to be non-inferior".
+    """
+    if difference.high < 0:
+        return "less"
+    if difference.low > margin:
+        return "more, beyond the margin"
+    if difference.high <= margin:
+        return "more, within the margin" if difference.low > 0 else "non-inferior"
+    return "more" if difference.low > 0 else "not shown to be non-inferior"
+
+
+_BENEFIT_WORDS = {"better": "beats", "worse": "is worse than", "no difference": "does not beat"}
+_HARM_WORDS = {
+    "less": "it does less harm than {}",
+    "non-inferior": "it is non-inferior to {}",
+    "more, within the margin": "it does more than {}, within the margin",
+    "more, beyond the margin": "it does more than {}, beyond the margin",
+    "more": "it does more than {} and is not shown to stay within the margin",
+    "not shown to be non-inferior": "it is not shown to be non-inferior to {}",
+}
+
+
+def _by_return(result: TrialResult) -> list[str]:
+    """Names of the arms that compete, best mean return first."""
+    competing = [arm for arm in result.arms.values() if not arm.upper_bound]
+    return [arm.name for arm in sorted(competing, key=lambda arm: -float(arm.returns.mean()))]
+
+
+def _rivals(ranked: list[str], focus: str, learned: bool) -> list[tuple[str, str]]:
+    others = [name for name in ranked if name != focus]
+    if not learned:
+        return [(name, "the runner-up") for name in others[:1]]
+    families = {"bayesian": "the better of the Bayesian arms", "planner": "the better of the planners"}
+    found = []
+    for family, words in families.items():
+        members = [name for name in others if name.startswith(family)]
+        if members:
+            found.append((members[0], words if len(members) > 1 else ""))
+    return found or [(name, "the best of the other arms") for name in others[:1]]
+
+
+def _rival(result: TrialResult, focus: str, rival: str, why: str) -> dict[str, Any]:
+    differences = {name: result.difference(focus, rival, name) for name in ("benefit", "ever_harm", "return")}
+    record: dict[str, Any] = {name: as_record(difference) for name, difference in differences.items()}
+    record["benefit"]["shows"] = benefit_shown(differences["benefit"])
+    record["ever_harm"]["shows"] = harm_shown(differences["ever_harm"], result.scenario.margin)
+    return {"arm": rival, "why": why, **record}
+
+
+def _sentences(result: TrialResult, focus: str, learned: bool, rivals: list[dict[str, Any]]) -> tuple[str, str]:
+    scenario = result.scenario
+    in_range = number(result.estimate(focus, "benefit").mean, "share")
+    harmed = number(result.estimate(focus, "ever_harm").mean, "share")
+    who = focus if learned or not rivals else f"{focus}, the arm with the highest return,"
+    days, ever = f"{in_range} of days with {scenario.benefit.label}", f"{harmed} of patients ever with {scenario.harm.label}"
+    if not rivals:
+        return f"{who} gives {days}; no other arm competes with it.", f"In harm: {ever}."
+    gains = [
+        f"{_BENEFIT_WORDS[r['benefit']['shows']]} {_named(r)} in benefit ({_interval(r['benefit'])})" for r in rivals
+    ]
+    harms = [
+        f"{_HARM_WORDS[r['ever_harm']['shows']].format(r['arm'])} ({_interval(r['ever_harm'])})" for r in rivals
+    ]
+    margin = f"margin {number(scenario.margin, 'share').removesuffix(' %')} points"
+    return f"{who} {' and '.join(gains)}: {days}.", f"In harm ({ever}; {margin}), {' and '.join(harms)}."
+
+
+def _named(rival: dict[str, Any]) -> str:
+    return f"{rival['arm']}, {rival['why']}," if rival["why"] else rival["arm"]
+
+
+def _interval(record: dict[str, Any]) -> str:
+    mean, low, high = (change(record[key], "share") for key in ("mean", "low", "high"))
+    return f"{mean} points, 95 % interval {low} to {high}"
+
+
+def _decimals(unit: str) -> int:
+    return {"share": 1, "per 100 patient-years": 2, "return": 3}[unit]
+
+
+def _minus(text: str) -> str:
+    """A true minus sign, and no sign on a zero."""
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
