@@ -1,0 +1,57 @@
+"""How good a regimen is: virtual trials, off-policy estimates and their statistics.
+
+`write_report` is imported on first use: it loads a plotting library, which a trial without a page does not
+need.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dosewright.evaluation.logged import Trajectories
+from dosewright.evaluation.ope import pdwis
+from dosewright.evaluation.statistics import (
+    Difference,
+    Interval,
+    mean_interval,
+    paired_difference,
+    paired_proportion_difference,
+    proportion_interval,
+    win_probability,
+)
+from dosewright.evaluation.summary import summarise
+from dosewright.evaluation.trial import ArmResult, AttachedRegimen, TrialResult, run_trial
+from dosewright.evaluation.trial_folder import ExistingResultError, check_folder, write_trial
+
+if TYPE_CHECKING:
+    from dosewright.evaluation.report import write_report
+
+
+def __getattr__(name: str) -> Any:
+    if name == "write_report":
+        from dosewright.evaluation.report import write_report
+
+        return write_report
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = [
+    "ArmResult",
+    "AttachedRegimen",
+    "Difference",
+    "ExistingResultError",
+    "Interval",
+    "Trajectories",
+    "TrialResult",
+    "check_folder",
+    "mean_interval",
+    "paired_difference",
+    "paired_proportion_difference",
+    "pdwis",
+    "proportion_interval",
+    "run_trial",
+    "summarise",
+    "win_probability",
+    "write_report",
+    "write_trial",
+]

@@ -23,17 +23,17 @@ def number(value: float | None, unit: str) -> str:
     """
     if value is None:
         return "–"
-    if unit == "share":
-        return f"{_minus(f'{100 * value:.1f}')} %"
-    return _minus(f"{value:.{_decimals(unit)}f}")
+    words = f"{100 * value:.1f} %" if unit == "share" else f"{value:.{_decimals(unit)}f}"
+    return words.replace("-", "−")
 
 
 def change(value: float | None, unit: str) -> str:
-    """Return a difference as words: percentage points, rate or return, with its sign."""
+    """Return a difference as words: percentage points, rate or return, with its sign even if it rounds to 0."""
     if value is None:
         return "–"
     scaled = 100 * value if unit == "share" else value
-    return _minus(f"{scaled:+.{_decimals(unit)}f}")
+    words = f"{scaled:+.{_decimals(unit)}f}"
+    return words[1:] if value == 0 else words.replace("-", "−")
 
 
 def as_record(interval: Interval | None) -> dict[str, float | int | None]:
@@ -46,12 +46,13 @@ def as_record(interval: Interval | None) -> dict[str, float | int | None]:
 def answer(result: TrialResult, policy: str | None = None) -> dict[str, Any]:
     """Compare the arm that a trial is about with its strongest rivals.
 
-    With a learned `policy` those are the better of the Bayesian arms and the better of the planners; without one, the best
-    arm that is not an upper bound meets the runner-up.
+    With a learned `policy` those are the better of the Bayesian arms and the better of the planners; without
+    one, the best arm that is not an upper bound meets the runner-up.
 
     Returns
     -------
-    "arm", "policy" (whether it is learned), "rivals" (arm, why, paired differences and what they show) and "sentences".
+    "arm", "policy" (whether it is learned), "rivals" (arm, why, paired differences and what they show) and
+    "sentences".
 
     Raises
     ------
@@ -59,7 +60,9 @@ def answer(result: TrialResult, policy: str | None = None) -> dict[str, Any]:
         For an unknown policy, or one that is an upper bound.
     """
     if policy is not None and result.arm(policy).upper_bound:
-        raise ValueError(f"policy arm {policy!r} was shown the truth; it is an upper bound and competes with nobody")
+        raise ValueError(
+            f"policy arm {policy!r} is shown the truth: an upper bound, which competes with nobody"
+        )
     ranked = _by_return(result)
     focus = policy if policy is not None else (ranked or list(result.arms))[0]
     rivals = [_rival(result, focus, name, why) for name, why in _rivals(ranked, focus, policy is not None)]
@@ -81,7 +84,8 @@ def benefit_shown(difference: Difference) -> str:
 def harm_shown(difference: Difference, margin: float) -> str:
     """Return what a difference of harm shows against the largest rise that counts as non-inferior.
 
-    "less", "non-inferior", "more, within the margin", "more, beyond the margin", "more" or "not shown to be non-inferior".
+    "less", "non-inferior", "more, within the margin", "more, beyond the margin", "more" or
+    "not shown to be non-inferior".
     """
     if difference.high < 0:
         return "less"
@@ -94,12 +98,12 @@ def harm_shown(difference: Difference, margin: float) -> str:
 
 _BENEFIT_WORDS = {"better": "beats", "worse": "is worse than", "no difference": "does not beat"}
 _HARM_WORDS = {
-    "less": "it does less harm than {}",
-    "non-inferior": "it is non-inferior to {}",
-    "more, within the margin": "it does more than {}, within the margin",
-    "more, beyond the margin": "it does more than {}, beyond the margin",
-    "more": "it does more than {} and is not shown to stay within the margin",
-    "not shown to be non-inferior": "it is not shown to be non-inferior to {}",
+    "less": "does less than {}",
+    "non-inferior": "is non-inferior to {}",
+    "more, within the margin": "does more than {}, within the margin",
+    "more, beyond the margin": "does more than {}, beyond the margin",
+    "more": "does more than {}, not shown to stay within the margin",
+    "not shown to be non-inferior": "is not shown to be non-inferior to {}",
 }
 
 
@@ -130,37 +134,36 @@ def _rival(result: TrialResult, focus: str, rival: str, why: str) -> dict[str, A
     return {"arm": rival, "why": why, **record}
 
 
-def _sentences(result: TrialResult, focus: str, learned: bool, rivals: list[dict[str, Any]]) -> tuple[str, str]:
+def _sentences(
+    result: TrialResult, focus: str, learned: bool, rivals: list[dict[str, Any]]
+) -> tuple[str, str]:
     scenario = result.scenario
     in_range = number(result.estimate(focus, "benefit").mean, "share")
     harmed = number(result.estimate(focus, "ever_harm").mean, "share")
     who = focus if learned or not rivals else f"{focus}, the arm with the highest return,"
-    days, ever = f"{in_range} of days with {scenario.benefit.label}", f"{harmed} of patients ever with {scenario.harm.label}"
+    days = f"{in_range} of days with {scenario.benefit.label}"
+    ever = f"{harmed} of patients ever with {scenario.harm.label}"
     if not rivals:
         return f"{who} gives {days}; no other arm competes with it.", f"In harm: {ever}."
-    gains = [
-        f"{_BENEFIT_WORDS[r['benefit']['shows']]} {_named(r)} in benefit ({_interval(r['benefit'])})" for r in rivals
-    ]
+    gains = [f"{_BENEFIT_WORDS[r['benefit']['shows']]} {_named(r)} {_interval(r['benefit'])}" for r in rivals]
     harms = [
-        f"{_HARM_WORDS[r['ever_harm']['shows']].format(r['arm'])} ({_interval(r['ever_harm'])})" for r in rivals
+        f"{_HARM_WORDS[r['ever_harm']['shows']].format(r['arm'])} {_interval(r['ever_harm'])}" for r in rivals
     ]
     margin = f"margin {number(scenario.margin, 'share').removesuffix(' %')} points"
-    return f"{who} {' and '.join(gains)}: {days}.", f"In harm ({ever}; {margin}), {' and '.join(harms)}."
+    return (
+        f"In benefit, {who} {' and '.join(gains)}: {days}.",
+        f"In harm, it {' and '.join(harms)}: {ever} ({margin}).",
+    )
 
 
 def _named(rival: dict[str, Any]) -> str:
-    return f"{rival['arm']}, {rival['why']}," if rival["why"] else rival["arm"]
+    return f"{rival['arm']}, {rival['why']}" if rival["why"] else rival["arm"]
 
 
 def _interval(record: dict[str, Any]) -> str:
     mean, low, high = (change(record[key], "share") for key in ("mean", "low", "high"))
-    return f"{mean} points, 95 % interval {low} to {high}"
+    return f"({mean} points, 95 % interval {low} to {high})"
 
 
 def _decimals(unit: str) -> int:
     return {"share": 1, "per 100 patient-years": 2, "return": 3}[unit]
-
-
-def _minus(text: str) -> str:
-    """A true minus sign, and no sign on a zero."""
-    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")

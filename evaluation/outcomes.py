@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from dosewright.envs.scenarios.scenario import Band, Hazard, Outcome
-from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# The year of `Hazard`, whose base is divided by 36,500: on the safe side the reported rate is then the base itself.
+# The year of `Hazard`, whose base is divided by 36,500: on the safe side the reported rate is then the base.
 _DAYS_A_YEAR = 365.0
 
 
@@ -51,30 +52,30 @@ def followed_days(truth: NDArray[np.floating]) -> NDArray[np.int64]:
 
 
 def share_of_days(band: Band, truth: Floats) -> Floats:
-    """Return (n,) share of the followed days on which the response is in `band`; day 0, before any drug, never counts."""
+    """Return (n,) share of the followed days with the response in `band`; day 0 is before any drug."""
     return _ratio(band.contains(truth[:, 1:]).sum(axis=1), followed_days(truth))
 
 
 def ever_in(band: Band, truth: Floats) -> NDArray[np.bool_]:
     """Return (n,) whether the response was in `band` on any followed day."""
-    return band.contains(truth[:, 1:]).any(axis=1)
+    return np.any(band.contains(truth[:, 1:]), axis=1)
 
 
 def event_rate(hazard: Hazard, truth: Floats) -> Floats:
     """Return (n,) expected events per 100 patient-years.
 
-    ``100 · (1 − exp(−Σ daily hazard)) / followed years``: the probability of a first event while the patient was followed,
-    on the scale of a rate (`models.md` 19).
+    ``100 · (1 − exp(−Σ daily hazard)) / followed years``: the probability of a first event while the patient
+    was followed, on the scale of a rate (`models.md` 19).
     """
     daily = np.where(np.isnan(truth[:, 1:]), 0.0, hazard.daily(truth[:, 1:]))
     return _ratio(-100.0 * _DAYS_A_YEAR * np.expm1(-daily.sum(axis=1)), followed_days(truth))
 
 
 def rosendaal(band: Band, measured: Floats, days: NDArray[np.int64], from_day: int = 0) -> Floats:
-    """Return the share of time in `band` if the response moves in a straight line from one result to the next.
+    """Return the share of time in `band`, the response moving in a straight line between results.
 
-    Rosendaal 1993, Thromb Haemost 69:236. The crossings of the band's limits are solved, not sampled on whole days. A line
-    that begins before `from_day` counts from there on.
+    Rosendaal 1993, Thromb Haemost 69:236. The crossings of the band's limits are solved, not sampled on whole
+    days. A line that begins before `from_day` counts from there on.
 
     Parameters
     ----------
@@ -87,7 +88,8 @@ def rosendaal(band: Band, measured: Floats, days: NDArray[np.int64], from_day: i
 
     Returns
     -------
-    (n,) share of the time between the first and last result; NaN for fewer than two results on or after `from_day`.
+    (n,) share of the time between the first and last result; NaN for fewer than two results on or after
+    `from_day`.
     """
     inside, total = np.zeros(len(measured)), np.zeros(len(measured))
     last, last_day = np.full(len(measured), np.nan), np.zeros(len(measured))
@@ -96,7 +98,9 @@ def rosendaal(band: Band, measured: Floats, days: NDArray[np.int64], from_day: i
         counted = known & ~np.isnan(last) & (day > from_day)
         begin = np.clip(from_day - last_day, 0.0, None)
         length = day - last_day
-        share = _share_of_line(band, last[counted], value[counted], (begin / np.maximum(length, 1.0))[counted])
+        share = _share_of_line(
+            band, last[counted], value[counted], (begin / np.maximum(length, 1.0))[counted]
+        )
         inside[counted] += share * length[counted]
         total[counted] += (length - begin)[counted]
         last, last_day = np.where(known, value, last), np.where(known, day, last_day)
@@ -105,7 +109,7 @@ def rosendaal(band: Band, measured: Floats, days: NDArray[np.int64], from_day: i
 
 
 def _share_of_line(band: Band, start: Floats, end: Floats, begin: Floats) -> Floats:
-    """Share of the way from `start` to `end`, both finite, that lies in `band`, counted from the share `begin` on."""
+    """Share of the way from `start` to `end` that lies in `band`, counted from the share `begin` on."""
     low, high = max(band.at_least, band.above), min(band.at_most, band.below)
     flat = start == end
     slope = np.where(flat, 1.0, end - start)
@@ -115,6 +119,7 @@ def _share_of_line(band: Band, start: Floats, end: Floats, begin: Floats) -> Flo
     return np.where(flat, band.contains(start) * (1.0 - begin), np.maximum(leaves - enters, 0.0))
 
 
-def _ratio(part: NDArray[np.generic], whole: NDArray[np.generic]) -> Floats:
-    """Return ``part / whole``; NaN where there is nothing to divide by."""
-    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=np.asarray(whole) > 0, dtype=np.float64)
+def _ratio(part: ArrayLike, whole: ArrayLike) -> Floats:
+    """Return ``part / whole`` (n,); NaN where there is nothing to divide by."""
+    parts, wholes = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
+    return np.divide(parts, wholes, out=np.full(wholes.shape, np.nan), where=wholes > 0)

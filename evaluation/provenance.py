@@ -11,9 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import dosewright
 import numba
 import numpy
+
+import dosewright
 
 
 def provenance(started: datetime, seconds: float) -> dict[str, Any]:
@@ -43,14 +44,17 @@ def provenance(started: datetime, seconds: float) -> dict[str, Any]:
 
 
 def git_commit(folder: Path) -> str | None:
-    """Return the commit that `folder` is checked out from, "-dirty" behind it if files differ; None if there is none.
+    """Return the commit of a checkout, with "-dirty" behind it if files differ; None if there is none.
 
-    A folder that lies in somebody else's repository without being tracked there (an installed package) has none.
+    A folder that lies in somebody else's repository without being tracked there (an installed package) has
+    none.
     """
 
     def git(*arguments: str) -> str | None:
         try:
-            done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+            done = subprocess.run(
+                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10
+            )
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.strip() if done.returncode == 0 else None

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from dosewright.evaluation.answer import answer, as_record
 from dosewright.evaluation.statistics import Difference, Interval
 from dosewright.evaluation.trial import ArmResult, TrialResult
-from numpy.typing import NDArray
 
 NOTICE = "Research simulation, not for clinical use"
 
@@ -19,7 +20,22 @@ _SCORES = ("benefit", "harm", "return", "ever_harm")
 
 
 def summarise(result: TrialResult, reference: str, policy: str | None = None) -> dict[str, Any]:
-    """Return everything that a report says in numbers, ready for JSON; see `TrialResult.to_json`."""
+    """Return everything that a report says in numbers, ready for JSON.
+
+    Parameters
+    ----------
+    result
+        The trial.
+    reference
+        Arm that the table of differences compares with.
+    policy
+        The learned arm that the trial is about; None: the best arm that is not an upper bound.
+
+    Raises
+    ------
+    ValueError
+        For an unknown arm, or a policy that is the reference or an upper bound.
+    """
     result.arm(reference)
     if policy == reference:
         raise ValueError(f"policy arm {policy!r} is also the reference arm; name another reference")
@@ -45,7 +61,14 @@ def summarise(result: TrialResult, reference: str, policy: str | None = None) ->
         "answer": found,
         "patients": _patients(result),
         "outcomes": [
-            {"name": o.name, "label": o.label, "unit": o.unit, "kind": o.kind, "better": o.better, "flag": o.flag}
+            {
+                "name": o.name,
+                "label": o.label,
+                "unit": o.unit,
+                "kind": o.kind,
+                "better": o.better,
+                "flag": o.flag,
+            }
             for o in scenario.outcomes
         ],
         "arms": {name: _arm(result, arm) for name, arm in result.arms.items()},
@@ -78,7 +101,8 @@ def _patients(result: TrialResult) -> dict[str, Any]:
         "substituted_alleles": dict(result.substituted),
         "covariates": _covariates(result),
         "subgroup_sizes": {
-            kind: {label: int(mask.sum()) for label, mask in masks.items()} for kind, masks in result.subgroups().items()
+            kind: {label: int(mask.sum()) for label, mask in masks.items()}
+            for kind, masks in result.subgroups().items()
         },
     }
 
@@ -92,7 +116,14 @@ def _covariates(result: TrialResult) -> list[dict[str, Any]]:
         if entry.unit != "1" and len(known):
             low, median, high = np.quantile(known, [0.05, 0.5, 0.95]).tolist()
             rows.append(
-                {"label": entry.meaning, "unit": entry.unit, "median": median, "p5": low, "p95": high, "known": len(known)}
+                {
+                    "label": entry.meaning,
+                    "unit": entry.unit,
+                    "median": median,
+                    "p5": low,
+                    "p95": high,
+                    "known": len(known),
+                }
             )
     return rows
 
@@ -121,16 +152,18 @@ def _difference(
 
 
 def _subgroups(result: TrialResult, found: dict[str, Any], reference: str) -> dict[str, Any]:
-    """The arm the trial is about against the reference, or against its rival if it is the reference itself."""
+    """The arm the trial is about against the reference, or against its rival if it is that itself."""
     arm = found["arm"]
     against = reference if reference != arm else next((rival["arm"] for rival in found["rivals"]), None)
     rows = []
-    for kind, masks in {"all": {"all patients": np.ones(len(result.ids), dtype=bool)}, **result.subgroups()}.items():
+    everybody = {"all patients": np.ones(len(result.ids), dtype=bool)}
+    for kind, masks in {"all": everybody, **result.subgroups()}.items():
         for label, mask in masks.items():
             row: dict[str, Any] = {"kind": kind, "label": label, "n": int(mask.sum())}
-            compared = against is not None and row["n"] >= SMALLEST_SUBGROUP
+            compared = row["n"] >= SMALLEST_SUBGROUP
             for key in ("benefit", "ever_harm"):
-                row[key] = as_record(_difference(result, arm, against, key, mask) if compared and against else None)
+                found_here = _difference(result, arm, against, key, mask) if compared and against else None
+                row[key] = as_record(found_here)
             rows.append(row)
     return {"arm": arm, "against": against, "smallest": SMALLEST_SUBGROUP, "rows": rows}
 

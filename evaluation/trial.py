@@ -1,21 +1,20 @@
-"""A virtual trial: every arm treats the same patients, who meet the same assay errors, missed doses and drift.
+"""A virtual trial: every arm treats the same patients, who meet the same errors, missed doses and drift.
 
 The arms are given to it; it does not know how any of them was made.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from dosewright.envs import Intake, Noise, Patients, Population, RealCohort, Regimen, Scenario, Treatment
 from dosewright.envs.patients import allele_counts, allele_entry
 from dosewright.envs.pharmacology.model import GenotypeTerm
@@ -31,12 +30,9 @@ from dosewright.evaluation.statistics import (
     paired_proportion_difference,
     proportion_interval,
 )
-from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-
-RESULT_FILE, PATIENTS_FILE, REPORT_FILE = "result.json", "patients.parquet", "report.html"
 
 
 @runtime_checkable
@@ -46,10 +42,6 @@ class AttachedRegimen(Regimen, Protocol):
     def attach(self, treatment: Treatment) -> None:
         """Be shown the patients of the next course, before its first visit."""
         ...
-
-
-class ExistingResultError(FileExistsError, ValueError):
-    """The folder of a result is already there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +81,7 @@ class ArmResult:
     decisions: int
 
     def values(self, outcome: str) -> Floats | Flags:
-        """Return (n,) an outcome by its name, or "benefit", "harm", "return" or "ever_harm".
+        """Return an outcome (n,) by its name, or "benefit", "harm", "return" or "ever_harm".
 
         Raises
         ------
@@ -166,7 +158,8 @@ class TrialResult:
         arm, outcome
             As in `ArmResult.values`.
         mask : (n,) bool, optional
-            Patients that count; those without a value of the outcome are left out, so `Interval.n` may be smaller.
+            Patients that count; those without a value of the outcome are left out, so `Interval.n` may be
+            smaller.
 
         Raises
         ------
@@ -180,8 +173,8 @@ class TrialResult:
     def difference(self, arm: str, reference: str, outcome: str, mask: Flags | None = None) -> Difference:
         """Return the paired difference `arm` − `reference` with its 95 % interval.
 
-        Student's t on the differences or, for a proportion, Newcombe's square-and-add. Patients without a value in one of
-        the two arms are left out of both; parameters and errors as in `estimate`.
+        Student's t on the differences or, for a proportion, Newcombe's square-and-add. Patients without a
+        value in one of the two arms are left out of both; parameters and errors as in `estimate`.
         """
         a, b = self.arm(arm).values(outcome), self.arm(reference).values(outcome)
         keep = np.isfinite(a) & np.isfinite(b)
@@ -194,10 +187,11 @@ class TrialResult:
         """Return gene -> (n,) alleles (0 to 2) that the model does not read as the gene's first one."""
         terms = self.scenario.model.genotype_terms
         counts = allele_counts(terms, self.genotypes)
-        return {
-            term.gene: sum(counts[allele_entry(term.gene, a)] for a in list(term.per_allele)[1:]).astype(np.int64)  # type: ignore[union-attr]
-            for term in terms
-        }
+        variants = {term.gene: np.zeros(len(self.ids), dtype=np.int64) for term in terms}
+        for term in terms:
+            for allele in list(term.per_allele)[1:]:
+                variants[term.gene] += counts[allele_entry(term.gene, allele)].astype(np.int64)
+        return variants
 
     def subgroups(self) -> dict[str, dict[str, Flags]]:
         """Return kind of subgroup -> label -> (n,) mask, without empty groups.
@@ -230,92 +224,31 @@ class TrialResult:
         for term in self.scenario.model.genotype_terms:
             words = _variant_words(term)
             own = {f"{term.gene} {words[k]}": variants[term.gene] == k for k in range(3)}
-            groups = (
-                {f"{a}, {b}": groups[a] & own[b] for a in groups for b in own} if groups else own
-            )
+            groups = {f"{a}, {b}": groups[a] & own[b] for a in groups for b in own} if groups else own
         return groups
 
-    def to_json(self, reference: str, policy: str | None = None) -> dict[str, Any]:
-        """Return everything that a report says in numbers, ready for JSON.
-
-        Parameters
-        ----------
-        reference
-            Arm that the table of differences compares with.
-        policy
-            The learned arm that the trial is about; None: the best arm that is not an upper bound.
-
-        Raises
-        ------
-        ValueError
-            For an unknown arm, or a policy that is the reference or an upper bound.
-        """
-        from dosewright.evaluation.summary import summarise  # it imports this module
-
-        return summarise(self, reference, policy)
-
     def patient_table(self) -> Any:
-        """Return a `polars.DataFrame` with one row per patient and arm; doses as a list column, missing values null."""
+        """Return a `polars.DataFrame`: one row per patient and arm, doses as a list, missing values null."""
         import polars  # slow to import, and only this needs it
 
-        who: dict[str, Any] = {**self.covariates, **self.genotypes, **self.labels, "followed_days": self.followed_days}
+        who: dict[str, Any] = {
+            **self.covariates,
+            **self.genotypes,
+            **self.labels,
+            "followed_days": self.followed_days,
+        }
         frames = []
         for name, arm in self.arms.items():
-            scores = {"benefit": arm.benefit, "harm": arm.harm, "return": arm.returns, "ever_harm": arm.ever_harm}
+            scores = {
+                "benefit": arm.benefit,
+                "harm": arm.harm,
+                "return": arm.returns,
+                "ever_harm": arm.ever_harm,
+            }
             doses = [row[~np.isnan(row)].tolist() for row in arm.doses]
             columns = {"id": self.ids, "arm": [name] * len(self.ids), **who, **scores, **arm.outcomes}
             frames.append(polars.DataFrame({**columns, "doses": doses}, nan_to_null=True))
         return polars.concat(frames)
-
-    def write(self, folder: str | Path, reference: str, policy: str | None = None, overwrite: bool = False) -> Path:
-        """Write `result.json`, `patients.parquet` and `report.html` into a new folder and return it.
-
-        The files are written beside it, into ``<folder>.partial``, which is renamed at the end: a folder of that name is
-        a whole result.
-
-        Raises
-        ------
-        ExistingResultError
-            If the folder is there, and `overwrite` is not set or it is not the folder of a trial.
-        """
-        from dosewright.evaluation.report import write_report  # matplotlib is slow to import
-
-        target = Path(folder)
-        check_folder(target, overwrite)
-        partial = target.with_name(target.name + ".partial")
-        if partial.exists():
-            shutil.rmtree(partial)  # left by a run that was stopped
-        partial.mkdir(parents=True)
-        summary = self.to_json(reference, policy)
-        text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
-        (partial / RESULT_FILE).write_text(text + "\n", encoding="utf-8")
-        self.patient_table().write_parquet(partial / PATIENTS_FILE)
-        write_report(self, partial / REPORT_FILE, reference, policy)
-        if target.exists():
-            shutil.rmtree(target)
-        partial.rename(target)
-        return target
-
-
-def check_folder(folder: str | Path, overwrite: bool = False) -> None:
-    """Refuse to write a result where something is already: ask before a long run, not after it.
-
-    Raises
-    ------
-    ExistingResultError
-        If the folder is there, and `overwrite` is not set or it is not the folder of a trial.
-    """
-    path = Path(folder)
-    if not path.exists():
-        return
-    if not overwrite:
-        raise ExistingResultError(f"output folder {path}: exists already; choose another, or give --overwrite")
-    # --overwrite replaces an earlier trial, never somebody's home
-    if not path.is_dir() or (any(path.iterdir()) and not (path / RESULT_FILE).is_file()):
-        raise ExistingResultError(
-            f"output folder {path}: is not the folder of a trial (no {RESULT_FILE}), so --overwrite does not replace it; "
-            "choose another"
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -364,8 +297,8 @@ def run_trial(
     Raises
     ------
     ValueError
-        For no arm, a policy trained on the namespace of the trial, fewer than two patients, one listed twice, or a dose
-        that is missing or negative.
+        For no arm, a policy trained on the namespace of the trial, fewer than two patients, one listed twice,
+        or a dose that is missing or negative.
     """
     chosen = _checked_patients(ids, block)
     _check_arms(arms, noise)
@@ -405,7 +338,9 @@ def run_trial(
 def _checked_patients(ids: ArrayLike, block: int) -> NDArray[np.int64]:
     chosen = np.asarray(ids, dtype=np.int64)
     if chosen.ndim != 1 or len(chosen) < 2:
-        raise ValueError(f"patients: got shape {chosen.shape}; expected at least two identifiers, an interval needs them")
+        raise ValueError(
+            f"patients: shape {chosen.shape}; expected at least two identifiers, an interval needs them"
+        )
     if len(np.unique(chosen)) < len(chosen):
         values, counts = np.unique(chosen, return_counts=True)
         raise ValueError(f"patient {values[counts > 1][0]} is listed twice; expected each identifier once")
@@ -420,8 +355,8 @@ def _check_arms(arms: Mapping[str, Regimen], noise: Noise) -> None:
     for name, regimen in arms.items():
         if getattr(regimen, "seed_namespace", None) == noise.namespace:
             raise ValueError(
-                f"arm {name!r}: its card says that it was trained on seed namespace {noise.namespace!r}, which this trial "
-                "draws its patients from; train it on 'train', or run the trial in another namespace"
+                f"arm {name!r}: its card says that it was trained on seed namespace {noise.namespace!r}, "
+                "which this trial draws its patients from; train it on 'train', or use another namespace"
             )
 
 

@@ -1,0 +1,208 @@
+"""Learning on the belief: what the policy sees, and the wrapper that shows it.
+
+`BeliefFeatures` turns an observation and the belief after it into the policy's input; `BeliefVectorEnv` wraps any dosing
+vector environment so that an algorithm sees those features and acts by the anchored action. Live dosing uses the same
+objects without the wrapper.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorWrapper
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from dosewright.agents.estimation import Belief, BeliefFilter
+from dosewright.agents.learning.anchored import anchored_dose
+from dosewright.envs import DosingVectorEnv, Scenario
+
+
+class BeliefFeatures:
+    """The policy's input: the belief, in units of its own uncertainty, and where the patient stands in the calendar.
+
+    Parameters
+    ----------
+    scenario
+        The decision problem.
+
+    Attributes
+    ----------
+    names
+        Name of every feature. Together with the scenario's version they are the layout that a saved policy checks.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        model = scenario.model
+        unknowns = [f"log {model.parameters[i].name}" for i in model.random_effects] + [model.baseline]
+        self.names: tuple[str, ...] = (
+            "mean log maintenance dose",
+            "SD log maintenance dose",
+            *(f"mean {name}, from the prior, in prior SD" for name in unknowns),
+            *(f"SD {name}, in prior SD" for name in unknowns),
+            "mean log response over target",
+            "SD log response",
+            *(f"mean {state}" for state in model.states),
+            "last innovation",
+            "innovation before it",
+            "P(harm) in steady state at the last dose",
+            "last dose over maintenance dose",
+            "newest result in hand is new",
+            "its log over target",
+            "its age over a week",
+            "day over horizon",
+            "log days since the previous visit",
+            "log days until the next visit",
+            "log days until the end",
+        )
+
+    def __call__(self, belief: Belief, observation: NDArray[np.float32]) -> tuple[NDArray[np.float32], Any]:
+        """Return the features (n, f) and the anchor, the monitoring dose (n,)."""
+        scenario, spec = self.scenario, self.scenario.observation
+        name, before = scenario.output.lower(), belief.prior
+        dose = np.maximum(scenario.maintenance_dose(belief.theta, scenario.target), scenario.doses.step / 10)
+        log_dose, log_dose_sd = belief.mean_sd(np.log(dose))
+        mean, sd = belief.mean_sd(belief.x)
+        log_response, log_response_sd = belief.mean_sd(np.log(belief.response / scenario.target))
+        last = np.nan_to_num(spec.read(observation, "last_dose"))
+        # the response is monotone in the dose: harm in steady state means a dose above the one that leads to its edge
+        edge = scenario.maintenance_dose(belief.theta, scenario.harm.above)
+        day, horizon = spec.read(observation, "day"), scenario.horizon
+        columns = [
+            log_dose,
+            log_dose_sd,
+            *((mean - before.mean[:, 0]) / before.sd).T,
+            *(sd / before.sd).T,
+            log_response,
+            log_response_sd,
+            *belief.mean(belief.kinetics).T,
+            *belief.innovation.T,
+            belief.mean((last[:, None] > edge).astype(np.float64)),
+            last / np.exp(log_dose),
+            spec.read(observation, f"{name}_new"),
+            np.log(np.nan_to_num(spec.read(observation, name), nan=scenario.target) / scenario.target),
+            np.nan_to_num(spec.read(observation, f"{name}_age")) / 7,
+            day / horizon,
+            np.log1p(spec.read(observation, "interval")),
+            np.log1p(spec.read(observation, "next_interval")),
+            np.log1p(horizon - day),
+        ]
+        return np.stack(columns, axis=1).astype(np.float32), np.exp(log_dose)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Standardisation of the features: mean and SD (f,) under Bayesian monitoring."""
+
+    mean: NDArray[np.float32]
+    sd: NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, features: NDArray[np.float32]) -> Scaling:
+        """Return the standardisation of features (n, f); one that never varies is only centred."""
+        sd = features.std(axis=0)
+        return cls(features.mean(axis=0), np.where(sd > 1e-6, sd, 1.0).astype(np.float32))
+
+    def apply(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the standardised features, kept within ten SD."""
+        return np.clip((features - self.mean) / self.sd, -10.0, 10.0)
+
+
+class BeliefVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
+    """Show the belief's features and act by departures from the monitoring dose.
+
+    Works in `SAME_STEP` (the last observation of a finished episode is filtered too) and `NEXT_STEP` mode.
+
+    Parameters
+    ----------
+    env
+        A dosing vector environment.
+    belief_filter
+        The filter; its scenario must be the environment's.
+    scaling
+        Standardisation of the features; None shows them as they are.
+    harm_weight
+        Weight of harm in the reward, for training that is to be more careful than the scenario scores; None keeps the
+        environment's reward.
+    """
+
+    def __init__(
+        self,
+        env: DosingVectorEnv,
+        belief_filter: BeliefFilter,
+        scaling: Scaling | None = None,
+        harm_weight: float | None = None,
+    ) -> None:
+        super().__init__(env)
+        if env.scenario is not belief_filter.scenario:
+            raise ValueError(
+                f"environment of {env.scenario.name}, belief of {belief_filter.scenario.name}: they must be the same"
+            )
+        self.filter, self.scaling, self.harm_weight = belief_filter, scaling, harm_weight
+        self.features = BeliefFeatures(env.scenario)
+        self.single_observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (len(self.features.names),), np.float32)
+        self.single_action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self.observation_space = batch_space(self.single_observation_space, env.num_envs)
+        self.action_space = batch_space(self.single_action_space, env.num_envs)
+        self._belief: Belief | None = None
+        self._anchor = np.zeros(env.num_envs)
+        self._shown = np.zeros((env.num_envs, len(self.features.names)), np.float32)
+        self._start = np.zeros(env.num_envs, dtype=bool)
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Begin new episodes, as the environment does."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        mask = (options or {}).get("reset_mask")
+        if mask is None:
+            self._belief = None
+        self._start[:] = False
+        self._begin(np.arange(self.num_envs) if mask is None else np.flatnonzero(mask), observation)
+        return self._scaled(), info
+
+    def step(self, actions: NDArray[np.float32]) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Give the anchored doses and take in what is seen at the next visit."""
+        dose = anchored_dose(self._anchor, np.asarray(actions).reshape(self.num_envs))
+        observation, reward, terminated, truncated, info = self.env.step(dose)
+        done = terminated | truncated
+        going = np.flatnonzero(~self._start)
+        seen = observation
+        if "final_obs" in info:
+            seen = np.where(done[:, None], info["final_obs"], observation)
+        self._go_on(going, seen)
+        self._begin(np.flatnonzero(self._start), observation)
+        self._start[:] = False
+        if self.env.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP:
+            self._start = done
+        elif "final_obs" in info:
+            info["final_obs"] = self._scaled()
+            self._begin(np.flatnonzero(done), observation)
+        if self.harm_weight is not None:
+            reward = info["benefit"] - self.harm_weight * info["cost"]
+        return self._scaled(), reward, terminated, truncated, info
+
+    def _scaled(self) -> NDArray[np.float32]:
+        return self._shown.copy() if self.scaling is None else self.scaling.apply(self._shown)
+
+    def _go_on(self, lanes: NDArray[np.int64], observation: NDArray[np.float32]) -> None:
+        assert self._belief is not None
+        if len(lanes) == self.num_envs:
+            self._belief = self.filter.step(self._belief, observation)
+            self._shown, self._anchor = self.features(self._belief, observation)
+        elif len(lanes):
+            self._show(lanes, self.filter.step(self._belief.select(lanes), observation[lanes]), observation)
+
+    def _begin(self, lanes: NDArray[np.int64], observation: NDArray[np.float32]) -> None:
+        if len(lanes):
+            self._show(lanes, self.filter.step(None, observation[lanes]), observation)
+
+    def _show(self, lanes: NDArray[np.int64], belief: Belief, observation: NDArray[np.float32]) -> None:
+        """Put new beliefs, and what is shown of them, into `lanes`."""
+        whole = self._belief is None or len(lanes) == self.num_envs
+        self._belief = belief if whole or self._belief is None else self._belief.replace_rows(lanes, belief)
+        self._shown[lanes], self._anchor[lanes] = self.features(belief, observation[lanes])

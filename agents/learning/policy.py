@@ -1,0 +1,149 @@
+"""A learned policy as a regimen, and as a folder on disk.
+
+A policy is a folder: ``weights.zip`` (the Stable-Baselines3 policy), ``scaling.json`` (how features are standardised),
+``preset.toml`` (how it was trained) and ``card.json`` (for what, on whom, how well). It refuses to dose another version of
+the scenario or another layout of the features.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from dosewright.agents.estimation import Belief, BeliefFilter
+from dosewright.agents.learning.anchored import anchored_dose
+from dosewright.agents.learning.belief import BeliefFeatures, Scaling
+from dosewright.envs import Scenario, scenario
+
+_BLOCK = 256  # networks are evaluated in blocks of this size, padded: a split of the patients changes no bit
+_FILES = ("weights.zip", "scaling.json", "preset.toml", "card.json")
+
+
+class LearnedPolicy:
+    """A policy that sees the belief and departs from Bayesian monitoring by the anchored action.
+
+    Parameters
+    ----------
+    scenario
+        The decision problem.
+    belief_filter
+        Keeps the belief, with the particles and fading the policy was trained with.
+    network
+        Stable-Baselines3 policy network.
+    scaling
+        Standardisation of the features.
+    card
+        What is known about the policy.
+    name
+        Name of the arm.
+    """
+
+    needs: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        belief_filter: BeliefFilter,
+        network: ActorCriticPolicy,
+        scaling: Scaling,
+        card: dict[str, Any],
+        name: str = "policy",
+    ) -> None:
+        self.scenario, self.filter, self.network, self.scaling = scenario, belief_filter, network, scaling
+        self.card, self.name = card, name
+        self.features = BeliefFeatures(scenario)
+
+    @property
+    def seed_namespace(self) -> str:
+        """Namespace of the patients it was trained on; a trial on the same is refused."""
+        return str(self.card["seed_namespace"])
+
+    def predict(
+        self,
+        observation: NDArray[np.float32],
+        state: Belief | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[NDArray[np.float64], Belief]:
+        """Return the dose (n,) and the beliefs.
+
+        Raises
+        ------
+        ValueError
+            For ``deterministic=False``: exploration belongs to training, and a stochastic regimen needs keys.
+        """
+        if not deterministic:
+            raise ValueError("deterministic=False: the policy doses deterministically; exploration belongs to training")
+        belief = self.filter.step(state, observation, episode_start)
+        features, anchor = self.features(belief, observation)
+        return anchored_dose(anchor, self.act(features)), belief
+
+    def act(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the network's action (n,) for features (n, f)."""
+        scaled = self.scaling.apply(features)
+        n = len(scaled)
+        padded = np.zeros((-(-n // _BLOCK) * _BLOCK, scaled.shape[1]), dtype=np.float32)
+        padded[:n] = scaled
+        with torch.no_grad():
+            blocks = [
+                self.network.get_distribution(torch.from_numpy(block)).mode().numpy()[:, 0]
+                for block in np.split(padded, len(padded) // _BLOCK)
+            ]
+        return np.concatenate(blocks)[:n].astype(np.float64)
+
+    def save(self, folder: str | Path, preset: str) -> None:
+        """Write the policy's folder; `preset` is the text of its training preset."""
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        self.network.save(path / "weights.zip")
+        scaling = {"mean": self.scaling.mean.tolist(), "sd": self.scaling.sd.tolist()}
+        (path / "scaling.json").write_text(json.dumps({"features": self.features.names, **scaling}, indent=1))
+        (path / "preset.toml").write_text(preset)
+        (path / "card.json").write_text(json.dumps(self.card, indent=1))
+
+    @classmethod
+    def load(cls, folder: str | Path, name: str = "policy") -> LearnedPolicy:
+        """Read a policy's folder.
+
+        Raises
+        ------
+        ValueError
+            If a file is missing or broken, or the policy was made for another scenario version or feature layout.
+        """
+        path = Path(folder)
+        missing = [file for file in _FILES if not (path / file).is_file()]
+        if missing:
+            raise ValueError(
+                f"policy {path}: {missing[0]} is missing; give a folder that `dosewright train` finished, "
+                "such as runs/…/policy"
+            )
+        try:
+            card = json.loads((path / "card.json").read_text())
+            scaling = json.loads((path / "scaling.json").read_text())
+            known = scenario(card["scenario"])
+            version, belief = card["scenario_version"], card["belief"]
+        except (json.JSONDecodeError, KeyError) as error:
+            raise ValueError(f"policy {path}: card.json or scaling.json is broken ({error}); train it again") from None
+        if version != known.version:
+            raise ValueError(
+                f"policy {path}: made for {known.name} version {version}, this is version {known.version}; train it again"
+            )
+        features = BeliefFeatures(known)
+        if tuple(scaling["features"]) != features.names:
+            raise ValueError(f"policy {path}: made for another observation layout; train it again")
+        network = ActorCriticPolicy.load(path / "weights.zip", device="cpu")
+        network.set_training_mode(False)
+        return cls(
+            known,
+            BeliefFilter(known, belief["particles"], belief["fade"]),
+            network,
+            Scaling(np.array(scaling["mean"], np.float32), np.array(scaling["sd"], np.float32)),
+            card,
+            name,
+        )

@@ -1,0 +1,147 @@
+"""Hyperparameters as a TOML file, read strictly: an unknown or missing key is an error."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from dosewright.envs.scenarios.scenario import GenotypeMode
+
+
+@dataclass(frozen=True)
+class ScenarioPart:
+    """What is trained for."""
+
+    drug: str
+    realism: str
+    genotype: GenotypeMode
+
+
+@dataclass(frozen=True)
+class BeliefPart:
+    """The belief the policy sees: particles a patient, and fading of earlier results."""
+
+    particles: int
+    fade: float
+
+
+@dataclass(frozen=True)
+class PPOPart:
+    """Proximal policy optimisation, as in Stable-Baselines3; `harm_weight` replaces the scenario's in training."""
+
+    timesteps: int
+    environments: int
+    steps_per_update: int
+    batch_size: int
+    epochs: int
+    discount: float
+    gae_lambda: float
+    learning_rate: float
+    learning_rate_end: float
+    clip_range: float
+    entropy: float
+    initial_log_sd: float
+    hidden: list[int]
+    harm_weight: float
+
+
+@dataclass(frozen=True)
+class EvaluationPart:
+    """How often the policy is tried on `select` patients, and on how many."""
+
+    every_updates: int
+    patients: int
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Everything that decides a training run, apart from its seed."""
+
+    scenario: ScenarioPart
+    belief: BeliefPart
+    ppo: PPOPart
+    evaluation: EvaluationPart
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> Preset:
+        """Read a preset from TOML text; `where` names it in errors."""
+        try:
+            table = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{where}: no valid TOML: {error}") from None
+        parts = get_type_hints(cls)
+        _same_keys(where, table, parts)
+        return cls(**{name: _part(f"{where}, [{name}]", kind, table[name]) for name, kind in parts.items()})
+
+    @classmethod
+    def shipped(cls, name: str) -> Preset:
+        """Read the preset that ships under `name`, a drug or ``<drug>-<variant>``."""
+        return cls.parse(shipped_text(name), f"preset {name}")
+
+    def with_ppo(self, **changes: Any) -> Preset:
+        """Return the preset with some PPO numbers changed."""
+        return replace(self, ppo=replace(self.ppo, **changes))
+
+    def text(self) -> str:
+        """Return the preset as TOML."""
+        lines = []
+        for part in fields(self):
+            lines.append(f"[{part.name}]")
+            values = getattr(self, part.name)
+            lines += [f"{item.name} = {_toml(getattr(values, item.name))}" for item in fields(values)]
+            lines.append("")
+        return "\n".join(lines)
+
+
+def shipped_text(name: str) -> str:
+    """Return the text of the preset that ships under `name`; an unknown name lists the known ones."""
+    folder = files("dosewright.agents.learning.presets")
+    known = sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+    if name not in known:
+        raise ValueError(f"unknown preset {name!r}; known: {', '.join(known)}, or a path to a .toml file")
+    return (folder / f"{name}.toml").read_text()
+
+
+def read_preset(name_or_path: str) -> Preset:
+    """Return the preset of a shipped name, or of a TOML file."""
+    if name_or_path.endswith(".toml"):
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise ValueError(f"preset {path}: file not found")
+        return Preset.parse(path.read_text(), str(path))
+    return Preset.shipped(name_or_path)
+
+
+def _part(where: str, kind: Any, table: Any) -> Any:
+    if not isinstance(table, dict):
+        raise ValueError(f"{where}: expected a table")
+    hints = get_type_hints(kind)
+    _same_keys(where, table, hints)
+    values = {}
+    for name, hint in hints.items():
+        value = table[name]
+        if hint is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        expected = {float: float, int: int, list[int]: list}.get(hint, str)
+        if not isinstance(value, expected) or isinstance(value, bool):
+            raise ValueError(f"{where}: {name} = {value!r}; expected {getattr(hint, '__name__', hint)}")
+        values[name] = value
+    return kind(**values)
+
+
+def _same_keys(where: str, table: dict[str, Any], expected: dict[str, Any]) -> None:
+    for name in table:
+        if name not in expected:
+            raise ValueError(f"{where}: unknown key {name!r}; known: {', '.join(expected)}")
+    for name in expected:
+        if name not in table:
+            raise ValueError(f"{where}: {name} is missing")
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, str):
+        return f'"{value}"'
+    return str(value)

@@ -1,0 +1,297 @@
+"""Train a policy: PPO from Stable-Baselines3 on belief and anchored action, over the native vector environment.
+
+A run is a folder ``runs/<scenario>__ppo__s<seed>__<time>/``: ``preset.toml``, TensorBoard events, ``checkpoint.zip`` with
+``progress.json`` (resumable, written at every evaluation and on Ctrl-C), and ``policy/``, the best policy so far. The best is
+chosen on patients of the `select` namespace: the highest return among checkpoints that put no more patients into harm
+than Bayesian monitoring does.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from tqdm import tqdm
+
+from dosewright.agents.estimation import BeliefFilter
+from dosewright.agents.learning.belief import BeliefVectorEnv, Scaling
+from dosewright.agents.learning.policy import LearnedPolicy
+from dosewright.agents.learning.preset import Preset
+from dosewright.agents.regimens import Bayesian
+from dosewright.envs import AutoresetMode, DosingVectorEnv, Noise, Regimen, scenario
+from dosewright.envs.sb3 import SB3VecEnv
+from dosewright.evaluation import run_trial
+
+THREADS = 2  # of torch in training; part of what a run's numbers depend on
+_SELECT_SEED = 0
+
+
+@dataclass(frozen=True)
+class Score:
+    """Result on `select` patients: mean return, benefit and harm, and the share ever in the harm band."""
+
+    returns: float
+    benefit: float
+    harm: float
+    ever_harm: float
+
+
+class _Selection:
+    """Tries policies on the same `select` patients and remembers how Bayesian monitoring does on them."""
+
+    def __init__(self, preset: Preset) -> None:
+        self.preset, self.scenario = preset, scenario(preset.scenario.drug)
+        fade = preset.belief.fade
+        self.baseline = self.score(Bayesian(self.scenario, fade=fade))
+
+    def score(self, arm: Regimen) -> Score:
+        preset, known = self.preset, self.scenario
+        result = run_trial(
+            known,
+            {"arm": arm},
+            known.population,
+            np.arange(preset.evaluation.patients),
+            Noise("select", _SELECT_SEED),
+            known.preset(preset.scenario.realism),
+            preset.scenario.genotype,
+        ).arms["arm"]
+        values = (result.returns, result.benefit, result.harm, result.ever_harm)
+        return Score(*(float(np.mean(value)) for value in values))
+
+    def rank(self, score: Score) -> tuple[bool, float]:
+        """Order of preference: no more patients ever in harm than under Bayesian monitoring, then return."""
+        safe = score.ever_harm <= self.baseline.ever_harm
+        return safe, score.returns if safe else -score.ever_harm
+
+
+class _Progress(BaseCallback):
+    """Evaluate, keep the best policy, write checkpoints, and show all that in the progress bar."""
+
+    def __init__(self, run: _Run, bar: Any) -> None:
+        super().__init__()
+        self.run, self.bar, self.updates = run, bar, 0
+
+    def _on_step(self) -> bool:
+        self.bar.update(self.training_env.num_envs)
+        return True
+
+    def _on_rollout_start(self) -> None:
+        # the network is the updated one here: after an update, before the next rollout
+        if self.updates and self.updates % self.run.preset.evaluation.every_updates == 0:
+            self.run.evaluate(self.num_timesteps)
+            self.bar.set_postfix_str(self.run.summary())
+        self.updates += 1
+
+
+class _Run:
+    """One training run and its folder."""
+
+    def __init__(self, preset: Preset, seed: int, folder: Path) -> None:
+        self.preset, self.seed, self.folder = preset, seed, folder
+        self.scenario = scenario(preset.scenario.drug)
+        self.filter = BeliefFilter(self.scenario, preset.belief.particles, preset.belief.fade)
+        self.selection = _Selection(preset)
+        self.curve: list[dict[str, float]] = []
+        self.best: tuple[bool, float] | None = None
+        self.seconds = 0.0
+        self.begun = time.monotonic()
+        self.model: Any = None
+        self.scaling: Any = None
+
+    def environment(self, seed: int, fit: bool) -> SB3VecEnv:
+        """Return the training environment; with `fit`, standardise by an episode of the untrained policy first."""
+        preset = self.preset
+        lanes = DosingVectorEnv(
+            preset.scenario.drug,
+            preset.ppo.environments,
+            realism=preset.scenario.realism,
+            genotype=preset.scenario.genotype,
+            namespace="train",
+            autoreset_mode=AutoresetMode.SAME_STEP,
+        )
+        env = BeliefVectorEnv(lanes, self.filter, harm_weight=preset.ppo.harm_weight)
+        if fit:
+            seen = [env.reset(seed=seed)[0]]
+            nothing = np.zeros((lanes.num_envs, 1), dtype=np.float32)
+            seen += [env.step(nothing)[0] for _ in self.scenario.calendar[1:]]
+            self.scaling = Scaling.fit(np.concatenate(seen))
+        env.scaling = self.scaling
+        wrapped = SB3VecEnv(env)
+        wrapped.seed(seed)
+        return wrapped
+
+    def begin(self) -> int:
+        """Make a new model; return the steps taken, 0."""
+        ppo = self.preset.ppo
+        self.model = PPO(
+            "MlpPolicy",
+            self.environment(self.seed, fit=True),
+            n_steps=ppo.steps_per_update,
+            batch_size=ppo.batch_size,
+            n_epochs=ppo.epochs,
+            gamma=ppo.discount,
+            gae_lambda=ppo.gae_lambda,
+            learning_rate=lambda left: ppo.learning_rate_end + left * (ppo.learning_rate - ppo.learning_rate_end),
+            clip_range=ppo.clip_range,
+            ent_coef=ppo.entropy,
+            policy_kwargs={
+                "net_arch": {"pi": ppo.hidden, "vf": ppo.hidden},
+                "log_std_init": ppo.initial_log_sd,
+            },
+            seed=self.seed,
+            device="cpu",
+            tensorboard_log=str(self.folder),
+        )
+        # the untrained policy is exactly Bayesian monitoring
+        with torch.no_grad():
+            self.model.policy.action_net.weight.zero_()
+            self.model.policy.action_net.bias.zero_()
+        return 0
+
+    def resume(self) -> int:
+        """Read the checkpoint; return the steps taken so far."""
+        path = self.folder / "progress.json"
+        if not path.is_file() or not (self.folder / "checkpoint.zip").is_file():
+            raise ValueError(f"run {self.folder}: no checkpoint to resume; it was stopped before the first evaluation")
+        progress = json.loads(path.read_text())
+        self.curve, self.seconds = progress["curve"], progress["seconds"]
+        self.best = tuple(progress["best"]) if progress["best"] else None
+        self.scaling = Scaling(*(np.array(progress["scaling"][key], np.float32) for key in ("mean", "sd")))
+        # other patients than those already seen
+        env = self.environment(self.seed + progress["steps"], fit=False)
+        self.model = PPO.load(self.folder / "checkpoint.zip", env=env, device="cpu", tensorboard_log=str(self.folder))
+        return progress["steps"]
+
+    def evaluate(self, steps: int) -> None:
+        """Try the present policy, keep it if it is the best, and write a checkpoint."""
+        policy = self.policy()
+        score = self.selection.score(policy)
+        self.curve.append({"steps": steps, **asdict(score)})
+        for name, value in asdict(score).items():
+            self.model.logger.record(f"select/{name}", value)
+        rank = self.selection.rank(score)
+        if self.best is None or rank > self.best:
+            self.best = rank
+            policy.card = self.card(score, steps)
+            policy.save(self.folder / "policy", self.preset.text())
+        self.checkpoint(steps)
+
+    def checkpoint(self, steps: int) -> None:
+        """Write what `resume` needs; a reader never sees half of it."""
+        self.model.save(self.folder / "checkpoint.new.zip")
+        (self.folder / "checkpoint.new.zip").replace(self.folder / "checkpoint.zip")
+        progress = {
+            "steps": steps,
+            "seed": self.seed,
+            "seconds": self.seconds + time.monotonic() - self.begun,
+            "best": self.best,
+            "curve": self.curve,
+            "scaling": {"mean": self.scaling.mean.tolist(), "sd": self.scaling.sd.tolist()},
+        }
+        (self.folder / "progress.new.json").write_text(json.dumps(progress, indent=1))
+        (self.folder / "progress.new.json").replace(self.folder / "progress.json")
+
+    def policy(self) -> LearnedPolicy:
+        """Return the present policy as a regimen."""
+        return LearnedPolicy(self.scenario, self.filter, self.model.policy, self.scaling, {"seed_namespace": "train"})
+
+    def card(self, score: Score, steps: int) -> dict[str, Any]:
+        """Return what must be known about a policy."""
+        baseline = self.selection.baseline
+        return {
+            "notice": "Research simulation, not for clinical use.",
+            "scenario": self.scenario.name,
+            "scenario_version": self.scenario.version,
+            "realism": self.preset.scenario.realism,
+            "genotype": self.preset.scenario.genotype,
+            "population": self.scenario.population.source,
+            "seed_namespace": "train",
+            "seed": self.seed,
+            "algorithm": "PPO (Stable-Baselines3) on belief and anchored action",
+            "belief": asdict(self.preset.belief),
+            "steps": steps,
+            "minutes": round((self.seconds + time.monotonic() - self.begun) / 60, 1),
+            "select": {
+                "seed": _SELECT_SEED,
+                "patients": self.preset.evaluation.patients,
+                "policy": asdict(score),
+                "bayesian, same fading": asdict(baseline),
+            },
+            "curve": self.curve,
+            "versions": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("dosewright", "stable-baselines3", "torch", "numpy", "numba")},
+            },
+        }
+
+    def summary(self) -> str:
+        """The last evaluation in a few words."""
+        if not self.curve:
+            return ""
+        last, base = self.curve[-1], self.selection.baseline
+        return (
+            f"select: return {last['returns']:.3f} (Bayesian {base.returns:.3f}), "
+            f"ever in harm {100 * last['ever_harm']:.1f} % ({100 * base.ever_harm:.1f} %)"
+        )
+
+
+def train(preset: Preset, seed: int, folder: str | Path, resume: bool = False, progress: bool = True) -> Path:
+    """Train a policy and return the folder of the best one.
+
+    Parameters
+    ----------
+    preset
+        Hyperparameters.
+    seed
+        Seed of patients, network and exploration.
+    folder
+        Run folder; it must not hold a run yet, or with `resume` it must hold one.
+    resume
+        Go on from the run's checkpoint.
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    ValueError
+        For a folder that holds another run, or none to resume.
+
+    Notes
+    -----
+    Ctrl-C writes a checkpoint, leaves the best policy so far in ``policy/``, and raises KeyboardInterrupt.
+    """
+    path = Path(folder)
+    if not resume and path.exists() and any(path.iterdir()):
+        raise ValueError(f"run folder {path} is not empty; name another, or go on with --resume {path}")
+    path.mkdir(parents=True, exist_ok=True)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    run = _Run(preset, seed, path)
+    done = run.resume() if resume else run.begin()
+    (path / "preset.toml").write_text(preset.text())
+    bar = tqdm(total=preset.ppo.timesteps, initial=done, unit=" steps", disable=not progress, mininterval=1.0)
+    try:
+        with bar:
+            run.model.learn(
+                preset.ppo.timesteps - done if resume else preset.ppo.timesteps,
+                callback=_Progress(run, bar),
+                reset_num_timesteps=not resume,
+                tb_log_name="tensorboard",
+            )
+            run.evaluate(run.model.num_timesteps)
+            bar.set_postfix_str(run.summary())
+    except KeyboardInterrupt:
+        run.evaluate(run.model.num_timesteps)
+        raise
+    finally:
+        torch.set_num_threads(threads)
+    return path / "policy"
