@@ -1,0 +1,60 @@
+"""Regimens: clinical rules, Bayesian, learned.
+
+`arm` makes any of them from the name used on the command line; `load` returns the policy that ships for a drug.
+Importing this package is quick: PyTorch is loaded with the first learned policy.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import as_file, files
+from typing import TYPE_CHECKING
+
+from dosewright.envs import Regimen, Scenario
+
+if TYPE_CHECKING:
+    from dosewright.agents.learning import LearnedPolicy
+
+
+def load(drug: str) -> LearnedPolicy:
+    """Return the policy that ships for `drug`; a drug without one is an error that lists those with one."""
+    from dosewright.agents.learning import LearnedPolicy  # PyTorch
+
+    folder = files("dosewright.agents.pretrained")
+    known = sorted(item.name for item in folder.iterdir() if (item / "card.json").is_file())
+    if drug not in known:
+        raise ValueError(f"no policy ships for {drug!r}; there is one for: {', '.join(known) or 'none'}")
+    with as_file(folder / drug) as path:
+        return LearnedPolicy.load(path)
+
+
+def arm(name: str, scenario: Scenario) -> Regimen:
+    """Return the regimen called `name` on the command line.
+
+    Parameters
+    ----------
+    name
+        ``fixed-<dose>mg``, a rule of `dosewright.agents.regimens`, ``policy:PATH`` for a trained policy's folder, or
+        ``policy`` for the one that ships.
+    scenario
+        The decision problem.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, or a policy that cannot dose this scenario.
+    """
+    if name == "policy":
+        return load(scenario.name)
+    if name.startswith("policy:"):
+        from dosewright.agents.learning import LearnedPolicy  # PyTorch
+
+        policy = LearnedPolicy.load(name.removeprefix("policy:"))
+        if policy.scenario is not scenario:
+            raise ValueError(f"arm {name}: a policy for {policy.scenario.name}, this is {scenario.name}")
+        return policy
+    from dosewright.agents.regimens import regimen
+
+    return regimen(name, scenario)
+
+
+__all__ = ["arm", "load"]

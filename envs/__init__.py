@@ -42,10 +42,14 @@ def environment_id(drug: str) -> str:
     return f"dosewright/{drug.capitalize()}-v{scenario(drug).version}"
 
 
-for _drug, _environment in SCALAR_ENVIRONMENTS.items():
+def _scalar(drug: str, **arguments: Any) -> DosingEnv:
+    return SCALAR_ENVIRONMENTS[drug](drug, **arguments)
+
+
+for _drug in SCALAR_ENVIRONMENTS:
     gymnasium.register(
         id=environment_id(_drug),
-        entry_point=_environment,
+        entry_point=_scalar,
         vector_entry_point=_vector,
         kwargs={"drug": _drug},
     )

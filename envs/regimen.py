@@ -20,8 +20,11 @@ class Regimen(Protocol):
         Observation entries without which the regimen cannot dose; a patient who lacks one is refused for all arms.
     """
 
-    name: str
-    needs: frozenset[str]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def needs(self) -> frozenset[str]: ...
 
     def predict(
         self,

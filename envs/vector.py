@@ -20,7 +20,7 @@ from dosewright.envs.scenarios.scenario import GenotypeMode, Scenario
 from dosewright.envs.treatment import Intake, Interval, Treatment
 
 
-class DosingVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]):
+class DosingVectorEnv(VectorEnv[Any, Any, Any]):
     """n patients of one scenario, dosed at its visits. The page of the drug's scalar environment says what is seen,
     done and scored; here everything has a leading axis of lanes.
 
@@ -71,7 +71,8 @@ class DosingVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], NDArra
         if render_mode is not None:
             raise ValueError(f"render_mode {render_mode!r}: nothing is rendered; use None")
         self.scenario: Scenario = scenario_named(drug)
-        self.num_envs, self.namespace, self.genotype = num_envs, namespace, genotype
+        self.num_envs, self.namespace = num_envs, namespace
+        self.genotype: GenotypeMode = genotype
         self.realism = self.scenario.preset(realism)
         self.population = population or self.scenario.population
         self.autoreset_mode = AutoresetMode(autoreset_mode)
@@ -129,9 +130,7 @@ class DosingVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], NDArra
 
     def step(
         self, actions: Any
-    ) -> tuple[
-        NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
-    ]:
+    ) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Give a dose to every patient and go to the next visit.
 
         Parameters

@@ -151,8 +151,8 @@ def _sentences(
     ]
     margin = f"margin {number(scenario.margin, 'share').removesuffix(' %')} points"
     return (
-        f"In benefit, {who} {' and '.join(gains)}: {days}.",
-        f"In harm, it {' and '.join(harms)}: {ever} ({margin}).",
+        f"In benefit, {who} {', and '.join(gains)}: {days}.",
+        f"In harm, it {', and '.join(harms)}: {ever} ({margin}).",
     )
 
 

@@ -43,7 +43,7 @@ class Prior:
     def log_density(self, x: Floats) -> Floats:
         """Return the log density, up to a constant, of x (n, k, d): (n, k)."""
         z = (x[:, :, None, :] - self.mean[:, None]) / self.sd
-        return logsumexp(self.log_weight[:, None] - 0.5 * np.einsum("nkcd,nkcd->nkc", z, z), axis=-1)
+        return np.asarray(logsumexp(self.log_weight[:, None] - 0.5 * np.einsum("nkcd,nkcd->nkc", z, z), axis=-1))
 
     def at(self, z: Floats, u: Floats) -> Floats:
         """Return points of the prior from standard normal z (k, d) and uniform u (k,), the same for all patients."""
@@ -80,7 +80,7 @@ def prior(scenario: Scenario, observation: NDArray[np.float32]) -> Prior:
     model, spec = scenario.model, scenario.observation
     seen = {entry.name: spec.read(observation, entry.name) for entry in scenario.covariates}
     seen["baseline"] = np.full(len(observation), scenario.base[0])
-    known = {term.gene: ~np.isnan(_counts(term, seen)).any(axis=1) for term in model.genotype_terms}
+    known = {term.gene: np.isfinite(_counts(term, seen)).all(axis=1) for term in model.genotype_terms}
     options = [_options(scenario, term, seen, known[term.gene]) for term in model.genotype_terms]
     means, weights, first = [], [], None
     for combination in itertools.product(*(range(option[0].shape[1]) for option in options)):

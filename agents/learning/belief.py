@@ -154,7 +154,7 @@ class BeliefVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
         self._start = np.zeros(env.num_envs, dtype=bool)
 
     def reset(
-        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Begin new episodes, as the environment does."""
         observation, info = self.env.reset(seed=seed, options=options)

@@ -101,7 +101,7 @@ class LearnedPolicy:
         """Write the policy's folder; `preset` is the text of its training preset."""
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
-        self.network.save(path / "weights.zip")
+        self.network.save(str(path / "weights.zip"))
         scaling = {"mean": self.scaling.mean.tolist(), "sd": self.scaling.sd.tolist()}
         (path / "scaling.json").write_text(json.dumps({"features": self.features.names, **scaling}, indent=1))
         (path / "preset.toml").write_text(preset)
@@ -137,7 +137,7 @@ class LearnedPolicy:
         features = BeliefFeatures(known)
         if tuple(scaling["features"]) != features.names:
             raise ValueError(f"policy {path}: made for another observation layout; train it again")
-        network = ActorCriticPolicy.load(path / "weights.zip", device="cpu")
+        network = ActorCriticPolicy.load(str(path / "weights.zip"), device="cpu")
         network.set_training_mode(False)
         return cls(
             known,

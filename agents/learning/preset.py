@@ -81,9 +81,11 @@ class Preset:
         """Read the preset that ships under `name`, a drug or ``<drug>-<variant>``."""
         return cls.parse(shipped_text(name), f"preset {name}")
 
-    def with_ppo(self, **changes: Any) -> Preset:
-        """Return the preset with some PPO numbers changed."""
-        return replace(self, ppo=replace(self.ppo, **changes))
+    def changed(self, timesteps: int | None = None, realism: str | None = None) -> Preset:
+        """Return the preset with what the command line gave in its place; None leaves it."""
+        ppo = self.ppo if timesteps is None else replace(self.ppo, timesteps=timesteps)
+        part = self.scenario if realism is None else replace(self.scenario, realism=realism)
+        return replace(self, ppo=ppo, scenario=part)
 
     def text(self) -> str:
         """Return the preset as TOML."""

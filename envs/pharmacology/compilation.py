@@ -71,7 +71,7 @@ def kernel(function: Callable[..., Any], *, label: str = "", parallel: bool = Fa
     parallel
         Whether `prange` loops use all cores.
     """
-    compiled = njit(function, error_model="numpy", parallel=parallel, nogil=True)
+    compiled: Any = njit(function, error_model="numpy", parallel=parallel, nogil=True)
     if label:
         compiled._cache = _KernelCache(function, label)
     return compiled

@@ -165,7 +165,8 @@ def _simulate_block(
         bolus[i, : len(amount)], duration[i, : len(length)], index[i] = amount, length, where
     bolus *= model.dose_fraction
     if len(rows) == 1 < n:
-        bolus, duration, index = (np.repeat(item, n, axis=0) for item in (bolus, duration, index))
+        bolus, duration = np.repeat(bolus, n, axis=0), np.repeat(duration, n, axis=0)
+        index = np.repeat(index, n, axis=0)
     out = np.empty((n, width, len(outputs)))
     nodes = model.rules[rule]
     follow(model)(

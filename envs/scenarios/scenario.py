@@ -28,7 +28,7 @@ class DoseGrid:
     @property
     def doses(self) -> NDArray[np.float64]:
         """All doses of the grid, ascending."""
-        return np.arange(round(self.maximum / self.step) + 1) * self.step
+        return np.asarray(np.arange(round(self.maximum / self.step) + 1) * self.step, dtype=np.float64)
 
     def snap(self, dose: ArrayLike) -> NDArray[np.float64]:
         """Return the dose really given: capped, then rounded to the grid, halves upwards.
@@ -46,7 +46,7 @@ class DoseGrid:
                 f"dose of patient {lane}: {wanted.flat[lane]} {self.unit}; "
                 f"expected a number from 0 to {self.maximum:g} {self.unit}"
             )
-        return np.floor(np.minimum(wanted, self.maximum) / self.step + 0.5) * self.step
+        return np.asarray(np.floor(np.minimum(wanted, self.maximum) / self.step + 0.5) * self.step)
 
 
 @dataclass(frozen=True)

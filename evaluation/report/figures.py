@@ -51,17 +51,19 @@ _WIDTH = 9.6  # inches; the page is about 1000 pixels wide
 
 def forest(summary: dict[str, Any]) -> str:
     """Paired differences of every arm from the reference, in benefit and in patients ever harmed."""
-    names = list(summary["differences"])
-    rows = [(name, summary["differences"][name]) for name in names]
-    upper = {name for name in names if summary["arms"][name]["upper_bound"]}
-    labels = [f"{name} (upper bound)" if name in upper else name for name in names]
+    rows = list(summary["differences"].items())
+    about = summary["answer"]["arm"]
+    upper = {name for name, _ in rows if summary["arms"][name]["upper_bound"]}
+    labels = [f"{name} (upper bound)" if name in upper else name for name, _ in rows]
 
     def draw() -> Figure:
         figure, panels = _forest_panels(summary, len(rows), summary["reference"])
         for axes, key in zip(panels, ("benefit", "ever_harm"), strict=True):
             for y, (name, record) in enumerate(rows):
-                _whisker(axes, record[key], y, GREY if name in upper else BLUE)
+                _whisker(axes, record[key], y, INK if name == about else GREY if name in upper else BLUE)
         panels[0].set_yticks(range(len(rows)), labels)
+        for tick, (name, _) in zip(panels[0].get_yticklabels(), rows, strict=True):
+            tick.set_fontweight("bold" if name == about else "normal")
         return figure
 
     return _svg(draw, "forest", "Paired differences from the reference arm with 95 per cent intervals")
@@ -185,7 +187,7 @@ def _forest_panels(summary: dict[str, Any], rows: float, against: str) -> tuple[
     )
     for axes, (title, better) in zip(panels, words, strict=True):
         axes.set_title(title)
-        axes.set_xlabel(f"difference from {against}, percentage points\n({better})")
+        axes.set_xlabel(f"difference from {against},\npercentage points ({better})")
         axes.axvline(0, color=INK, lw=0.9, zorder=1)
         axes.set_ylim(rows - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)

@@ -1,0 +1,52 @@
+"""``dosewright``: the command line.
+
+Start-up must stay quick, so no command file imports more than click at its top.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from dosewright import __version__
+from dosewright.scripts.demo import demo
+from dosewright.scripts.train import train
+from dosewright.scripts.trial import trial
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="dosewright")
+def cli() -> None:
+    """Learn how to dose a patient, and prove it before anyone is dosed.
+
+    Research simulation, not for clinical use.
+    """
+
+
+for _command in (demo, train, trial):
+    cli.add_command(_command)
+
+
+def run(command: click.Command) -> None:
+    """Run a command; wrong input ends with one line and exit code 2, Ctrl-C with exit code 130."""
+    try:
+        command.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except ValueError as error:
+        print(f"dosewright: {error}", *getattr(error, "__notes__", ()), sep="\n  ", file=sys.stderr)
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        print("dosewright: stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    run(cli)
+
+
+if __name__ == "__main__":
+    main()

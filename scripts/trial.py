@@ -1,0 +1,143 @@
+"""``dosewright trial``: a virtual trial of several regimens on the same patients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from dosewright.evaluation import TrialResult
+
+DEFAULT_ARMS = "label,guideline,clinical-nomogram,nomogram,bayesian-adaptive,planner-adaptive,policy,oracle"
+# Arms against which the others are compared, the first that is there
+_REFERENCES = ("bayesian-adaptive", "bayesian", "clinical-nomogram", "label")
+
+
+def conduct(
+    drug: str,
+    arms: str,
+    patients: int | None,
+    seed: int,
+    realism: str,
+    genotype: str,
+    cohort: str | None,
+    out: Path,
+    reference: str | None,
+    overwrite: bool,
+) -> TrialResult:
+    """Run a trial, write its folder, and print one table."""
+    import numpy as np
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from dosewright.agents import arm
+    from dosewright.envs import Noise, read_cohort, scenario
+    from dosewright.evaluation import check_folder, run_trial, write_report
+
+    known = scenario(drug)
+    preset = known.preset(realism)
+    check_folder(out, overwrite)  # before any work
+    names = [name.strip() for name in arms.split(",") if name.strip()]
+    regimens = {}
+    for name in names:
+        label = "policy" if name.startswith("policy:") and names.count("policy") == 0 else name
+        if label in regimens:
+            raise ValueError(f"arm {name!r} is listed twice, or there are two policies; name each once")
+        regimens[label] = arm(name, known)
+    if reference is not None and reference not in regimens:
+        raise ValueError(f"--reference {reference!r} is no arm of this trial: {', '.join(regimens)}")
+    noise = Noise("trial", seed)
+    if cohort is None:
+        population, ids = known.population, np.arange(4000 if patients is None else patients)
+    else:
+        needs = frozenset().union(*(regimen.needs for regimen in regimens.values()))
+        population = read_cohort(cohort, known.cohort, needs)
+        ids = population.choose(patients, noise)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True) as bar:
+        tasks = {name: bar.add_task(name, total=len(ids)) for name in regimens}
+        result = run_trial(
+            known, regimens, population, ids, noise, preset, genotype,  # type: ignore[arg-type]
+            progress=lambda name, n: bar.advance(tasks[name], n),
+        )  # fmt: skip
+    against = reference or next((name for name in _REFERENCES if name in regimens), next(iter(regimens)))
+    policy = "policy" if "policy" in regimens else None
+    folder = result.write(out, against, policy, overwrite)
+    write_report(result, folder / "report.html", against, policy)
+    _print_table(result)
+    click.echo(f"report: {folder / 'report.html'}")
+    click.echo("Research simulation, not for clinical use.")
+    return result
+
+
+def _print_table(result: TrialResult) -> None:
+    """Print one line an arm: the figures that decide."""
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = f"{len(result.ids)} patients, {result.realism}"
+    if result.rows is not None:
+        refused = sum(result.refused.values())
+        rows += f"; {result.rows} rows read, {result.rows - refused} usable, {refused} refused"
+    table = Table(title=f"{result.scenario.title}: {rows}")
+    columns = {
+        "time in range": ("time_in_range", 100, 1),
+        "Rosendaal": ("rosendaal", 100, 1),
+        "INR > 4, time": ("above_4", 100, 2),
+        "ever INR > 4": ("ever_above_4", 100, 1),
+        "return": ("return", 1, 3),
+    }
+    columns = {k: v for k, v in columns.items() if v[0] == "return" or v[0] in _outcomes(result)}
+    table.add_column("regimen")
+    for heading, (_, factor, _) in columns.items():
+        table.add_column(heading + (", %" if factor == 100 else ""), justify="right")
+    for name in result.arms:
+        cells = []
+        for outcome, factor, digits in columns.values():
+            estimate = result.estimate(name, outcome)
+            half = factor * (estimate.high - estimate.low) / 2
+            cells.append(f"{factor * estimate.mean:.{digits}f} ± {half:.{digits}f}")
+        table.add_row(name, *cells)
+    Console().print(table)
+
+
+def _outcomes(result: TrialResult) -> set[str]:
+    return {outcome.name for outcome in result.scenario.outcomes}
+
+
+@click.command()
+@click.argument("drug")
+@click.option("--arms", default=DEFAULT_ARMS, show_default=True,
+              help="Regimens, separated by commas; policy:PATH for a trained policy, policy for the shipped one.")
+@click.option("--patients", type=click.IntRange(2), help="Virtual patients (default 4000), or rows of --cohort "
+              "drawn without replacement (default: all usable).")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of everything.")
+@click.option("--realism", default="clinic", show_default=True, help="clinic or textbook.")
+@click.option("--genotype", type=click.Choice(["diplotype", "unknown"]), default="diplotype", show_default=True,
+              help="Whether the regimens see the genotype.")
+@click.option("--cohort", metavar="CSV", help="Treat real people: covariates and genotypes from a table.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the result.")
+@click.option("--reference", help="Arm that the others are compared with. Default: Bayesian monitoring.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing result.")
+def trial(
+    drug: str,
+    arms: str,
+    patients: int | None,
+    seed: int,
+    realism: str,
+    genotype: str,
+    cohort: str | None,
+    out: Path,
+    reference: str | None,
+    overwrite: bool,
+) -> None:
+    """Treat the same patients of DRUG by every arm, and write result.json, patients.parquet and report.html."""
+    conduct(drug, arms, patients, seed, realism, genotype, cohort, out, reference, overwrite)
+
+
+if __name__ == "__main__":
+    from dosewright.scripts.cli import run
+
+    run(trial)
