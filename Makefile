@@ -3,7 +3,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 PIP := $(BIN)/pip install -q
 
-.PHONY: demo test test-slow lint type docs bench clean
+.PHONY: demo test test-slow test-extras lint type docs bench clean
 
 demo: .venv/.ok
 	$(BIN)/dosewright demo
@@ -13,6 +13,10 @@ test: .venv/.ok
 
 test-slow: .venv/.ok
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m slow
+
+# What `make test` skips without the optional packages.
+test-extras: .venv/.extras
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m oracles
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -36,6 +40,10 @@ bench: .venv/.ok
 
 .venv/.dev: .venv/.ok
 	$(PIP) -e ".[dev]"
+	touch $@
+
+.venv/.extras: .venv/.ok
+	$(PIP) -e ".[oracles]"
 	touch $@
 
 .venv/.docs: .venv/.ok

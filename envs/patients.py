@@ -211,7 +211,7 @@ def _race_columns(race: NDArray[np.str_], races: Sequence[str]) -> dict[str, Flo
 # ---------------------------------------------------------------------------------------------- real people
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Column:
     """How one column of a table of people is read.
 

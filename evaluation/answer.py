@@ -28,7 +28,7 @@ def number(value: float | None, unit: str) -> str:
 
 
 def change(value: float | None, unit: str) -> str:
-    """Return a difference as words: percentage points, rate or return, with its sign even if it rounds to 0."""
+    """Return a difference as words: points, rate or return, with its sign even where it rounds to 0."""
     if value is None:
         return "–"
     scaled = 100 * value if unit == "share" else value

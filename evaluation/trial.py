@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -116,7 +117,7 @@ class TrialResult:
     substituted
         Reading -> number of alleles that the model has no value for.
     source
-        Where the patients come from.
+        Where the patients come from: publications, or the name of the file of real people.
     rows
         Rows in the file of real people; None for virtual ones.
     refused
@@ -327,7 +328,7 @@ def run_trial(
         genotypes=_join([p.genotypes for p in people]),
         labels=_join([p.labels for p in people]),
         substituted=dict(sum((Counter(p.substituted) for p in people), Counter[str]())),
-        source=str(getattr(population, "source", "population")) if real is None else real.path,
+        source=str(getattr(population, "source", "population")) if real is None else Path(real.path).name,
         rows=None if real is None else real.rows,
         refused={} if real is None else real.reasons,
         arms=results,

@@ -34,7 +34,7 @@ def conduct(
 
     from dosewright.agents import arm
     from dosewright.envs import Noise, read_cohort, scenario
-    from dosewright.evaluation import check_folder, run_trial, write_report
+    from dosewright.evaluation import check_folder, run_trial, write_trial
 
     known = scenario(drug)
     preset = known.preset(realism)
@@ -64,47 +64,53 @@ def conduct(
         )  # fmt: skip
     against = reference or next((name for name in _REFERENCES if name in regimens), next(iter(regimens)))
     policy = "policy" if "policy" in regimens else None
-    folder = result.write(out, against, policy, overwrite)
-    write_report(result, folder / "report.html", against, policy)
-    _print_table(result)
+    folder = write_trial(result, out, against, policy, overwrite)
+    _print(result, against, policy)
     click.echo(f"report: {folder / 'report.html'}")
     click.echo("Research simulation, not for clinical use.")
     return result
 
 
-def _print_table(result: TrialResult) -> None:
-    """Print one line an arm: the figures that decide."""
+# heading, outcome, factor and digits of the terminal's table
+_COLUMNS = (
+    ("time in range, %", "time_in_range", 100, 1),
+    ("Rosendaal, %", "rosendaal", 100, 1),
+    ("INR > 4, % of time", "above_4", 100, 2),
+    ("ever INR > 4, %", "ever_above_4", 100, 1),
+    ("return", "return", 1, 3),
+)
+
+
+def _print(result: TrialResult, reference: str, policy: str | None) -> None:
+    """Print the figures that decide, one line an arm, and the answer."""
     from rich.console import Console
     from rich.table import Table
 
-    rows = f"{len(result.ids)} patients, {result.realism}"
+    from dosewright.evaluation import summarise
+
+    summary = summarise(result, reference, policy)
+    who = f"{len(result.ids)} patients, {result.realism}"
     if result.rows is not None:
         refused = sum(result.refused.values())
-        rows += f"; {result.rows} rows read, {result.rows - refused} usable, {refused} refused"
-    table = Table(title=f"{result.scenario.title}: {rows}")
-    columns = {
-        "time in range": ("time_in_range", 100, 1),
-        "Rosendaal": ("rosendaal", 100, 1),
-        "INR > 4, time": ("above_4", 100, 2),
-        "ever INR > 4": ("ever_above_4", 100, 1),
-        "return": ("return", 1, 3),
-    }
-    columns = {k: v for k, v in columns.items() if v[0] == "return" or v[0] in _outcomes(result)}
+        who += f"; {result.rows} rows read, {result.rows - refused} usable, {refused} refused"
+    known = {outcome.name for outcome in result.scenario.outcomes} | {"return"}
+    columns = [column for column in _COLUMNS if column[1] in known]
+    table = Table(title=f"{result.scenario.title}: {who}")
     table.add_column("regimen")
-    for heading, (_, factor, _) in columns.items():
-        table.add_column(heading + (", %" if factor == 100 else ""), justify="right")
+    for heading, *_ in columns:
+        table.add_column(heading, justify="right")
     for name in result.arms:
         cells = []
-        for outcome, factor, digits in columns.values():
+        for _, outcome, factor, digits in columns:
             estimate = result.estimate(name, outcome)
-            half = factor * (estimate.high - estimate.low) / 2
-            cells.append(f"{factor * estimate.mean:.{digits}f} ± {half:.{digits}f}")
+            low, high = (factor * bound for bound in (estimate.low, estimate.high))
+            cells.append(f"{factor * estimate.mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})")
         table.add_row(name, *cells)
-    Console().print(table)
-
-
-def _outcomes(result: TrialResult) -> set[str]:
-    return {outcome.name for outcome in result.scenario.outcomes}
+    Console(width=132).print(table)
+    for sentence in summary["answer"]["sentences"]:
+        click.echo(sentence)
+    for reason, number in result.refused.items():
+        click.echo(f"refused: {number} rows, {reason}")
 
 
 @click.command()

@@ -12,7 +12,7 @@ and the same for every patient.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +69,7 @@ class Belief:
     credit: Floats
     innovation: Floats
 
-    @property
+    @cached_property
     def weight(self) -> Floats:
         """(n, k) normalised weights."""
         log_weight = self.log_ratio + self.log_likelihood

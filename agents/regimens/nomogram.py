@@ -72,9 +72,9 @@ class Nomogram:
         """Return the dose (n,) and the memory of the patients."""
         seen = self.scenario.observation.decode(observation)
         n = len(observation)
-        first = np.ones(n, dtype=bool) if state is None else np.asarray(episode_start or np.zeros(n), dtype=bool)
+        never = np.zeros(n, dtype=bool)
+        first = ~never if state is None else never if episode_start is None else np.asarray(episode_start, bool)
         if state is None:
-            never = np.zeros(n, dtype=bool)
             state = NomogramState(np.zeros(n), np.full(n, -np.inf), never, never)
         state = NomogramState(
             maintenance=np.where(first, self.start(seen), state.maintenance),

@@ -69,7 +69,7 @@ def _page(result: TrialResult, summary: dict[str, Any]) -> str:
 
 
 def estimate_cell(record: Mapping[str, Any], unit: str) -> tuple[str, str]:
-    """Return a mean and its interval in words, as ``("74.1 %", "72.0 to 76.2")``; a dash where there is none."""
+    """Return a mean and its interval, as ``("74.1 %", "72.0 to 76.2")``; a dash where there is none."""
     mean, low, high = (number(record[key], unit) for key in ("mean", "low", "high"))
     return mean, "" if record["mean"] is None else f"{low.removesuffix(' %')} to {high.removesuffix(' %')}"
 

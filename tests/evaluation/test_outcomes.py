@@ -42,7 +42,7 @@ def test_a_patient_without_a_followed_day_has_no_share() -> None:
 
 
 def test_event_rate_is_the_base_while_the_response_is_safe() -> None:
-    # models.md 1.5: 1.36 strokes and 1.75 major bleeds per 100 patient-years in range; models.md 19: 1 - exp(-sum)
+    # models.md 1.5: 1.36 strokes and 1.75 bleeds per 100 patient-years in range; models.md 19: 1 - exp(-sum)
     truth = np.full((1, 91), 2.5)
     for hazard, base in ((STROKE, 1.36), (BLEEDING, 1.75)):
         expected = 100 * (1 - math.exp(-base * 90 / 36_500)) / (90 / 365)
@@ -82,7 +82,7 @@ def test_rosendaal_on_the_limits() -> None:
 
 
 def test_rosendaal_from_a_day_on() -> None:
-    # the line from day 0 to 10 passes 2.0 on day 5; from day 5 on all of it is in range, and day 20 to 30 none
+    # 1 to 3 passes 2.0 on day 5, so days 5 to 10 are in range; so are days 10 to 20, and days 20 to 30 not
     assert share([1.0, 3.0], [0, 10], from_day=5) != share([1.0, 3.0], [0, 10])
     assert share([1.0, 3.0, 3.0, 5.0], [0, 10, 20, 30], from_day=5) == pytest.approx(15 / 25, abs=1e-15)
 

@@ -137,11 +137,12 @@ def test_sections_stand_in_order(page: str) -> None:
 
 
 def test_the_example_is_chosen_by_a_rule_without_results(result: TrialResult) -> None:
-    example = summarise(result, "bayesian-adaptive", "policy")["example"]
+    summary = summarise(result, "bayesian-adaptive", "policy")
+    example, strongest = summary["example"], summary["answer"]["rivals"][0]["arm"]
     stayed = result.followed_days == 90
     carriers = stayed & np.all([count > 0 for count in result.variant_alleles().values()], axis=0)
     assert example["id"] == result.ids[carriers].min()
-    assert set(example["arms"]) == {"policy", "bayesian-adaptive", "planner"}
+    assert set(example["arms"]) == {"policy", "bayesian-adaptive", strongest}
     assert example["genotype"] == {gene: named[example["row"]] for gene, named in result.genotypes.items()}
 
 
@@ -171,7 +172,8 @@ def test_two_equal_arms_are_called_equal() -> None:
     found = answer(trial(60, policy=5.0, bayesian=5.0), "policy")
     assert found["rivals"][0]["benefit"]["shows"] == "no difference"
     assert "policy does not beat bayesian (0.0 points" in found["sentences"][0]
-    assert "is non-inferior to bayesian" in found["sentences"][1]
+    # Newcombe's interval keeps a width without a discordant patient: 60 patients are too few for the margin
+    assert "is not shown to be non-inferior to bayesian (0.0 points" in found["sentences"][1]
 
 
 def test_without_a_policy_the_best_arm_meets_the_runner_up(result: TrialResult) -> None:

@@ -1,0 +1,1 @@
+"""Speed and conformance, as commands: ``python -m benchmarks.speed``, ``python -m benchmarks.conformance``."""
