@@ -1,7 +1,7 @@
 """Regimens: clinical rules, Bayesian, learned.
 
-`arm` makes any of them from the name used on the command line; `load` returns the policy that ships for a drug.
-Importing this package is quick: PyTorch is loaded with the first learned policy.
+`arm` makes any of them from the name used on the command line; `load` returns the policy that ships for a
+drug. Importing this package is quick: PyTorch is loaded with the first learned policy.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def arm(name: str, scenario: Scenario) -> Regimen:
     Parameters
     ----------
     name
-        ``fixed-<dose>mg``, a rule of `dosewright.agents.regimens`, ``policy:PATH`` for a trained policy's folder, or
-        ``policy`` for the one that ships.
+        ``fixed-<dose>mg``, a rule of `dosewright.agents.regimens`, ``policy:PATH`` for a trained policy's
+        folder, or ``policy`` for the one that ships.
     scenario
         The decision problem.
 

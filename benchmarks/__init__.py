@@ -1,1 +1,2 @@
-"""Speed and conformance, as commands: ``python -m benchmarks.speed``, ``python -m benchmarks.conformance``."""
+"""Speed and conformance, as commands: ``python -m benchmarks.speed``, ``python -m
+benchmarks.conformance``."""

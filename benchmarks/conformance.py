@@ -1,9 +1,10 @@
 """Hold the models against reference trajectories.
 
-``python -m benchmarks.conformance trajectories DIR [--only MODEL_ID]`` reads every trajectory file of a folder: twelve
-``# key: value`` lines, then a table of times and outputs. It starts from `inputs` (regimen, covariates, genotype, multipliers),
-compares the parameters that follow with `derived`, and every column within 1e-6 of its maximum (or 1e-9 absolutely). One
-row a file, the summary last; exit code 1 when a built model is outside, or when there is nothing to compare.
+``python -m benchmarks.conformance trajectories DIR [--only MODEL_ID]`` reads every trajectory file of a
+folder: twelve ``# key: value`` lines, then a table of times and outputs. It starts from `inputs` (regimen,
+covariates, genotype, multipliers), compares the parameters that follow with `derived`, and every column
+within 1e-6 of its maximum (or 1e-9 absolutely). One row a file, the summary last; exit code 1 when a built
+model is outside, or when there is nothing to compare.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from dosewright.envs.pharmacology import PopulationModel, simulate
 from dosewright.envs.pharmacology.models import warfarin_hamberg2010
 
 RELATIVE, ABSOLUTE = 1e-6, 1e-9
-KEYS = ("model_id", "scenario", "model", "time_unit", "inputs", "derived", "states", "initial", "events", "observe",
-        "note", "solver")  # fmt: skip
+KEYS = ("model_id", "scenario", "model", "time_unit", "inputs", "derived", "states", "initial", "events",
+        "observe", "note", "solver")  # fmt: skip
 Floats = NDArray[np.float64]
 
 
@@ -130,7 +131,9 @@ def compare(trajectory: Trajectory, case: Case) -> tuple[float, str]:
     derived = case.derived(theta)
     for key, value in trajectory.json("derived").items():
         if key not in derived:
-            raise ValueError(f"{trajectory.path}: derived parameter {key!r} is not one of {', '.join(derived)}")
+            raise ValueError(
+                f"{trajectory.path}: derived parameter {key!r} is not one of {', '.join(derived)}"
+            )
         error = abs(derived[key] - value) / max(abs(value), 1e-300)
         worst, where = max((worst, where), (error, f"derived {key}"))
     names = trajectory.columns[1:]

@@ -47,7 +47,9 @@ def report(name: str, work: float, unit: str, seconds: tuple[float, float, float
 def simulator() -> None:
     """Patient-days a second at 1e-6, beside a loop over SciPy's `solve_ivp`."""
     n = 20_000
-    theta = np.repeat(typical({"age_y": 65, "baseline": 1.06}, {"cl_s_l_h": 0.348, "ec50_mg_l": 3.01}), n, axis=0)
+    theta = np.repeat(
+        typical({"age_y": 65, "baseline": 1.06}, {"cl_s_l_h": 0.348, "ec50_mg_l": 3.01}), n, axis=0
+    )
     doses = [(24.0 * day, 5.0) for day in range(_DAYS)]
     times = np.arange(_DAYS + 1) * 24.0
     ours = report(
@@ -59,16 +61,24 @@ def simulator() -> None:
 
     def loop() -> None:
         state = np.array(MODEL.initial)
-        for day in range(_DAYS):
+        for _ in range(_DAYS):
             state = state.copy()
             state[MODEL.dose_state] += 5.0 * MODEL.dose_fraction
             solution = solve_ivp(
-                lambda t, y: MODEL.rhs(t, y, theta[0]), (0.0, 24.0), state, method="DOP853", rtol=1e-7, atol=1e-9
+                lambda t, y: MODEL.rhs(t, y, theta[0]),
+                (0.0, 24.0),
+                state,
+                method="DOP853",
+                rtol=1e-7,
+                atol=1e-9,
             )
             state = solution.y[:, -1]
 
     theirs = report(
-        "  SciPy solve_ivp (DOP853, rtol 1e-7), a compiled model", _DAYS, "patient-days/s", median_seconds(loop, 3)
+        "  SciPy solve_ivp (DOP853, rtol 1e-7), a compiled model",
+        _DAYS,
+        "patient-days/s",
+        median_seconds(loop, 3),
     )
     print(f"  ratio {ours / theirs:,.0f}")
 
@@ -84,7 +94,9 @@ def environment(realism: str) -> None:
         for _ in range(steps):
             env.step(action)
 
-    ours = report(f"vector environment, {lanes} lanes, {realism}", lanes * steps, "steps/s", median_seconds(run))
+    ours = report(
+        f"vector environment, {lanes} lanes, {realism}", lanes * steps, "steps/s", median_seconds(run)
+    )
     scalar = gymnasium.make("dosewright/Warfarin-v0", realism=realism).unwrapped
     scalar.reset(seed=1)
 
@@ -109,7 +121,12 @@ def belief(particles: int) -> None:
         for _ in range(22):
             env.step(nothing)
 
-    report(f"with belief, {particles} particles, {lanes} lanes, clinic", lanes * 22, "steps/s", median_seconds(run))
+    report(
+        f"with belief, {particles} particles, {lanes} lanes, clinic",
+        lanes * 22,
+        "steps/s",
+        median_seconds(run),
+    )
 
 
 def start_up() -> None:

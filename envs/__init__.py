@@ -30,10 +30,15 @@ from dosewright.envs.treatment import Intake, Treatment
 from dosewright.envs.vector import DosingVectorEnv
 
 
-def _vector(drug: str, num_envs: int = 1, max_episode_steps: int | None = None, **arguments: Any) -> DosingVectorEnv:
-    """Entry point of `gymnasium.make_vec`, which passes `max_episode_steps` on; episodes end by themselves."""
+def _vector(
+    drug: str, num_envs: int = 1, max_episode_steps: int | None = None, **arguments: Any
+) -> DosingVectorEnv:
+    """Entry point of `gymnasium.make_vec`, which passes `max_episode_steps` on; episodes end by
+    themselves."""
     if max_episode_steps is not None:
-        raise ValueError(f"max_episode_steps = {max_episode_steps}: an episode ends with the scenario's follow-up")
+        raise ValueError(
+            f"max_episode_steps = {max_episode_steps}: an episode ends with the scenario's follow-up"
+        )
     return DosingVectorEnv(drug, num_envs, **arguments)
 
 

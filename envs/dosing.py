@@ -63,8 +63,8 @@ class DosingEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Begin a new episode: the next patient under the present seed, the first one under a new `seed`, or the one
-        named by ``options={"patient": id}``.
+        """Begin a new episode: the next patient under the present seed, the first one under a new `seed`, or
+        the one named by ``options={"patient": id}``.
         """
         super().reset(seed=seed)
         options = dict(options or {})
@@ -94,17 +94,18 @@ class WarfarinEnv(DosingEnv):
     """Warfarin, INR 2 to 3 over the first 90 days: ``dosewright/Warfarin-v0``.
 
     ## Description
-    A person starts warfarin. At eleven visits (days 0, 3, 5, 7, 10, 14, 21, 28, 42, 56, 70) the clinic sees an INR and
-    prescribes a daily dose until the next visit; follow-up ends on day 90. Kinetics and INR follow Hamberg 2010 with the
-    person's CYP2C9 and VKORC1 genotype and age. Research simulation, not for clinical use.
+    A person starts warfarin. At eleven visits (days 0, 3, 5, 7, 10, 14, 21, 28, 42, 56, 70) the clinic sees
+    an INR and prescribes a daily dose until the next visit; follow-up ends on day 90. Kinetics and INR follow
+    Hamberg 2010 with the person's CYP2C9 and VKORC1 genotype and age. Research simulation, not for clinical
+    use.
 
     ## Action space
-    `Box(0, 15, (1,), float32)`: racemic warfarin, mg/day, capped at 15 and rounded to 0.5 mg (halves upwards). The dose
-    really given is `info["dose"]`. A negative or missing dose is an error.
+    `Box(0, 15, (1,), float32)`: racemic warfarin, mg/day, capped at 15 and rounded to 0.5 mg (halves
+    upwards). The dose really given is `info["dose"]`. A negative or missing dose is an error.
 
     ## Observation space
-    `Box(float32)` in clinical units. An entry marked with a dot is followed by a column `…_known`, 1 if it is known;
-    unknown stands as the neutral value.
+    `Box(float32)` in clinical units. An entry marked with a dot is followed by a column `…_known`, 1 if it is
+    known; unknown stands as the neutral value.
 
     | entry | unit | from | to | meaning |
     |---|---|---|---|---|
@@ -112,7 +113,7 @@ class WarfarinEnv(DosingEnv):
     | male · | 1 | 0 | 1 | 1 man, 0 woman |
     | height_cm · | cm | 100 | 230 | height |
     | weight_kg · | kg | 25 | 300 | weight |
-    | race_white, race_black, race_asian | 1 | 0 | 1 | race as the dosing equations ask for it; none: mixed or unknown |
+    | race_white, race_black, race_asian | 1 | 0 | 1 | for the dosing equations; none: mixed or unknown |
     | amiodarone, inducer | 1 | 0 | 1 | drugs at the start, for the dosing equations only |
     | cyp2c9_*2 ·, cyp2c9_*3 · | 1 | 0 | 2 | CYP2C9 alleles of decreased function; without function |
     | vkorc1_A · | 1 | 0 | 2 | VKORC1 −1639 A alleles |
@@ -125,21 +126,24 @@ class WarfarinEnv(DosingEnv):
     | late_inr ·, late_inr_age · | 1, d | 0 | 100, 90 | older result that came in after the previous visit |
 
     ## Reward
-    Days with 2 ≤ INR ≤ 3 minus 2 × days with INR > 4, both as shares of 90 days, on the latent daily INR. `info["benefit"]`
-    and `info["cost"]` hold the two shares; `info["outcomes"]` the days followed (d), and the mean and highest daily INR.
+    Days with 2 ≤ INR ≤ 3 minus 2 × days with INR > 4, both as shares of 90 days, on the latent daily INR.
+    `info["benefit"]` and `info["cost"]` hold the two shares; `info["outcomes"]` the days followed (d), and
+    the mean and highest daily INR.
 
     ## Start, end
-    Day 0 with a baseline INR. Day 90 is `terminated`; a patient who drops out (`clinic`: 2 % a month) is `truncated`.
+    Day 0 with a baseline INR. Day 90 is `terminated`; a patient who drops out (`clinic`: 2 % a month) is
+    `truncated`.
 
     ## Arguments
-    `realism`: "clinic" (default: 5 % missed doses, EC50 drifts by log-SD 0.06 per square root of a week, a quarter of patients
-    meet an interacting drug for 10 days, 10 % of results come late and 5 % never, drop-out) or "textbook" (none of that);
-    both have an INR error of log-SD 0.19. `genotype`: "diplotype" or "unknown". `namespace`: "train", "select", "trial".
-    `population`: whom to treat. `reset(options={"patient": id})` names the patient.
+    `realism`: "clinic" (default: 5 % missed doses, EC50 drifts by log-SD 0.06 per square root of a week, a
+    quarter of patients meet an interacting drug for 10 days, 10 % of results come late and 5 % never,
+    drop-out) or "textbook" (none of that); both have an INR error of log-SD 0.19. `genotype`: "diplotype" or
+    "unknown". `namespace`: "train", "select", "trial". `population`: whom to treat.
+    `reset(options={"patient": id})` names the patient.
 
     ## Target
-    Discriminates: under `clinic` a uniform random dose scores far below the best fixed dose, and that below Bayesian
-    monitoring (tests/envs/test_nondegeneracy.py asserts both).
+    Discriminates: under `clinic` a uniform random dose scores far below the best fixed dose, and that below
+    Bayesian monitoring (tests/envs/test_nondegeneracy.py asserts both).
 
     ## Sources
     Hamberg 2010, Clin Pharmacol Ther 87:727. Target and weights: docs/decisions.md.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from dosewright.envs.pharmacology import Flag
 from numpy.typing import NDArray
+
+from dosewright.envs.pharmacology import Flag
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Counter-based noise: every random number is a pure function of who, what and when.
 
-``(namespace, seed, patient, stream, event)`` is encrypted by Philox4x32-10 (Salmon et al., Parallel random numbers: as
-easy as 1, 2, 3, SC'11). Two regimens therefore meet the same patient with the same assay errors and missed doses,
-whatever they prescribe, and nothing depends on batch size, order, threads or the number of machines.
+``(namespace, seed, patient, stream, event)`` is encrypted by Philox4x32-10 (Salmon et al., Parallel random
+numbers: as easy as 1, 2, 3, SC'11). Two regimens therefore meet the same patient with the same assay errors
+and missed doses, whatever they prescribe, and nothing depends on batch size, order, threads or the number of
+machines.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from dosewright.envs.pharmacology.compilation import kernel
 from numba import prange
 from numpy.typing import ArrayLike, NDArray
+
+from dosewright.envs.pharmacology.compilation import kernel
 
 NAMESPACES = ("train", "select", "trial")
 
@@ -106,7 +108,9 @@ class Noise:
     def key(self) -> tuple[np.uint64, np.uint64]:
         """The two 32-bit words of the cipher's key."""
         digest = hashlib.sha256(f"{self.namespace}:{int(self.seed)}".encode()).digest()
-        return np.uint64(int.from_bytes(digest[:4], "little")), np.uint64(int.from_bytes(digest[4:8], "little"))
+        return np.uint64(int.from_bytes(digest[:4], "little")), np.uint64(
+            int.from_bytes(digest[4:8], "little")
+        )
 
     def uniforms(self, patient: ArrayLike, stream: Stream, event: ArrayLike = 0) -> NDArray[np.float64]:
         """Return (n, m, 2) independent uniforms in [0, 1), two for every patient (n,) and event (m,)."""

@@ -1,8 +1,9 @@
 """What a clinician knows at a visit, as a vector, and back.
 
-The vector holds clinical units, so that a nomogram and a person can read it; learning scales it with `centre` and
-`spread`. An entry that can be missing is a pair: its value, and whether it is known. Unknown is the entry's neutral
-value with 0 behind it (a NaN would fail both environment checkers); `decode` gives it back as missing (NaN).
+The vector holds clinical units, so that a nomogram and a person can read it; learning scales it with `centre`
+and `spread`. An entry that can be missing is a pair: its value, and whether it is known. Unknown is the
+entry's neutral value with 0 behind it (a NaN would fail both environment checkers); `decode` gives it back as
+missing (NaN).
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ class ObservationSpec:
     @cached_property
     def high(self) -> NDArray[np.float32]:
         """Upper bound of every column."""
-        return np.array([v for e in self.entries for v in (e.high, 1.0)[: len(_columns(e))]], dtype=np.float32)
+        return np.array(
+            [v for e in self.entries for v in (e.high, 1.0)[: len(_columns(e))]], dtype=np.float32
+        )
 
     @cached_property
     def _position(self) -> dict[str, tuple[int, Entry]]:
@@ -92,13 +95,16 @@ class ObservationSpec:
         known = ~np.isnan(value)
         if not known.all():
             if entry.neutral is None:
-                raise ValueError(f"patient {int(np.argmin(known))}: {name} is missing; it has no 'unknown' form")
+                raise ValueError(
+                    f"patient {int(np.argmin(known))}: {name} is missing; it has no 'unknown' form"
+                )
             value = np.where(known, value, entry.neutral)
         bad = (value < entry.low) | (value > entry.high)
         if bad.any():
             row = int(np.argmax(bad))
             raise ValueError(
-                f"patient {row}: {name} = {value[row]:g} {entry.unit}; allowed {entry.low:g} to {entry.high:g}"
+                f"patient {row}: {name} = {value[row]:g} {entry.unit}; "
+                f"allowed {entry.low:g} to {entry.high:g}"
             )
         vector[:, column] = value
         if entry.neutral is not None:
@@ -118,7 +124,9 @@ class ObservationSpec:
         """
         if set(values) != set(self._position):
             odd = sorted(set(values) ^ set(self._position))
-            raise ValueError(f"entries that do not match: {', '.join(odd)}; expected {', '.join(self._position)}")
+            raise ValueError(
+                f"entries that do not match: {', '.join(odd)}; expected {', '.join(self._position)}"
+            )
         n = max(np.size(value) for value in values.values())
         vector = np.empty((n, len(self.names)), dtype=np.float32)
         for name, value in values.items():
@@ -133,7 +141,9 @@ class ObservationSpec:
         try:
             return self._position[name]
         except KeyError:
-            raise ValueError(f"unknown observation entry {name!r}; known: {', '.join(self._position)}") from None
+            raise ValueError(
+                f"unknown observation entry {name!r}; known: {', '.join(self._position)}"
+            ) from None
 
 
 def _columns(entry: Entry) -> Sequence[str]:

@@ -1,7 +1,7 @@
 """Who is treated: virtual people from published marginals, or rows of a table of real ones.
 
-Both give `Patients`: covariates, genotypes, and individual parameters. The random effects of real people are not known,
-so they are drawn like those of virtual ones.
+Both give `Patients`: covariates, genotypes, and individual parameters. The random effects of real people are
+not known, so they are drawn like those of virtual ones.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
 from dosewright.envs.noise import Noise, Stream
 from dosewright.envs.pharmacology import Flag, GenotypeTerm, PopulationModel
 from dosewright.pharmacogenomics import AlleleReading, Diplotype, allele_sum, draw_diplotypes
-from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
@@ -52,7 +53,9 @@ class Patients:
 class Population(Protocol):
     """A source of people."""
 
-    def draw(self, model: PopulationModel, base: tuple[float, float], ids: NDArray[np.int64], noise: Noise) -> Patients:
+    def draw(
+        self, model: PopulationModel, base: tuple[float, float], ids: NDArray[np.int64], noise: Noise
+    ) -> Patients:
         """Return the patients with these identifiers."""
         ...
 
@@ -111,7 +114,8 @@ class VirtualPopulation:
     races
         Every race an observation tells apart, as ``race_<name>`` entries.
     groups
-        Race -> biogeographic group, for people of whom only the race is known; another race: the strata's mixture.
+        Race -> biogeographic group, for people of whom only the race is known; another race: the strata's
+        mixture.
     absent
         Covariates that nobody in this population has (0 for all), such as interacting drugs on enrolment.
     flag, source
@@ -125,7 +129,9 @@ class VirtualPopulation:
     flag: Flag
     source: str
 
-    def draw(self, model: PopulationModel, base: tuple[float, float], ids: NDArray[np.int64], noise: Noise) -> Patients:
+    def draw(
+        self, model: PopulationModel, base: tuple[float, float], ids: NDArray[np.int64], noise: Noise
+    ) -> Patients:
         """Return the virtual patients with these identifiers: a pure function of `ids` and `noise`."""
         ids = np.asarray(ids, dtype=np.int64)
         shares = np.cumsum([stratum.share for stratum in self.strata])
@@ -178,21 +184,29 @@ def genotype_effects(
     """Return the effects that `PopulationModel.typical` needs, and how many alleles were read as another."""
     effects, substituted = {}, Counter[str]()
     for term in terms:
-        effects[term.effect], counts = allele_sum(genotypes[term.gene], term.gene, term.per_allele, term.by_function)
+        effects[term.effect], counts = allele_sum(
+            genotypes[term.gene], term.gene, term.per_allele, term.by_function
+        )
         for reading, number in counts.items():
             if reading is not AlleleReading.MODELLED and number:
                 substituted[f"{term.gene}: {reading.value}"] += number
     return effects, dict(substituted)
 
 
-def allele_counts(terms: Sequence[GenotypeTerm], genotypes: Mapping[str, NDArray[np.str_]]) -> dict[str, Floats]:
-    """Return, by observation entry, how many alleles of each modelled kind but the first a person carries (0 to 2).
+def allele_counts(
+    terms: Sequence[GenotypeTerm], genotypes: Mapping[str, NDArray[np.str_]]
+) -> dict[str, Floats]:
+    """Return, by observation entry, how many alleles of each modelled kind but the first a person carries (0
+    to 2).
 
     An allele the model has no value for counts as the one that stands in for it.
     """
     return {
         allele_entry(term.gene, allele): allele_sum(
-            genotypes[term.gene], term.gene, {a: float(a == allele) for a in term.per_allele}, term.by_function
+            genotypes[term.gene],
+            term.gene,
+            {a: float(a == allele) for a in term.per_allele},
+            term.by_function,
         )[0]
         for term in terms
         for allele in list(term.per_allele)[1:]
@@ -223,8 +237,8 @@ class Column:
         Covariate, gene or label that it becomes.
     kind
         "number"; "category" (looked up in `values`); "flag" (0 or 1; blank means not taken, as in the dosing
-        equations; flags of several columns may become one covariate); "diplotype"; "at_most" (refused above `high`,
-        otherwise not used; blank counts as within).
+        equations; flags of several columns may become one covariate); "diplotype"; "at_most" (refused above
+        `high`, otherwise not used; blank counts as within).
     low, high
         Plausible range of a number; a value outside is refused, not clipped.
     values
@@ -300,7 +314,8 @@ class RealCohort:
         return dict(Counter(item.reason for item in self.refused).most_common())
 
     def choose(self, n: int | None, noise: Noise) -> NDArray[np.int64]:
-        """Return the row numbers of `n` usable people drawn without replacement by the seed, or of all of them.
+        """Return the row numbers of `n` usable people drawn without replacement by the seed, or of all of
+        them.
 
         Raises
         ------
@@ -317,11 +332,15 @@ class RealCohort:
         order = np.argsort(noise.uniforms(self.usable, Stream.ROWS)[:, 0, 0], kind="stable")
         return np.sort(self.usable[order[:n]])
 
-    def draw(self, model: PopulationModel, base: tuple[float, float], ids: NDArray[np.int64], noise: Noise) -> Patients:
+    def draw(
+        self, model: PopulationModel, base: tuple[float, float], ids: NDArray[np.int64], noise: Noise
+    ) -> Patients:
         """Return the people of rows `ids`."""
         where = np.searchsorted(self.usable, ids)
         if len(ids) and (where.max() >= len(self.usable) or np.any(self.usable[where] != ids)):
-            raise ValueError(f"{self.path}: row {sorted(set(ids.tolist()) - set(self.usable.tolist()))[0]} is not usable")
+            raise ValueError(
+                f"{self.path}: row {sorted(set(ids.tolist()) - set(self.usable.tolist()))[0]} is not usable"
+            )
         return enrol(
             model,
             base,
@@ -343,7 +362,8 @@ def read_cohort(path: str | Path, table: CohortTable, needs: frozenset[str] = fr
     table
         The layout.
     needs
-        Covariates that some arm needs besides what the table requires; a row that lacks one is refused for all arms.
+        Covariates that some arm needs besides what the table requires; a row that lacks one is refused for
+        all arms.
 
     Raises
     ------

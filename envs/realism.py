@@ -1,7 +1,8 @@
-"""What happens to a patient besides the prescription: missed doses, drift, interacting drugs, lost results, drop-out.
+"""What happens to a patient besides the prescription: missed doses, drift, interacting drugs, lost results,
+drop-out.
 
-A patient's whole `Life` is realised when the patient is enrolled, from counter-based noise alone, so no regimen can
-change it and every arm of a trial meets the same one.
+A patient's whole `Life` is realised when the patient is enrolled, from counter-based noise alone, so no
+regimen can change it and every arm of a trial meets the same one.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
+
 from dosewright.envs.noise import Noise, Stream
 from dosewright.envs.pharmacology import Flag, PopulationModel
-from numpy.typing import NDArray
 
 _DAYS_PER_MONTH = 365.25 / 12
 
@@ -28,7 +30,8 @@ class Drift:
 
 @dataclass(frozen=True)
 class Interaction:
-    """Interacting drugs: `share` of patients meet one, once, starting uniformly over the horizon, for `days` days.
+    """Interacting drugs: `share` of patients meet one, once, starting uniformly over the horizon, for `days`
+    days.
 
     `factors` holds ``(factor on the parameter, share among those who meet one)``.
     """
@@ -70,7 +73,9 @@ class Realism:
     source: str = ""
 
 
-TEXTBOOK = Realism("textbook", source="parameters constant, doses taken, results on time; published residual error only")
+TEXTBOOK = Realism(
+    "textbook", source="parameters constant, doses taken, results on time; published residual error only"
+)
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,9 @@ def _parameter_path(
     for which, drift in enumerate(realism.drifts):
         # days * which: every drifting parameter has event numbers of its own
         steps = noise.normals(patients, Stream.DRIFT, days * which + np.arange(days))[..., 0]
-        path[:, :, model.column(drift.parameter)] *= np.exp(drift.log_sd / math.sqrt(7) * np.cumsum(steps, axis=1))
+        path[:, :, model.column(drift.parameter)] *= np.exp(
+            drift.log_sd / math.sqrt(7) * np.cumsum(steps, axis=1)
+        )
     if realism.interaction is not None:
         path[:, :, model.column(realism.interaction.parameter)] *= _interaction(
             realism.interaction, patients, noise, days
@@ -162,5 +169,9 @@ def _interaction(
     values, shares = np.array(interaction.factors).T
     factor = values[np.minimum(np.searchsorted(np.cumsum(shares), which, side="right"), len(values) - 1)]
     day = np.arange(days)
-    active = meets[:, None] & (day >= np.floor(start)[:, None]) & (day < np.floor(start)[:, None] + interaction.days)
+    active = (
+        meets[:, None]
+        & (day >= np.floor(start)[:, None])
+        & (day < np.floor(start)[:, None] + interaction.days)
+    )
     return np.where(active, factor[:, None], 1.0)

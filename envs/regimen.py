@@ -17,7 +17,8 @@ class Regimen(Protocol):
     name
         Short name, as in ``--arms``.
     needs
-        Observation entries without which the regimen cannot dose; a patient who lacks one is refused for all arms.
+        Observation entries without which the regimen cannot dose; a patient who lacks one is refused for all
+        arms.
     """
 
     @property
@@ -42,7 +43,8 @@ class Regimen(Protocol):
         state
             What the previous call returned; None at the first visit. Memory lives here, never on the object.
         episode_start : (n,) bool
-            Patients at their first visit; their part of `state` is begun anew. None: all where `state` is None.
+            Patients at their first visit; their part of `state` is begun anew. None: all where `state` is
+            None.
         deterministic
             SB3's flag; rules ignore it.
 

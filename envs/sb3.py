@@ -1,7 +1,7 @@
 """Stable-Baselines3 on a Gymnasium vector environment.
 
-SB3 has its own vector interface: it resets a finished lane in the same step and wants the last observation of the old
-episode, and whether it was cut short, in that lane's `info`.
+SB3 has its own vector interface: it resets a finished lane in the same step and wants the last observation of
+the old episode, and whether it was cut short, in that lane's `info`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,11 @@ class SB3VecEnv(VecEnv):
             infos[lane]["terminal_observation"] = info["final_obs"][lane]
             infos[lane]["TimeLimit.truncated"] = bool(truncated[lane] and not terminated[lane])
             # what SB3's Monitor records
-            infos[lane]["episode"] = {"r": float(self._returns[lane]), "l": int(self._lengths[lane]), "t": 0.0}
+            infos[lane]["episode"] = {
+                "r": float(self._returns[lane]),
+                "l": int(self._lengths[lane]),
+                "t": 0.0,
+            }
         self._returns[done], self._lengths[done] = 0.0, 0
         return observation, reward.astype(np.float32), done, infos
 
@@ -87,7 +91,9 @@ class SB3VecEnv(VecEnv):
         """Lanes share one environment: an attribute is set for all."""
         setattr(self.venv, attr_name, value)
 
-    def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any
+    ) -> list[Any]:
         """Call a method of the environment once and return its result for every lane."""
         result = getattr(self.venv, method_name)(*method_args, **method_kwargs)
         return [result] * len(list(self._get_indices(indices)))

@@ -1,7 +1,7 @@
 """Patients under treatment: n simulated courses, moved from visit to visit by the doses they are given.
 
-This is the one place where prescriptions meet patients. The scalar and the vector environment, the virtual trial and the
-oracle all stand on it, so they agree bit for bit.
+This is the one place where prescriptions meet patients. The scalar and the vector environment, the virtual
+trial and the oracle all stand on it, so they agree bit for bit.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import copy
 from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from dosewright.envs.noise import Noise
-from dosewright.envs.observation import ObservationSpec
 from dosewright.envs.patients import Patients, allele_counts
 from dosewright.envs.pharmacology import follow, initial_state, outputs_now
 from dosewright.envs.realism import Life, Realism
 from dosewright.envs.scenarios.scenario import GenotypeMode, Scenario
-from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
@@ -81,7 +81,9 @@ class Intake:
         for entry in scenario.covariates:
             spec.write(vector, entry.name, known[entry.name])
         output = np.array([model.output(scenario.output)])
-        return cls(patients, life, vector, outputs_now(model, initial_state(model, m), patients.theta, output)[:, 0])
+        return cls(
+            patients, life, vector, outputs_now(model, initial_state(model, m), patients.theta, output)[:, 0]
+        )
 
 
 class Treatment:
@@ -98,7 +100,8 @@ class Treatment:
     ----------
     truth : (n, horizon + 1) latent response at the start of each day; NaN where not (yet) followed
     given : (n, visits) dose given after each visit; NaN where none
-    measured : (n, visits + 1) measured response of the sample drawn at each visit, the end of follow-up included; NaN
+    measured : (n, visits + 1) measured response of the sample drawn at each visit, the end of follow-up
+    included; NaN
         where there is none. A late result is here too.
     day, visit : (n,) present day and number of decisions taken
     active : (n,) bool, still followed
@@ -176,7 +179,9 @@ class Treatment:
         start, stop = self.day, self._days[np.minimum(self.visit + 1, len(self._days) - 1)]
         leaving = self.active & (life.leaves <= stop)
         stop = np.where(self.active, np.minimum(stop, life.leaves), start)
-        window = slice(int(start.min()), int(stop.max()))  # lanes are mostly in step: work on their common days only
+        window = slice(
+            int(start.min()), int(stop.max())
+        )  # lanes are mostly in step: work on their common days only
         calendar = np.arange(window.start, window.stop)
         within = (calendar >= start[:, None]) & (calendar < stop[:, None])
         taken = np.where(life.taken[:, window], given[:, None] * scenario.model.dose_fraction, 0.0)

@@ -21,8 +21,8 @@ from dosewright.envs.treatment import Intake, Interval, Treatment
 
 
 class DosingVectorEnv(VectorEnv[Any, Any, Any]):
-    """n patients of one scenario, dosed at its visits. The page of the drug's scalar environment says what is seen,
-    done and scored; here everything has a leading axis of lanes.
+    """n patients of one scenario, dosed at its visits. The page of the drug's scalar environment says what is
+    seen, done and scored; here everything has a leading axis of lanes.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
 
     Notes
     -----
-    `reset(seed=s)` seeds all lanes together: randomness is keyed by the patient's number, so the seed need not differ
-    between lanes. A reset without a seed goes on with the next patients.
+    `reset(seed=s)` seeds all lanes together: randomness is keyed by the patient's number, so the seed need
+    not differ between lanes. A reset without a seed goes on with the next patients.
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
@@ -108,7 +108,8 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
         seed
             One non-negative integer for all lanes; None goes on under the present seed.
         options
-            ``patient``: (n,) identifiers of the patients to treat. ``reset_mask``: (n,) bool, which lanes to reset.
+            ``patient``: (n,) identifiers of the patients to treat. ``reset_mask``: (n,) bool, which lanes to
+            reset.
         """
         options = options or {}
         odd = set(options) - {"patient", "reset_mask"}
@@ -128,19 +129,20 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
         self._begin(np.flatnonzero(mask), options.get("patient"))
         return self.treatment.observe(), {"patient": self._patients.copy()}
 
-    def step(
-        self, actions: Any
-    ) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Give a dose to every patient and go to the next visit.
 
         Parameters
         ----------
-        actions : (n, 1) or (n,) doses, in the scenario's unit. Above the cap they are capped; a negative or missing one is
+        actions : (n, 1) or (n,) doses, in the scenario's unit. Above the cap they are capped; a negative or
+        missing one is
             an error.
         """
         treatment, again = self.treatment, self._over.copy()
         if again.any() and self.autoreset_mode is AutoresetMode.DISABLED:
-            raise gymnasium.error.ResetNeeded(f"lane {int(np.argmax(again))} is over; reset it with reset_mask")
+            raise gymnasium.error.ResetNeeded(
+                f"lane {int(np.argmax(again))} is over; reset it with reset_mask"
+            )
         interval = treatment.give(np.asarray(actions, dtype=np.float64).reshape(self.num_envs))
         self._over = interval.finished | interval.left
         reward = interval.benefit - self.scenario.weight * interval.harm
@@ -168,8 +170,8 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
     def _admit_next(self, lanes: NDArray[np.int64]) -> None:
         """Admit patient ``lane + episode × num_envs`` to each lane.
 
-        The patients of one episode are prepared together: lanes fall out of step where patients drop out, and a draw
-        of two costs as much as one of all.
+        The patients of one episode are prepared together: lanes fall out of step where patients drop out, and
+        a draw of two costs as much as one of all.
         """
         for episode in np.unique(self._episode[lanes]):
             if episode not in self._waiting:
@@ -196,11 +198,14 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
     def _chosen(self, ids: Any) -> NDArray[np.int64]:
         chosen = np.asarray(ids, dtype=np.int64)
         if chosen.shape != (self.num_envs,) or np.any(chosen < 0):
-            raise ValueError(f"option patient: expected {self.num_envs} non-negative identifiers, got {ids!r}")
+            raise ValueError(
+                f"option patient: expected {self.num_envs} non-negative identifiers, got {ids!r}"
+            )
         return chosen
 
     def _info(self, interval: Interval) -> dict[str, Any]:
-        """Return a fresh info: scores, and clinical values with the units that the environment's page gives."""
+        """Return a fresh info: scores, and clinical values with the units that the environment's page
+        gives."""
         return {
             "dose": interval.dose,
             "benefit": interval.benefit,

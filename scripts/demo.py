@@ -10,8 +10,13 @@ _ARMS = "label,guideline,clinical-nomogram,nomogram,bayesian-adaptive,planner-ad
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("reports/demo"), show_default=True,
-              help="Folder of the run and the report; an earlier demo there is replaced.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("reports/demo"),
+    show_default=True,
+    help="Folder of the run and the report; an earlier demo there is replaced.",
+)
 @click.option("--patients", type=click.IntRange(2), default=1000, show_default=True, help="Virtual patients.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of everything.")
 def demo(out: Path, patients: int, seed: int) -> None:
@@ -22,7 +27,9 @@ def demo(out: Path, patients: int, seed: int) -> None:
     from dosewright.scripts.trial import conduct
 
     begun = time.monotonic()
-    click.echo("dosewright demo: warfarin. Importing (a few seconds) and, the first time, compiling.", err=True)
+    click.echo(
+        "dosewright demo: warfarin. Importing (a few seconds) and, the first time, compiling.", err=True
+    )
     from dosewright.agents.learning import read_preset, train
 
     run = out.with_name(out.name + "-run")

@@ -14,9 +14,17 @@ import click
 @click.option("-n", "--n-timesteps", type=click.IntRange(1), help="Decision steps, instead of the preset's.")
 @click.option("--realism", help="textbook or clinic, instead of the preset's.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of everything.")
-@click.option("-f", "--log-folder", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
-              help="Where the run's folder is made.")
-@click.option("--resume", metavar="RUN", type=click.Path(path_type=Path), help="Go on with a run that was stopped.")
+@click.option(
+    "-f",
+    "--log-folder",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Where the run's folder is made.",
+)
+@click.option(
+    "--resume", metavar="RUN", type=click.Path(path_type=Path), help="Go on with a run that was stopped."
+)
 def train(
     drug: str,
     config: str | None,
@@ -28,8 +36,8 @@ def train(
 ) -> None:
     """Train a policy for DRUG: PPO on the belief, acting by departures from Bayesian monitoring.
 
-    The run's folder holds the preset, TensorBoard events, a checkpoint, and in policy/ the best policy so far, chosen on
-    patients of the `select` namespace. Ctrl-C leaves it usable; --resume goes on.
+    The run's folder holds the preset, TensorBoard events, a checkpoint, and in policy/ the best policy so
+    far, chosen on patients of the `select` namespace. Ctrl-C leaves it usable; --resume goes on.
     """
     from dosewright.envs import environment_id, scenario
 
@@ -39,7 +47,9 @@ def train(
 
     if resume is not None:
         if any(value is not None for value in (config, n_timesteps, realism)):
-            raise ValueError("--resume goes on with the run's own preset; leave out --config, -n and --realism")
+            raise ValueError(
+                "--resume goes on with the run's own preset; leave out --config, -n and --realism"
+            )
         preset = read_preset(str(resume / "preset.toml"))
         folder = resume
         seed = _seed_of(resume)
@@ -65,7 +75,9 @@ def _seed_of(run: Path) -> int:
     try:
         return int(json.loads((run / "progress.json").read_text())["seed"])
     except (OSError, KeyError, json.JSONDecodeError):
-        raise ValueError(f"run {run}: no checkpoint to resume; it was stopped before the first evaluation") from None
+        raise ValueError(
+            f"run {run}: no checkpoint to resume; it was stopped before the first evaluation"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -115,14 +115,27 @@ def _print(result: TrialResult, reference: str, policy: str | None) -> None:
 
 @click.command()
 @click.argument("drug")
-@click.option("--arms", default=DEFAULT_ARMS, show_default=True,
-              help="Regimens, separated by commas; policy:PATH for a trained policy, policy for the shipped one.")
-@click.option("--patients", type=click.IntRange(2), help="Virtual patients (default 4000), or rows of --cohort "
-              "drawn without replacement (default: all usable).")
+@click.option(
+    "--arms",
+    default=DEFAULT_ARMS,
+    show_default=True,
+    help="Regimens, separated by commas; policy:PATH for a trained policy, policy for the shipped one.",
+)
+@click.option(
+    "--patients",
+    type=click.IntRange(2),
+    help="Virtual patients (default 4000), or rows of --cohort "
+    "drawn without replacement (default: all usable).",
+)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of everything.")
 @click.option("--realism", default="clinic", show_default=True, help="clinic or textbook.")
-@click.option("--genotype", type=click.Choice(["diplotype", "unknown"]), default="diplotype", show_default=True,
-              help="Whether the regimens see the genotype.")
+@click.option(
+    "--genotype",
+    type=click.Choice(["diplotype", "unknown"]),
+    default="diplotype",
+    show_default=True,
+    help="Whether the regimens see the genotype.",
+)
 @click.option("--cohort", metavar="CSV", help="Treat real people: covariates and genotypes from a table.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the result.")
 @click.option("--reference", help="Arm that the others are compared with. Default: Bayesian monitoring.")
@@ -139,7 +152,8 @@ def trial(
     reference: str | None,
     overwrite: bool,
 ) -> None:
-    """Treat the same patients of DRUG by every arm, and write result.json, patients.parquet and report.html."""
+    """Treat the same patients of DRUG by every arm, and write result.json, patients.parquet and
+    report.html."""
     conduct(drug, arms, patients, seed, realism, genotype, cohort, out, reference, overwrite)
 
 

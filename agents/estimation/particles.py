@@ -1,12 +1,13 @@
 """The belief: what is known about this patient, kept up to date visit by visit.
 
-Importance-weighted particles over the unknowns of `dosewright.agents.estimation.prior`, each with its own kinetic state.
-At a visit the particles are moved by the doses given, and weighted by how well they predicted the results that came in, late
-ones included. Where few particles carry the weight they are drawn anew from a normal approximation of the posterior
-and re-weighted over the whole history, so a redrawn belief carries no error from its past.
+Importance-weighted particles over the unknowns of `dosewright.agents.estimation.prior`, each with its own
+kinetic state. At a visit the particles are moved by the doses given, and weighted by how well they predicted
+the results that came in, late ones included. Where few particles carry the weight they are drawn anew from a
+normal approximation of the posterior and re-weighted over the whole history, so a redrawn belief carries no
+error from its past.
 
-One filter serves the learner's wrapper, `predict`, and live dosing. It is deterministic: its points are quasi-random
-and the same for every patient.
+One filter serves the learner's wrapper, `predict`, and live dosing. It is deterministic: its points are
+quasi-random and the same for every patient.
 """
 
 from __future__ import annotations
@@ -127,8 +128,8 @@ class BeliefFilter:
     particles
         Particles a patient, a power of two.
     fade
-        Factor on all earlier log likelihoods whenever a result comes in: 1 is the exact posterior of constant parameters,
-        less follows drift.
+        Factor on all earlier log likelihoods whenever a result comes in: 1 is the exact posterior of constant
+        parameters, less follows drift.
     """
 
     def __init__(self, scenario: Scenario, particles: int = 128, fade: float = 1.0) -> None:
@@ -172,12 +173,28 @@ class BeliefFilter:
         return belief.replace_rows(old, going).replace_rows(new, begun)
 
     def predict(self, belief: Belief, dose: Floats) -> Floats:
-        """Return the daily response (n, k, c, days) of every particle under c courses of daily doses (n, c, days)."""
+        """Return the daily response (n, k, c, days) of every particle under c courses of daily doses (n, c,
+        days)."""
         n, k, (c, days) = *belief.response.shape, dose.shape[1:]
         kinetics = np.repeat(belief.kinetics.reshape(n * k, -1), c, axis=0)
         theta = np.repeat(belief.theta.reshape(n * k, -1), c, axis=0)
         amount = np.broadcast_to(dose[:, None], (n, k, c, days)).reshape(n * k * c, days)
         return self._follow(kinetics, theta, amount, np.full(n * k * c, days))[..., 0].reshape(n, k, c, days)
+
+    def predict_mean(self, belief: Belief, dose: Floats, days: NDArray[np.int64]) -> Floats:
+        """Return the response (n, c) of each posterior-mean patient after `days` (n,) at c constant doses (n,
+        c).
+
+        One patient instead of all particles: a cheap look ahead. 0 days is today's response.
+        """
+        n, c = dose.shape
+        theta = parameters(self.scenario, belief.prior.theta, belief.mean(belief.x)[:, None])
+        kinetics = np.repeat(belief.mean(belief.kinetics), c, axis=0)
+        span = max(int(days.max()), 1)
+        amount = np.broadcast_to(dose[:, :, None], (n, c, span)).reshape(n * c, span)
+        path = self._follow(kinetics, np.repeat(theta[:, 0], c, axis=0), amount, np.repeat(days, c))
+        last = np.take_along_axis(path[..., 0], np.repeat(np.maximum(days - 1, 0), c)[:, None], axis=1)
+        return np.where((days > 0)[:, None], last.reshape(n, c), belief.mean(belief.response)[:, None])
 
     def maintenance_dose(self, belief: Belief) -> tuple[Floats, Floats]:
         """Return posterior mean and SD (n,) of the log of the dose that holds the response on target."""
@@ -186,14 +203,21 @@ class BeliefFilter:
         return belief.mean_sd(np.log(np.maximum(dose, self.scenario.doses.step / 10)))
 
     def _begin(self, observation: NDArray[np.float32]) -> Belief:
-        scenario, n, k, visits = self.scenario, len(observation), self.particles, len(self.scenario.calendar) + 1
+        scenario, n, k, visits = (
+            self.scenario,
+            len(observation),
+            self.particles,
+            len(self.scenario.calendar) + 1,
+        )
         before = prior(scenario, observation)
         z, u = _points(k, len(before.sd))
         x = before.at(z, u)
         theta = parameters(scenario, before.theta, x)
         kinetics = initial_state(scenario.model, n * k)
         nothing = np.zeros((n, visits))
-        response = self._follow(kinetics, theta.reshape(n * k, -1), np.zeros((n * k, 1)), np.ones(n * k, int), 0.0)
+        response = self._follow(
+            kinetics, theta.reshape(n * k, -1), np.zeros((n * k, 1)), np.ones(n * k, int), 0.0
+        )
         response = response.reshape(n, k)
         return Belief(
             prior=before,
@@ -219,9 +243,9 @@ class BeliefFilter:
         day = self._spec.read(observation, "day").astype(np.int64)
         dose = self._spec.read(observation, "last_dose")
         if np.isnan(dose).any():
+            lane = int(np.argmax(np.isnan(dose)))
             raise ValueError(
-                f"patient {int(np.argmax(np.isnan(dose)))}: day {day[np.argmax(np.isnan(dose))]} without last_dose; "
-                "mark the first visit with episode_start"
+                f"patient {lane}: day {day[lane]} without last_dose; mark the first visit with episode_start"
             )
         count = day - belief.day
         kinetics = belief.kinetics.reshape(n * k, -1).copy()
@@ -270,7 +294,9 @@ class BeliefFilter:
         drawn_at = np.where(here & (drawn_on < belief.day), belief.visit - 1, belief.visit)
         if np.any(belief.visit_day[np.arange(n), drawn_at][here] != drawn_on[here]):
             lane = int(np.argmax(here & (belief.visit_day[np.arange(n), drawn_at] != drawn_on)))
-            raise ValueError(f"patient {lane}: a result of day {drawn_on[lane]}, which was not one of the last two visits")
+            raise ValueError(
+                f"patient {lane}: a result of day {drawn_on[lane]}, which was not one of the last two visits"
+            )
         predicted = np.log(np.where((drawn_at < belief.visit)[:, None], belief.previous, belief.response))
         mean, spread = belief.mean_sd(predicted)
         with np.errstate(invalid="ignore"):
@@ -333,7 +359,9 @@ class BeliefFilter:
         daily = np.take_along_axis(belief.dose, in_force, axis=1)
         kinetics = initial_state(self.scenario.model, n * k)
         flat = theta.reshape(n * k, -1)
-        start = self._follow(kinetics.copy(), flat, np.zeros((n * k, 1)), np.ones(n * k, int), 0.0).reshape(n, k, 1)
+        start = self._follow(kinetics.copy(), flat, np.zeros((n * k, 1)), np.ones(n * k, int), 0.0).reshape(
+            n, k, 1
+        )
         path = self._follow(kinetics, flat, np.repeat(daily, k, axis=0), np.repeat(belief.day, k))
         course = np.concatenate([start, path[..., 0].reshape(n, k, days)], axis=2)
         where = np.broadcast_to(np.where(reached, belief.visit_day, 0)[:, None], (n, k, visits))
@@ -343,7 +371,8 @@ class BeliefFilter:
     def _follow(
         self, kinetics: Floats, theta: Floats, dose: Floats, count: NDArray[np.int64], hours: float = 24.0
     ) -> Floats:
-        """Move particles (m, s) in place over `count` (m,) segments and return their response (m, days, 1)."""
+        """Move particles (m, s) in place over `count` (m,) segments and return their response (m, days,
+        1)."""
         out = np.empty((*dose.shape, 1))
         self._run(
             kinetics, theta[:, None], dose * self.scenario.model.dose_fraction, np.full(dose.shape, hours),

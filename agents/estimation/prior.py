@@ -1,8 +1,9 @@
-"""What is believed about a patient before the first measurement: the population model, given covariates and genotype.
+"""What is believed about a patient before the first measurement: the population model, given covariates and
+genotype.
 
-The unknowns x are the logarithms of the parameters with random effects, and the baseline. Given the genotype their prior
-is normal; where the genotype is not known it is a mixture over genotypes, weighted by the allele frequencies of the
-patient's ancestry.
+The unknowns x are the logarithms of the parameters with random effects, and the baseline. Given the genotype
+their prior is normal; where the genotype is not known it is a mixture over genotypes, weighted by the allele
+frequencies of the patient's ancestry.
 """
 
 from __future__ import annotations
@@ -43,10 +44,13 @@ class Prior:
     def log_density(self, x: Floats) -> Floats:
         """Return the log density, up to a constant, of x (n, k, d): (n, k)."""
         z = (x[:, :, None, :] - self.mean[:, None]) / self.sd
-        return np.asarray(logsumexp(self.log_weight[:, None] - 0.5 * np.einsum("nkcd,nkcd->nkc", z, z), axis=-1))
+        return np.asarray(
+            logsumexp(self.log_weight[:, None] - 0.5 * np.einsum("nkcd,nkcd->nkc", z, z), axis=-1)
+        )
 
     def at(self, z: Floats, u: Floats) -> Floats:
-        """Return points of the prior from standard normal z (k, d) and uniform u (k,), the same for all patients."""
+        """Return points of the prior from standard normal z (k, d) and uniform u (k,), the same for all
+        patients."""
         if self.mean.shape[1] == 1:
             return self.mean + self.sd * z
         cumulative = np.cumsum(np.exp(self.log_weight), axis=1)
@@ -76,11 +80,12 @@ def _padded(prior: Prior, components: int) -> tuple[Floats, Floats]:
 
 
 def prior(scenario: Scenario, observation: NDArray[np.float32]) -> Prior:
-    """Return the prior of n patients from what their observation (n, k) says about covariates and genotype."""
+    """Return the prior of n patients from what their observation (n, k) says about covariates and
+    genotype."""
     model, spec = scenario.model, scenario.observation
     seen = {entry.name: spec.read(observation, entry.name) for entry in scenario.covariates}
     seen["baseline"] = np.full(len(observation), scenario.base[0])
-    known = {term.gene: np.isfinite(_counts(term, seen)).all(axis=1) for term in model.genotype_terms}
+    known = {term.gene: ~np.isnan(_counts(term, seen).sum(axis=1)) for term in model.genotype_terms}
     options = [_options(scenario, term, seen, known[term.gene]) for term in model.genotype_terms]
     means, weights, first = [], [], None
     for combination in itertools.product(*(range(option[0].shape[1]) for option in options)):
@@ -140,7 +145,8 @@ def _options(
 
 
 def _frequencies(scenario: Scenario, term: GenotypeTerm, seen: dict[str, Floats]) -> Floats:
-    """(n, a) frequencies of the modelled alleles in each patient's ancestry, other alleles read by their function."""
+    """(n, a) frequencies of the modelled alleles in each patient's ancestry, other alleles read by their
+    function."""
     population = scenario.population
     mixture = sum(s.share * _group_frequencies(term, s.group) for s in population.strata)
     result = np.tile(np.asarray(mixture), (len(seen["baseline"]), 1))
@@ -150,7 +156,9 @@ def _frequencies(scenario: Scenario, term: GenotypeTerm, seen: dict[str, Floats]
 
 
 def _group_frequencies(term: GenotypeTerm, group: str) -> Floats:
-    return np.array(_read_group(term.gene, group, tuple(term.per_allele.items()), tuple(term.by_function.items())))
+    return np.array(
+        _read_group(term.gene, group, tuple(term.per_allele.items()), tuple(term.by_function.items()))
+    )
 
 
 @lru_cache

@@ -1,8 +1,8 @@
 """The anchored action: a policy says how far to depart from Bayesian monitoring.
 
-``dose = anchor · (1 + a)^2.2`` for an action a in [−1, 1]: 0 is exactly the monitoring dose, −1 no drug at all, 1 a load
-of 4.6 times. The untrained policy, whose last layer is zero, therefore *is* Bayesian monitoring, and learning can only be
-judged by what it adds.
+``dose = anchor · (1 + a)^2.2`` for an action a in [−1, 1]: 0 is exactly the monitoring dose, −1 no drug at
+all, 1 a load of 4.6 times. The untrained policy, whose last layer is zero, therefore *is* Bayesian
+monitoring, and learning can only be judged by what it adds.
 """
 
 from __future__ import annotations

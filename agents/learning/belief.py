@@ -1,8 +1,8 @@
 """Learning on the belief: what the policy sees, and the wrapper that shows it.
 
-`BeliefFeatures` turns an observation and the belief after it into the policy's input; `BeliefVectorEnv` wraps any dosing
-vector environment so that an algorithm sees those features and acts by the anchored action. Live dosing uses the same
-objects without the wrapper.
+`BeliefFeatures` turns an observation and the belief after it into the policy's input; `BeliefVectorEnv` wraps
+any dosing vector environment so that an algorithm sees those features and acts by the anchored action. Live
+dosing uses the same objects without the wrapper.
 """
 
 from __future__ import annotations
@@ -18,25 +18,31 @@ from numpy.typing import NDArray
 
 from dosewright.agents.estimation import Belief, BeliefFilter
 from dosewright.agents.learning.anchored import anchored_dose
-from dosewright.envs import DosingVectorEnv, Scenario
+from dosewright.envs import DosingVectorEnv
+
+# Doses, as multiples of the monitoring dose, under which the features look ahead to the next visit
+_LOOK_AHEAD = (0.0, 0.75, 1.0, 1.35, 2.0)
 
 
 class BeliefFeatures:
-    """The policy's input: the belief, in units of its own uncertainty, and where the patient stands in the calendar.
+    """The policy's input: the belief, in units of its own uncertainty, and where the patient stands in the
+    calendar.
 
     Parameters
     ----------
-    scenario
-        The decision problem.
+    belief_filter
+        Keeps the belief; its scenario is the decision problem.
 
     Attributes
     ----------
     names
-        Name of every feature. Together with the scenario's version they are the layout that a saved policy checks.
+        Name of every feature. Together with the scenario's version they are the layout that a saved policy
+        checks.
     """
 
-    def __init__(self, scenario: Scenario) -> None:
-        self.scenario = scenario
+    def __init__(self, belief_filter: BeliefFilter) -> None:
+        self.filter, self.scenario = belief_filter, belief_filter.scenario
+        scenario = self.scenario
         model = scenario.model
         unknowns = [f"log {model.parameters[i].name}" for i in model.random_effects] + [model.baseline]
         self.names: tuple[str, ...] = (
@@ -47,6 +53,7 @@ class BeliefFeatures:
             "mean log response over target",
             "SD log response",
             *(f"mean {state}" for state in model.states),
+            *(f"log response over target at the next visit, {m:g} x maintenance dose" for m in _LOOK_AHEAD),
             "last innovation",
             "innovation before it",
             "P(harm) in steady state at the last dose",
@@ -68,8 +75,12 @@ class BeliefFeatures:
         log_dose, log_dose_sd = belief.mean_sd(np.log(dose))
         mean, sd = belief.mean_sd(belief.x)
         log_response, log_response_sd = belief.mean_sd(np.log(belief.response / scenario.target))
+        interval = spec.read(observation, "next_interval").astype(np.int64)
+        doses = np.minimum(np.exp(log_dose)[:, None] * np.array(_LOOK_AHEAD), scenario.doses.maximum)
+        ahead = self.filter.predict_mean(belief, doses, interval)
         last = np.nan_to_num(spec.read(observation, "last_dose"))
-        # the response is monotone in the dose: harm in steady state means a dose above the one that leads to its edge
+        # the response is monotone in the dose: harm in steady state means a dose above the one that leads to
+        # its edge
         edge = scenario.maintenance_dose(belief.theta, scenario.harm.above)
         day, horizon = spec.read(observation, "day"), scenario.horizon
         columns = [
@@ -80,6 +91,7 @@ class BeliefFeatures:
             log_response,
             log_response_sd,
             *belief.mean(belief.kinetics).T,
+            *np.log(ahead / scenario.target).T,
             *belief.innovation.T,
             belief.mean((last[:, None] > edge).astype(np.float64)),
             last / np.exp(log_dose),
@@ -126,8 +138,8 @@ class BeliefVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
     scaling
         Standardisation of the features; None shows them as they are.
     harm_weight
-        Weight of harm in the reward, for training that is to be more careful than the scenario scores; None keeps the
-        environment's reward.
+        Weight of harm in the reward, for training that is to be more careful than the scenario scores; None
+        keeps the environment's reward.
     """
 
     def __init__(
@@ -140,11 +152,14 @@ class BeliefVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
         super().__init__(env)
         if env.scenario is not belief_filter.scenario:
             raise ValueError(
-                f"environment of {env.scenario.name}, belief of {belief_filter.scenario.name}: they must be the same"
+                f"environment of {env.scenario.name}, belief of {belief_filter.scenario.name}: "
+                "they must be the same"
             )
         self.filter, self.scaling, self.harm_weight = belief_filter, scaling, harm_weight
-        self.features = BeliefFeatures(env.scenario)
-        self.single_observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (len(self.features.names),), np.float32)
+        self.features = BeliefFeatures(belief_filter)
+        self.single_observation_space = gymnasium.spaces.Box(
+            -np.inf, np.inf, (len(self.features.names),), np.float32
+        )
         self.single_action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
         self.action_space = batch_space(self.single_action_space, env.num_envs)

@@ -1,8 +1,8 @@
 """A learned policy as a regimen, and as a folder on disk.
 
-A policy is a folder: ``weights.zip`` (the Stable-Baselines3 policy), ``scaling.json`` (how features are standardised),
-``preset.toml`` (how it was trained) and ``card.json`` (for what, on whom, how well). It refuses to dose another version of
-the scenario or another layout of the features.
+A policy is a folder: ``weights.zip`` (the Stable-Baselines3 policy), ``scaling.json`` (how features are
+standardised), ``preset.toml`` (how it was trained) and ``card.json`` (for what, on whom, how well). It
+refuses to dose another version of the scenario or another layout of the features.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class LearnedPolicy:
     ) -> None:
         self.scenario, self.filter, self.network, self.scaling = scenario, belief_filter, network, scaling
         self.card, self.name = card, name
-        self.features = BeliefFeatures(scenario)
+        self.features = BeliefFeatures(belief_filter)
 
     @property
     def seed_namespace(self) -> str:
@@ -79,7 +79,9 @@ class LearnedPolicy:
             For ``deterministic=False``: exploration belongs to training, and a stochastic regimen needs keys.
         """
         if not deterministic:
-            raise ValueError("deterministic=False: the policy doses deterministically; exploration belongs to training")
+            raise ValueError(
+                "deterministic=False: the policy doses deterministically; exploration belongs to training"
+            )
         belief = self.filter.step(state, observation, episode_start)
         features, anchor = self.features(belief, observation)
         return anchored_dose(anchor, self.act(features)), belief
@@ -114,7 +116,8 @@ class LearnedPolicy:
         Raises
         ------
         ValueError
-            If a file is missing or broken, or the policy was made for another scenario version or feature layout.
+            If a file is missing or broken, or the policy was made for another scenario version or feature
+            layout.
         """
         path = Path(folder)
         missing = [file for file in _FILES if not (path / file).is_file()]
@@ -129,19 +132,23 @@ class LearnedPolicy:
             known = scenario(card["scenario"])
             version, belief = card["scenario_version"], card["belief"]
         except (json.JSONDecodeError, KeyError) as error:
-            raise ValueError(f"policy {path}: card.json or scaling.json is broken ({error}); train it again") from None
+            raise ValueError(
+                f"policy {path}: card.json or scaling.json is broken ({error}); train it again"
+            ) from None
         if version != known.version:
             raise ValueError(
-                f"policy {path}: made for {known.name} version {version}, this is version {known.version}; train it again"
+                f"policy {path}: made for {known.name} version {version}, this is version {known.version}; "
+                "train it again"
             )
-        features = BeliefFeatures(known)
+        belief_filter = BeliefFilter(known, belief["particles"], belief["fade"])
+        features = BeliefFeatures(belief_filter)
         if tuple(scaling["features"]) != features.names:
             raise ValueError(f"policy {path}: made for another observation layout; train it again")
         network = ActorCriticPolicy.load(str(path / "weights.zip"), device="cpu")
         network.set_training_mode(False)
         return cls(
             known,
-            BeliefFilter(known, belief["particles"], belief["fade"]),
+            belief_filter,
             network,
             Scaling(np.array(scaling["mean"], np.float32), np.array(scaling["sd"], np.float32)),
             card,

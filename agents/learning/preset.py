@@ -30,7 +30,8 @@ class BeliefPart:
 
 @dataclass(frozen=True)
 class PPOPart:
-    """Proximal policy optimisation, as in Stable-Baselines3; `harm_weight` replaces the scenario's in training."""
+    """Proximal policy optimisation, as in Stable-Baselines3; `harm_weight` replaces the scenario's in
+    training."""
 
     timesteps: int
     environments: int
@@ -101,7 +102,9 @@ class Preset:
 def shipped_text(name: str) -> str:
     """Return the text of the preset that ships under `name`; an unknown name lists the known ones."""
     folder = files("dosewright.agents.learning.presets")
-    known = sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+    known = sorted(
+        item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml")
+    )
     if name not in known:
         raise ValueError(f"unknown preset {name!r}; known: {', '.join(known)}, or a path to a .toml file")
     return (folder / f"{name}.toml").read_text()

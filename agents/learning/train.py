@@ -1,9 +1,10 @@
-"""Train a policy: PPO from Stable-Baselines3 on belief and anchored action, over the native vector environment.
+"""Train a policy: PPO from Stable-Baselines3 on belief and anchored action, over the native vector
+environment.
 
-A run is a folder ``runs/<scenario>__ppo__s<seed>__<time>/``: ``preset.toml``, TensorBoard events, ``checkpoint.zip`` with
-``progress.json`` (resumable, written at every evaluation and on Ctrl-C), and ``policy/``, the best policy so far. The best is
-chosen on patients of the `select` namespace: the highest return among checkpoints that put no more patients into harm
-than Bayesian monitoring does.
+A run is a folder ``runs/<scenario>__ppo__s<seed>__<time>/``: ``preset.toml``, TensorBoard events,
+``checkpoint.zip`` with ``progress.json`` (resumable, written at every evaluation and on Ctrl-C), and
+``policy/``, the best policy so far. The best is chosen on patients of the `select` namespace: the highest
+return among checkpoints that put no more patients into harm than Bayesian monitoring does.
 """
 
 from __future__ import annotations
@@ -108,7 +109,8 @@ class _Run:
         self.scaling: Any = None
 
     def environment(self, seed: int, fit: bool) -> SB3VecEnv:
-        """Return the training environment; with `fit`, standardise by an episode of the untrained policy first."""
+        """Return the training environment; with `fit`, standardise by an episode of the untrained policy
+        first."""
         preset = self.preset
         lanes = DosingVectorEnv(
             preset.scenario.drug,
@@ -140,7 +142,9 @@ class _Run:
             n_epochs=ppo.epochs,
             gamma=ppo.discount,
             gae_lambda=ppo.gae_lambda,
-            learning_rate=lambda left: ppo.learning_rate_end + left * (ppo.learning_rate - ppo.learning_rate_end),
+            learning_rate=lambda left: (
+                ppo.learning_rate_end + left * (ppo.learning_rate - ppo.learning_rate_end)
+            ),
             clip_range=ppo.clip_range,
             ent_coef=ppo.entropy,
             policy_kwargs={
@@ -161,14 +165,18 @@ class _Run:
         """Read the checkpoint; return the steps taken so far."""
         path = self.folder / "progress.json"
         if not path.is_file() or not (self.folder / "checkpoint.zip").is_file():
-            raise ValueError(f"run {self.folder}: no checkpoint to resume; it was stopped before the first evaluation")
+            raise ValueError(
+                f"run {self.folder}: no checkpoint to resume; it was stopped before the first evaluation"
+            )
         progress = json.loads(path.read_text())
         self.curve, self.seconds = progress["curve"], progress["seconds"]
         self.best = tuple(progress["best"]) if progress["best"] else None
         self.scaling = Scaling(*(np.array(progress["scaling"][key], np.float32) for key in ("mean", "sd")))
         # other patients than those already seen
         env = self.environment(self.seed + progress["steps"], fit=False)
-        self.model = PPO.load(self.folder / "checkpoint.zip", env=env, device="cpu", tensorboard_log=str(self.folder))
+        self.model = PPO.load(
+            self.folder / "checkpoint.zip", env=env, device="cpu", tensorboard_log=str(self.folder)
+        )
         return progress["steps"]
 
     def evaluate(self, steps: int) -> None:
@@ -202,7 +210,9 @@ class _Run:
 
     def policy(self) -> LearnedPolicy:
         """Return the present policy as a regimen."""
-        return LearnedPolicy(self.scenario, self.filter, self.model.policy, self.scaling, {"seed_namespace": "train"})
+        return LearnedPolicy(
+            self.scenario, self.filter, self.model.policy, self.scaling, {"seed_namespace": "train"}
+        )
 
     def card(self, score: Score, steps: int) -> dict[str, Any]:
         """Return what must be known about a policy."""
@@ -229,7 +239,10 @@ class _Run:
             "curve": self.curve,
             "versions": {
                 "python": platform.python_version(),
-                **{name: version(name) for name in ("dosewright", "stable-baselines3", "torch", "numpy", "numba")},
+                **{
+                    name: version(name)
+                    for name in ("dosewright", "stable-baselines3", "torch", "numpy", "numba")
+                },
             },
         }
 

@@ -28,7 +28,8 @@ class FixedDose:
         if not np.any(np.isclose(self.scenario.doses.doses, self.dose)):
             grid = self.scenario.doses
             raise ValueError(
-                f"fixed dose {self.dose:g} {grid.unit}: allowed 0 to {grid.maximum:g} in steps of {grid.step:g}"
+                f"fixed dose {self.dose:g} {grid.unit}: allowed 0 to {grid.maximum:g} "
+                f"in steps of {grid.step:g}"
             )
 
     needs: frozenset[str] = frozenset()

@@ -1,7 +1,7 @@
 """A clinic's adjustment table, interpreted: label dosing and nomograms.
 
-The scenario holds the tables as data. On a fixed calendar a rule that skips doses or stops the drug holds it until the
-next visit when that is near, and otherwise gives the reduced dose at once.
+The scenario holds the tables as data. On a fixed calendar a rule that skips doses or stops the drug holds it
+until the next visit when that is near, and otherwise gives the reduced dose at once.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ class Nomogram:
         seen = self.scenario.observation.decode(observation)
         n = len(observation)
         never = np.zeros(n, dtype=bool)
-        first = ~never if state is None else never if episode_start is None else np.asarray(episode_start, bool)
+        first = (
+            ~never if state is None else never if episode_start is None else np.asarray(episode_start, bool)
+        )
         if state is None:
             state = NomogramState(np.zeros(n), np.full(n, -np.inf), never, never)
         state = NomogramState(
@@ -84,14 +86,17 @@ class Nomogram:
         )
         return self._follow(seen, state, first)
 
-    def _follow(self, seen: dict[str, Floats], state: NomogramState, first: Bools) -> tuple[Floats, NomogramState]:
+    def _follow(
+        self, seen: dict[str, Floats], state: NomogramState, first: Bools
+    ) -> tuple[Floats, NomogramState]:
         """Apply the table where a new result is in hand; without one the dose is kept."""
         name, table = self.scenario.output.lower(), self.table
         response = np.where((seen[f"{name}_new"] > 0.5) & ~first, seen[name], np.nan)
         day, known = seen["day"], ~np.isnan(response)
         near = seen["next_interval"] <= table.hold_days
         waited = day - state.changed >= table.wait_days
-        # after a hold the reduced dose is resumed; a stopped drug waits for the response, unless the next visit is far
+        # after a hold the reduced dose is resumed; a stopped drug waits for the response, unless the next
+        # visit is far
         resuming = state.held & known & (~state.stopped | (response <= table.resume_below) | ~near)
         state = replace(state, held=state.held & ~resuming, stopped=state.stopped & ~resuming)
         state, checking = self._early_check(state, day, response)
@@ -113,13 +118,17 @@ class Nomogram:
                 )
         return np.where(state.held, 0.0, state.maintenance), state
 
-    def _early_check(self, state: NomogramState, day: Floats, response: Floats) -> tuple[NomogramState, Bools]:
+    def _early_check(
+        self, state: NomogramState, day: Floats, response: Floats
+    ) -> tuple[NomogramState, Bools]:
         """Apply the table's early check; return also who waits for the next visit because of it."""
         if self.table.early is None:
             return state, np.zeros(len(day), dtype=bool)
         on_day, threshold, ceiling = self.table.early
         high = (day == on_day) & (response >= threshold)
-        return replace(state, maintenance=np.where(high, np.minimum(state.maintenance, ceiling), state.maintenance)), high
+        return replace(
+            state, maintenance=np.where(high, np.minimum(state.maintenance, ceiling), state.maintenance)
+        ), high
 
 
 def label(scenario: Scenario) -> Nomogram:

@@ -1,4 +1,5 @@
-"""The oracle: a planner that knows the truth. An upper bound on what knowledge can buy, never a competitor."""
+"""The oracle: a planner that knows the truth. An upper bound on what knowledge can buy, never a
+competitor."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ _CENTRE = 10.0  # weight of the squared log distance from the target, per day
 class Oracle:
     """Of all doses on the grid, give the best one for this very patient as he is today.
 
-    It knows the true parameters and the true state, doses missed so far included, but not the future: what will drift,
-    be missed or interact.
+    It knows the true parameters and the true state, doses missed so far included, but not the future: what
+    will drift, be missed or interact.
 
     Attributes
     ----------
@@ -55,7 +56,9 @@ class Oracle:
             If it is attached to no patients: it cannot dose from an observation.
         """
         if self._treatment is None:
-            raise RuntimeError("oracle: call attach(treatment) first; it doses from the truth, not from an observation")
+            raise RuntimeError(
+                "oracle: call attach(treatment) first; it doses from the truth, not from an observation"
+            )
         treatment, spec = self._treatment, self.scenario.observation
         theta, kinetics = treatment.theta, treatment.state
         interval = spec.read(observation, "next_interval").astype(np.int64)
@@ -63,7 +66,9 @@ class Oracle:
         for days in np.unique(interval[interval > 0]):
             rows = np.flatnonzero(interval == days)
             remaining = self.scenario.horizon - int(spec.read(observation[rows[:1]], "day")[0])
-            dose[rows] = self._best(theta[rows], kinetics[rows], int(days), min(int(days) + _TAIL_DAYS, remaining))
+            dose[rows] = self._best(
+                theta[rows], kinetics[rows], int(days), min(int(days) + _TAIL_DAYS, remaining)
+            )
         return dose, None
 
     def _best(self, theta: Floats, kinetics: Floats, days: int, until: int) -> Floats:
@@ -75,12 +80,14 @@ class Oracle:
         amount[:, days:] = np.repeat(steady, c)[:, None]
         out, rule = np.empty((n * c, until, 1)), model.rules["belief"]
         follow(model)(
-            np.repeat(kinetics, c, axis=0), np.repeat(theta, c, axis=0)[:, None], amount * model.dose_fraction,
+            np.repeat(kinetics, c, axis=0), np.repeat(theta, c, axis=0)[:, None],
+            amount * model.dose_fraction,
             np.full(amount.shape, 24.0), np.zeros(n * c, dtype=np.int64), np.full(n * c, until), rule,
             model.plan_shape(rule), np.array([model.output(scenario.output)]), out,
         )  # fmt: skip
         response = out.reshape(n, 1, c, until)
         loss = expected_loss(scenario, response, np.ones((n, 1)))
-        # many doses keep the next days in range; drift and missed doses punish those that keep them at its edge
+        # many doses keep the next days in range; drift and missed doses punish those that keep them at its
+        # edge
         loss += _CENTRE * np.mean(np.log(response[:, 0] / scenario.target) ** 2, axis=-1) * until
         return grid[np.argmin(loss, axis=1)]

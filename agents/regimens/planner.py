@@ -30,9 +30,9 @@ def expected_loss(scenario: Scenario, response: Floats, weight: Floats) -> Float
     response : (n, k, c, days) daily response
     weight : (n, k)
     """
-    score = scenario.weight * scenario.harm.contains(response).sum(axis=-1) - scenario.benefit.contains(response).sum(
-        axis=-1
-    )
+    score = scenario.weight * scenario.harm.contains(response).sum(axis=-1) - scenario.benefit.contains(
+        response
+    ).sum(axis=-1)
     return np.einsum("nk,nkc->nc", weight, score)
 
 

@@ -1,8 +1,9 @@
 """Compiled kernels, cached on disk until any kernel source changes.
 
-Numba caches a compiled function under the time stamp of the one file that holds it. A kernel compiled from several
-files would therefore keep an old constant after an edit elsewhere. `kernel` replaces that stamp by a hash of every
-source that can be compiled in: this folder, the file of the function, and the files of the kernels it closes over.
+Numba caches a compiled function under the time stamp of the one file that holds it. A kernel compiled from
+several files would therefore keep an old constant after an edit elsewhere. `kernel` replaces that stamp by a
+hash of every source that can be compiled in: this folder, the file of the function, and the files of the
+kernels it closes over.
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ def kernel(function: Callable[..., Any], *, label: str = "", parallel: bool = Fa
     function
         Python function in Numba's nopython subset.
     label
-        Name said at the first compilation. A kernel with a label has a cache of its own; one without is compiled
-        into its callers.
+        Name said at the first compilation. A kernel with a label has a cache of its own; one without is
+        compiled into its callers.
     parallel
         Whether `prange` loops use all cores.
     """

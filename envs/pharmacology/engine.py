@@ -1,8 +1,8 @@
 """The engine: any population model, any number of patients, doses and samples at exact times.
 
-A patient's course is a row of *segments*. At the start of a segment its dose enters; the model's state then moves over
-the segment's duration; at its end the outputs are read. Doses and samples are therefore hit exactly, never stepped over,
-and a value read at the time of a dose is the value before it.
+A patient's course is a row of *segments*. At the start of a segment its dose enters; the model's state then
+moves over the segment's duration; at its end the outputs are read. Doses and samples are therefore hit
+exactly, never stepped over, and a value read at the time of a dose is the value before it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from dosewright.envs.pharmacology.compilation import kernel
-from dosewright.envs.pharmacology.model import Floats, PopulationModel
 from numba import prange
 from numpy.typing import ArrayLike, NDArray
+
+from dosewright.envs.pharmacology.compilation import kernel
+from dosewright.envs.pharmacology.model import Floats, PopulationModel
 
 # Patients per call of `simulate`: bounds the memory of the segment arrays, results do not depend on it.
 _BLOCK = 20_000
@@ -110,14 +111,22 @@ def simulate(
     Raises
     ------
     ValueError
-        For a negative or non-finite dose or time, times that decrease, or a parameter array of the wrong width.
+        For a negative or non-finite dose or time, times that decrease, or a parameter array of the wrong
+        width.
     """
     values = np.atleast_2d(np.asarray(theta, dtype=np.float64))
     if values.shape[1] != len(model.parameters):
         names = ", ".join(item.name for item in model.parameters)
-        raise ValueError(f"theta has {values.shape[1]} columns; {model.name} has {len(model.parameters)}: {names}")
+        raise ValueError(
+            f"theta has {values.shape[1]} columns; {model.name} has {len(model.parameters)}: {names}"
+        )
     sample = np.asarray(times, dtype=np.float64)
-    if sample.ndim != 1 or not np.all(np.isfinite(sample)) or np.any(sample < 0) or np.any(np.diff(sample) < 0):
+    if (
+        sample.ndim != 1
+        or not np.all(np.isfinite(sample))
+        or np.any(sample < 0)
+        or np.any(np.diff(sample) < 0)
+    ):
         raise ValueError(f"times must be finite, not negative and not decreasing ({model.time_unit})")
     schedules = _schedules(doses, len(values), model.time_unit)
     chosen = np.array([model.output(name) for name in outputs or [item.name for item in model.outputs]])

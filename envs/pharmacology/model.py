@@ -122,8 +122,8 @@ class PopulationModel:
     plan_shape
         Shape of the work array in which `plan` keeps what an interval needs.
     plan
-        Kernel ``plan(theta, duration, rule, work)``: fill `work` with all that depends on the duration and on slowly
-        changing parameters; a call that would change nothing returns at once.
+        Kernel ``plan(theta, duration, rule, work)``: fill `work` with all that depends on the duration and on
+        slowly changing parameters; a call that would change nothing returns at once.
     step
         Kernel ``step(state, theta, work)``: move one patient's state, in place, over the planned duration.
     observe
@@ -158,7 +158,8 @@ class PopulationModel:
     longest: float
 
     def column(self, parameter: str) -> int:
-        """Return the column of `parameter` in `theta`; an unknown name is an error that lists the known ones."""
+        """Return the column of `parameter` in `theta`; an unknown name is an error that lists the known
+        ones."""
         return _index([item.name for item in self.parameters], parameter, f"parameter of {self.name}")
 
     def output(self, name: str) -> int:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from dosewright.envs.measurement import Measurement
 from dosewright.envs.observation import Entry, ObservationSpec
 from dosewright.envs.patients import CohortTable, VirtualPopulation
 from dosewright.envs.pharmacology import Flag, PopulationModel
 from dosewright.envs.realism import Realism
-from numpy.typing import ArrayLike, NDArray
 
 GenotypeMode = Literal["diplotype", "unknown"]
 
@@ -73,8 +74,9 @@ class Band:
 class Hazard:
     """Rate of a clinical event as a function of the response.
 
-    The daily hazard is ``base / 36500`` events times ``exp(slope · distance)``, where the distance is how far the response lies
-    beyond `threshold` (below it for a negative slope), and the response counts as `cap` where it is higher.
+    The daily hazard is ``base / 36500`` events times ``exp(slope · distance)``, where the distance is how far
+    the response lies beyond `threshold` (below it for a negative slope), and the response counts as `cap`
+    where it is higher.
 
     Attributes
     ----------
@@ -83,7 +85,8 @@ class Hazard:
     base
         Events per 100 patient-years while the response is on the safe side of `threshold`.
     threshold, slope
-        Response at which the rate starts to rise, and its rise on the log scale per unit (negative: rises downwards).
+        Response at which the rate starts to rise, and its rise on the log scale per unit (negative: rises
+        downwards).
     cap
         Largest response at which the hazard is extrapolated.
     flag, source
@@ -113,9 +116,9 @@ class Outcome:
     name, label, unit
         Key in ``result.json``, words for a reader, and unit ("share": shown as per cent).
     kind
-        "daily": share of days of the latent response in `band`; "rosendaal": share of time of the linearly interpolated
-        measured response in `band` from `from_day`; "ever": whether the daily latent response ever enters `band`;
-        "hazard": expected events per 100 patient-years.
+        "daily": share of days of the latent response in `band`; "rosendaal": share of time of the linearly
+        interpolated measured response in `band` from `from_day`; "ever": whether the daily latent response
+        ever enters `band`; "hazard": expected events per 100 patient-years.
     better
         Whether higher or lower is better for the patient.
     flag
@@ -137,7 +140,8 @@ class Outcome:
 class AdjustmentRow:
     """One line of an adjustment table: while the response is in `band`, the dose is multiplied by `factor`.
 
-    `hold`: "no": change at once; "skip": skip doses first; "stop": stop until the response is back at `resume_below`.
+    `hold`: "no": change at once; "skip": skip doses first; "stop": stop until the response is back at
+    `resume_below`.
     """
 
     band: Band
@@ -158,10 +162,11 @@ class AdjustmentTable:
     resume_below
         Response at or below which a stopped drug is resumed.
     hold_days
-        Longest gap to the next visit for which doses are skipped; beyond it the reduced dose is given at once.
+        Longest gap to the next visit for which doses are skipped; beyond it the reduced dose is given at
+        once.
     early : (day, threshold, ceiling)
-        First check, on that day: at or above `threshold` the dose becomes at most `ceiling` and is checked again at
-        the next visit; None where the rule has no such check.
+        First check, on that day: at or above `threshold` the dose becomes at most `ceiling` and is checked
+        again at the next visit; None where the rule has no such check.
     flag, source
         Where it is published.
     """
@@ -231,13 +236,13 @@ class Scenario:
     measurement, doses
         Assay, and tablet grid with cap.
     benefit, harm, weight, margin
-        Return = share of days in `benefit` − `weight` × share of days in `harm`; `margin` is the largest rise of the share
-        of patients ever in `harm` that counts as non-inferior.
+        Return = share of days in `benefit` − `weight` × share of days in `harm`; `margin` is the largest rise
+        of the share of patients ever in `harm` that counts as non-inferior.
     realism
         Presets by name.
     label, guideline, clinical_equation, label_table, nomogram_table
-        The rules of clinics, as data: start dose and table of the label, dose equations with and without genotype, the
-        clinic's table.
+        The rules of clinics, as data: start dose and table of the label, dose equations with and without
+        genotype, the clinic's table.
     outcomes
         What a trial reports.
     covariates
@@ -294,7 +299,9 @@ class Scenario:
             Entry(response, unit, low, high, 1.0, "newest result in hand"),
             Entry(f"{response}_age", "d", 0, self.horizon, 0.0, "days since its sample was drawn"),
             Entry(f"{response}_new", "1", 0, 1, meaning="1 if it was not in hand at the previous visit"),
-            Entry(f"late_{response}", unit, low, high, 1.0, "older result that came in after the previous visit"),
+            Entry(
+                f"late_{response}", unit, low, high, 1.0, "older result that came in after the previous visit"
+            ),
             Entry(f"late_{response}_age", "d", 0, self.horizon, 0.0, "days since that sample was drawn"),
         )
         return ObservationSpec(self.covariates + course)

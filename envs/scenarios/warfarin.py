@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
+
 from dosewright.envs.measurement import Measurement
 from dosewright.envs.observation import Entry
 from dosewright.envs.patients import CohortTable, Column, Spread, Stratum, VirtualPopulation, allele_entry
@@ -24,7 +26,6 @@ from dosewright.envs.scenarios.scenario import (
     Outcome,
     Scenario,
 )
-from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
@@ -39,19 +40,24 @@ POPULATION = VirtualPopulation(
                 Spread(82, 17, **_CLIPPED_WEIGHT)),
         Stratum("COAG, not Black", 0.5 * 0.73, "European", "White", Spread(59, 15, 18, 95), 0.54, *_HEIGHTS,
                 Spread(89, 22, **_CLIPPED_WEIGHT)),
-        Stratum("COAG, Black", 0.5 * 0.27, "African American/Afro-Caribbean", "Black", Spread(54, 15, 18, 95), 0.43,
-                *_HEIGHTS, Spread(94, 24, **_CLIPPED_WEIGHT)),
+        Stratum("COAG, Black", 0.5 * 0.27, "African American/Afro-Caribbean", "Black", Spread(54, 15, 18, 95),
+                0.43, *_HEIGHTS, Spread(94, 24, **_CLIPPED_WEIGHT)),
     ),
     races=("White", "Black", "Asian"),
     groups={"White": "European", "Black": "African American/Afro-Caribbean", "Asian": "East Asian"},
     absent=("amiodarone", "inducer"),
     flag="PARTIAL",
-    source="marginals of EU-PACT (NEJM 2013;369:2294) and COAG (NEJM 2013;369:2283), half each; alleles: CPIC",
+    source="published marginals of EU-PACT and COAG (NEJM 2013;369:2294 and 2283), half each; alleles: CPIC",
 )  # fmt: skip
 
 # Age stands as a decade; where years are needed it is the middle, 92 for 90+ (ASSUMPTION)
 _DECADES = {f"{d}0 - {d}9": 10.0 * d + 5 for d in range(1, 9)} | {"90+": 92.0}
-_RACES = {"White": "White", "Asian": "Asian", "Black or African American": "Black", "Unknown": "mixed or not recorded"}
+_RACES = {
+    "White": "White",
+    "Asian": "Asian",
+    "Black or African American": "Black",
+    "Unknown": "mixed or not recorded",
+}
 
 COHORT = CohortTable(
     columns=(
@@ -68,14 +74,48 @@ COHORT = CohortTable(
         Column("target_inr", "target_inr", "at_most", high=2.5),
     ),
     ignored=frozenset(
-        ["subject_id", "ethnicity", "indication", "comorbidities", "diabetes", "heart_failure", "valve_replacement", "medications", "aspirin", "paracetamol", "simvastatin", "atorvastatin", "fluvastatin", "lovastatin", "pravastatin", "rosuvastatin", "sulfonamides", "macrolides", "azoles", "herbal", "target_inr_range", "stable_dose_reached", "dose_mg_per_week", "inr_on_dose", "smoker", "vkorc1_rs9923231", "vkorc1_rs2884737", "vkorc1_rs9934438", "vkorc1_rs8050894", "vkorc1_rs7294", "vkorc1_rs2359612", "vkorc1_rs17880887"]
+        [
+            "subject_id",
+            "ethnicity",
+            "indication",
+            "comorbidities",
+            "diabetes",
+            "heart_failure",
+            "valve_replacement",
+            "medications",
+            "aspirin",
+            "paracetamol",
+            "simvastatin",
+            "atorvastatin",
+            "fluvastatin",
+            "lovastatin",
+            "pravastatin",
+            "rosuvastatin",
+            "sulfonamides",
+            "macrolides",
+            "azoles",
+            "herbal",
+            "target_inr_range",
+            "stable_dose_reached",
+            "dose_mg_per_week",
+            "inr_on_dose",
+            "smoker",
+            "vkorc1_rs9923231",
+            "vkorc1_rs2884737",
+            "vkorc1_rs9934438",
+            "vkorc1_rs8050894",
+            "vkorc1_rs7294",
+            "vkorc1_rs2359612",
+            "vkorc1_rs17880887",
+        ]
     ),
     race=Column("race", "race", "category", values=_RACES),
     races=POPULATION.races,
     source="columns of the IWPC table, docs/cohorts.md",
 )
 
-# ------------------------------------------------------------------------------------------------ clinics' rules
+# ------------------------------------------------------------------------------------------------ clinics'
+# rules
 
 _STAR2, _STAR3 = allele_entry("CYP2C9", "*2"), allele_entry("CYP2C9", "*3")
 _VKORC1_A = allele_entry("VKORC1", "A")
@@ -186,8 +226,8 @@ AURORA = AdjustmentTable(
     wait_days=0,
     resume_below=3.0,
     hold_days=3,
-    # Aurora starts everybody on 5 or 10 mg and lowers an INR of 2 on day 3 to 5 mg; a start by an equation can be
-    # lower than 5 mg and is then kept (ASSUMPTION)
+    # Aurora starts everybody on 5 or 10 mg and lowers an INR of 2 on day 3 to 5 mg; a start by an equation
+    # can be lower than 5 mg and is then kept (ASSUMPTION)
     early=(3, 2.0, 5.0),
     flag="VERIFIED",
     source="Ravvaz 2017, Circ Cardiovasc Genet, doi:10.1161/circgenetics.117.001804",
@@ -195,22 +235,29 @@ AURORA = AdjustmentTable(
 
 # ------------------------------------------------------------------------------------------------ outcomes
 
-_HAZARD_SOURCE = "built from Nelson 2014 (PMC4312387) and ATRIA (Singer 2009, Circ Cardiovasc Qual Outcomes 2:297)"
+_HAZARD_SOURCE = (
+    "built from Nelson 2014 (PMC4312387) and ATRIA (Singer 2009, Circ Cardiovasc Qual Outcomes 2:297)"
+)
 # the publications give ratios at one INR each; the line through them is this project's
 STROKE = Hazard("stroke", 1.36, 1.8, -math.log(3.72) / (1.8 - 1.55), 6.0, "ASSUMPTION", _HAZARD_SOURCE)
-BLEEDING = Hazard("major bleeding", 1.75, 3.0, math.log(3.56) / (4.05 - 3.0), 6.0, "ASSUMPTION", _HAZARD_SOURCE)
+BLEEDING = Hazard(
+    "major bleeding", 1.75, 3.0, math.log(3.56) / (4.05 - 3.0), 6.0, "ASSUMPTION", _HAZARD_SOURCE
+)
 
 OUTCOMES = (
     Outcome("time_in_range", "time in range, daily truth", "share", "daily", "higher", IN_RANGE),
-    Outcome("rosendaal", "time in range, Rosendaal on measured INR", "share", "rosendaal", "higher", IN_RANGE),
-    Outcome("rosendaal_day_10", "the same, from day 10", "share", "rosendaal", "higher", IN_RANGE, from_day=10),
+    Outcome("rosendaal", "time in range, Rosendaal on measured INR", "share", "rosendaal", "higher",
+            IN_RANGE),
+    Outcome("rosendaal_day_10", "the same, from day 10", "share", "rosendaal", "higher", IN_RANGE,
+            from_day=10),
     Outcome("above_4", "time with INR > 4", "share", "daily", "lower", ABOVE_4),
     Outcome("ever_above_4", "patients ever above INR 4", "share", "ever", "lower", ABOVE_4),
     Outcome("ever_above_5", "patients ever above INR 5", "share", "ever", "lower", ABOVE_5),
     Outcome("below_1_5", "time with INR < 1.5", "share", "daily", "lower", BELOW_1_5),
-    Outcome("bleeding", "expected major bleeding", "per 100 patient-years", "hazard", "lower", hazard=BLEEDING,
-            flag="ASSUMPTION"),
-    Outcome("stroke", "expected stroke", "per 100 patient-years", "hazard", "lower", hazard=STROKE, flag="ASSUMPTION"),
+    Outcome("bleeding", "expected major bleeding", "per 100 patient-years", "hazard", "lower",
+            hazard=BLEEDING, flag="ASSUMPTION"),
+    Outcome("stroke", "expected stroke", "per 100 patient-years", "hazard", "lower",
+            hazard=STROKE, flag="ASSUMPTION"),
 )  # fmt: skip
 
 # ------------------------------------------------------------------------------------------------ the problem
@@ -223,7 +270,7 @@ CLINIC = Realism(
     late=0.10,
     missing=0.05,
     dropout_per_month=0.02,
-    source="assumed; missed doses after IN-RANGE (Arch Intern Med 2007;167:229), interactions after Gavronski 2012",
+    source="assumed; missed doses after IN-RANGE (Arch Intern Med 167:229), interactions after Gavronski 2012",
 )
 
 SCENARIO = Scenario(
@@ -257,22 +304,21 @@ SCENARIO = Scenario(
         Entry("male", "1", 0, 1, 0.5, "1 man, 0 woman"),
         Entry("height_cm", "cm", 100, 230, 170.0, "height"),
         Entry("weight_kg", "kg", 25, 300, 80.0, "weight"),
-        Entry("race_white", "1", 0, 1, meaning="race as the dosing equations ask for it; none of the three: mixed or "
+        Entry("race_white", "1", 0, 1, meaning="race, for the dosing equations; none of the three: mixed or "
               "not recorded"),
         Entry("race_black", "1", 0, 1, meaning="see race_white"),
         Entry("race_asian", "1", 0, 1, meaning="see race_white"),
-        Entry("amiodarone", "1", 0, 1, meaning="takes amiodarone at the start (for the dosing equations only)"),
-        Entry("inducer", "1", 0, 1, meaning="takes carbamazepine, phenytoin or rifampicin (dosing equations only)"),
+        Entry("amiodarone", "1", 0, 1, meaning="takes amiodarone at the start, for the dosing equations only"),
+        Entry("inducer", "1", 0, 1, meaning="takes carbamazepine, phenytoin or rifampicin, likewise"),
         Entry(_STAR2, "1", 0, 2, 0.0, "CYP2C9 alleles of decreased function, counted as *2"),
         Entry(_STAR3, "1", 0, 2, 0.0, "CYP2C9 alleles without function, counted as *3"),
         Entry(_VKORC1_A, "1", 0, 2, 0.0, "VKORC1 −1639 A alleles (coding strand)"),
     ),
     response_range=(0.0, 100.0),
     assumptions=(
-        "The calendar, the weight of harm and every number of the clinic preset are assumptions, set before training.",
-        "Expected bleeding and stroke come from an assumed hazard, built from two studies and not published as such.",
-        "The model needs 15 to 35 % more warfarin than the dosing equations in wild-type patients, so equations are "
-        "slightly low here.",
+        "Calendar, weight of harm and every number of the clinic preset are assumptions, set before training.",
+        "Expected bleeding and stroke come from a hazard assumed after two studies, not published as such.",
+        "The model needs 15 to 35 % more warfarin than the equations in wild-type patients: they dose low here.",
         "CYP2C9 alleles other than *1, *2 and *3 are read by CPIC's clinical function.",
         "The variances of the random effects are read on the log scale (PARTIAL).",
     ),

@@ -29,7 +29,7 @@ def test_cipher_gives_the_published_answers(counter: str, key: str, answer: str)
 
 def test_uniforms_are_the_cipher_of_patient_stream_and_event() -> None:
     noise, patient = Noise("trial", 7), 5 + (3 << 32)
-    a, b, c, d = philox(*words("5 3 6 11"), *noise.key)  # patient low and high, stream, event
+    a, b, c, d = philox(*words("5 3 6 b"), *noise.key)  # patient low and high, stream, event (hex)
     expected = [((x >> 5) * 2**26 + (y >> 6)) / 2**53 for x, y in ((int(a), int(b)), (int(c), int(d)))]
     assert noise.uniforms(patient, Stream.RESIDUAL, 11)[0, 0].tolist() == expected
 

@@ -1,7 +1,8 @@
 """Warfarin, Hamberg 2010: S-warfarin kinetics and INR by CYP2C9, VKORC1 and age.
 
-Hamberg AK, Wadelius M, Lindh JD, et al. A pharmacometric model describing the relationship between warfarin dose and INR
-response with respect to variations in CYP2C9, VKORC1, and age. Clin Pharmacol Ther 2010;87:727-734.
+Hamberg AK, Wadelius M, Lindh JD, et al. A pharmacometric model describing the relationship between warfarin
+dose and INR response with respect to variations in CYP2C9, VKORC1, and age. Clin Pharmacol Ther
+2010;87:727-734.
 
 Structure (time in h, amounts of S-warfarin in mg; half of a racemic dose is S-warfarin, bioavailability 1)::
 
@@ -11,9 +12,10 @@ Structure (time in h, amounts of S-warfarin in mg; half of a racemic dose is S-w
     chain Y: the same with k2 = 3/MTT2
     INR = BASE + 20·(1 − (X3 + Y3)/2)
 
-The kinetics are exact. The chains are linear with fixed rates, so over an interval they are their own decay plus an
-integral of the effect against a gamma kernel, done by Gauss–Legendre quadrature in two panels: the absorption phase
-after a dose, with nodes clustered quadratically at its start (C^γ is not smooth where C starts at 0), and the rest.
+The kinetics are exact. The chains are linear with fixed rates, so over an interval they are their own decay
+plus an integral of the effect against a gamma kernel, done by Gauss–Legendre quadrature in two panels: the
+absorption phase after a dose, with nodes clustered quadratically at its start (C^γ is not smooth where C
+starts at 0), and the rest.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.polynomial.legendre import leggauss
+from numpy.typing import ArrayLike
+
 from dosewright.envs.pharmacology.compilation import kernel
 from dosewright.envs.pharmacology.model import (
     Constant,
@@ -31,14 +36,14 @@ from dosewright.envs.pharmacology.model import (
     Parameter,
     PopulationModel,
 )
-from numpy.polynomial.legendre import leggauss
-from numpy.typing import ArrayLike
 
 _PAPER = "Hamberg 2010, Clin Pharmacol Ther 87:727"
 
 KA = Constant(2.0, "1/h", "VERIFIED", f"{_PAPER}, fixed")
 V = Constant(14.3, "L", "VERIFIED", f"{_PAPER}, Table 2")
-AGE_ON_CL = Constant(-0.00571, "1/year, from 71 years", "VERIFIED", f"{_PAPER}, Table 2; clearance falls with age")
+AGE_ON_CL = Constant(
+    -0.00571, "1/year, from 71 years", "VERIFIED", f"{_PAPER}, Table 2; clearance falls with age"
+)
 GAMMA = Constant(1.15, "1", "VERIFIED", f"{_PAPER}, Table 4, data set C")
 MTT1 = Constant(28.6, "h", "VERIFIED", f"{_PAPER}, Table 4, data set C")
 MTT2 = Constant(118.3, "h", "VERIFIED", f"{_PAPER}, Table 4, data set C")
@@ -72,8 +77,8 @@ VKORC1 = GenotypeTerm(
     source=f"{_PAPER}, Table 4, data set C",
 )
 
-# Columns of theta. The variances are read on the log scale as variances; another implementation reads some of them
-# as standard deviations: PARTIAL.
+# Columns of theta. The variances are read on the log scale as variances; another implementation reads some of
+# them as standard deviations: PARTIAL.
 PARAMETERS = (
     Parameter("CL", "L/h", 0.089, "PARTIAL"),
     Parameter("V", "L", 0.054, "PARTIAL"),
@@ -92,7 +97,8 @@ _HEAD = 10  # leading columns of the work array: what the plan was made for, and
 
 
 def _rule(absorption: int, rest: int) -> Floats:
-    """Nodes and weights on [0, 1] of both panels: (absorption + rest, 3), the last column marks the first panel."""
+    """Nodes and weights on [0, 1] of both panels: (absorption + rest, 3), the last column marks the first
+    panel."""
     x, w = leggauss(absorption)
     u, w = (x + 1) / 2, w / 2
     first = np.column_stack([u**2, 2 * u * w, np.ones(absorption)])
@@ -108,13 +114,18 @@ def typical(covariates: Mapping[str, ArrayLike], effects: Mapping[str, ArrayLike
     covariates
         ``age_y`` (n,) years; ``baseline`` (n,) baseline INR.
     effects
-        ``cl_s_l_h`` (n,) sum of the clearances of both CYP2C9 alleles at 71 years; ``ec50_mg_l`` (n,) sum of the EC50
-        of both VKORC1 alleles.
+        ``cl_s_l_h`` (n,) sum of the clearances of both CYP2C9 alleles at 71 years; ``ec50_mg_l`` (n,) sum of
+        the EC50 of both VKORC1 alleles.
     """
     age, base, clearance, ec50 = np.broadcast_arrays(
         *(
             np.atleast_1d(np.asarray(item, dtype=np.float64))
-            for item in (covariates["age_y"], covariates["baseline"], effects["cl_s_l_h"], effects["ec50_mg_l"])
+            for item in (
+                covariates["age_y"],
+                covariates["baseline"],
+                effects["cl_s_l_h"],
+                effects["ec50_mg_l"],
+            )
         )
     )
     theta = np.empty((len(age), len(PARAMETERS)))
@@ -130,7 +141,8 @@ def typical(covariates: Mapping[str, ArrayLike], effects: Mapping[str, ArrayLike
 
 
 def maintenance_dose(theta: Floats, target: float) -> Floats:
-    """Return the racemic daily dose (mg) whose average concentration holds the INR at `target` in steady state.
+    """Return the racemic daily dose (mg) whose average concentration holds the INR at `target` in steady
+    state.
 
     Parameters
     ----------
@@ -158,7 +170,8 @@ def _rhs(t, state, theta):  # type: ignore[no-untyped-def]
 
 
 def _plan(theta, hours, rule, work):  # type: ignore[no-untyped-def]
-    """Keep, for every node, the decays of both drug pools up to it and the kernel weights from it to the end."""
+    """Keep, for every node, the decays of both drug pools up to it and the kernel weights from it to the
+    end."""
     head = work[0]
     ka, ke, k1, k2 = theta[2], theta[0] / theta[1], theta[5], theta[6]
     if abs(ka - ke) < 1e-6 * ka:
