@@ -24,7 +24,7 @@ from dosewright.envs.patients import (
     genotype_effects,
     read_cohort,
 )
-from dosewright.envs.regimen import Regimen
+from dosewright.envs.regimen import DrawKeys, Regimen, StochasticRegimen
 from dosewright.envs.scenarios import Scenario, names, scenario
 from dosewright.envs.treatment import Intake, Treatment
 from dosewright.envs.vector import DosingVectorEnv
@@ -64,6 +64,7 @@ __all__ = [
     "AutoresetMode",
     "DosingEnv",
     "DosingVectorEnv",
+    "DrawKeys",
     "Intake",
     "Noise",
     "Patients",
@@ -71,6 +72,7 @@ __all__ = [
     "RealCohort",
     "Regimen",
     "Scenario",
+    "StochasticRegimen",
     "Stream",
     "Treatment",
     "VirtualPopulation",

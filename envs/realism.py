@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dosewright.envs.noise import Noise, Stream
 from dosewright.envs.pharmacology import Flag, PopulationModel
@@ -72,6 +72,10 @@ class Realism:
     flag: Flag = "ASSUMPTION"
     source: str = ""
 
+    def log_staying(self, days: ArrayLike) -> NDArray[np.float64]:
+        """Return the log probability of not dropping out within so many days, at any time of the course."""
+        return math.log(1 - self.dropout_per_month) / _DAYS_PER_MONTH * np.asarray(days, dtype=np.float64)
+
 
 TEXTBOOK = Realism(
     "textbook", source="parameters constant, doses taken, results on time; published residual error only"
@@ -128,7 +132,7 @@ class Life:
         missing, late = fate < realism.missing, fate < realism.missing + realism.late
         leaves = np.full(n, days + 1)
         if realism.dropout_per_month > 0:
-            daily = -math.log(1 - realism.dropout_per_month) / _DAYS_PER_MONTH
+            daily = -realism.log_staying(1)
             waiting = -np.log(1 - noise.uniforms(patients, Stream.DROPOUT)[:, 0, 0]) / daily
             leaves = np.minimum(np.ceil(np.maximum(waiting, 1e-9)), days + 1).astype(np.int64)
         path = _parameter_path(realism, model, patients, theta, noise, days)

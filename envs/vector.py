@@ -19,6 +19,8 @@ from dosewright.envs.scenarios import scenario as scenario_named
 from dosewright.envs.scenarios.scenario import GenotypeMode, Scenario
 from dosewright.envs.treatment import Intake, Interval, Treatment
 
+_BATCH_PATIENTS = 2048
+
 
 class DosingVectorEnv(VectorEnv[Any, Any, Any]):
     """n patients of one scenario, dosed at its visits. The page of the drug's scalar environment says what is
@@ -90,6 +92,7 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
         self._patients = np.zeros(num_envs, dtype=np.int64)
         self._over = np.zeros(num_envs, dtype=bool)
         self._waiting: dict[int, Intake] = {}
+        self._batch = max(1, _BATCH_PATIENTS // num_envs)  # episodes prepared at a time
 
     @property
     def treatment(self) -> Treatment:
@@ -170,16 +173,23 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
     def _admit_next(self, lanes: NDArray[np.int64]) -> None:
         """Admit patient ``lane + episode × num_envs`` to each lane.
 
-        The patients of one episode are prepared together: lanes fall out of step where patients drop out, and
-        a draw of two costs as much as one of all.
+        Patients are prepared in batches: lanes fall out of step where patients drop out, and preparing two
+        patients costs nearly as much as preparing hundreds.
         """
-        for episode in np.unique(self._episode[lanes]):
-            if episode not in self._waiting:
-                self._waiting[episode] = self._prepare(np.arange(self.num_envs) + episode * self.num_envs)
-            mine = lanes[self._episode[lanes] == episode]
-            self._admit(mine, self._waiting[episode], mine)
-        for episode in [episode for episode in self._waiting if episode < self._episode.min()]:
-            del self._waiting[episode]
+        episode = self._episode[lanes]
+        # the first episode by itself, so that a reset with a new seed prepares no more than it needs
+        batch = np.where(episode == 0, 0, 1 + (episode - 1) // self._batch)
+        for number in np.unique(batch):
+            first = 0 if number == 0 else 1 + (number - 1) * self._batch
+            if number not in self._waiting:
+                count = 1 if number == 0 else self._batch
+                ids = np.arange(first * self.num_envs, (first + count) * self.num_envs)
+                self._waiting[number] = self._prepare(ids)
+            mine = lanes[batch == number]
+            rows = mine + (self._episode[mine] - first) * self.num_envs
+            self._admit(mine, self._waiting[number], rows)
+        for number in [number for number in self._waiting if number < batch.min() - 1]:
+            del self._waiting[number]
 
     def _admit(self, lanes: NDArray[np.int64], intake: Intake, rows: NDArray[np.int64]) -> None:
         if self._treatment is None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dosewright.evaluation.logged import Trajectories
-from dosewright.evaluation.ope import pdwis
+from dosewright.evaluation.logged import Trajectories, follow_up_log_prob, record, whole_intervals
+from dosewright.evaluation.ope import compare, pdwis, target_log_prob
 from dosewright.evaluation.statistics import (
     Difference,
     Interval,
@@ -44,13 +44,18 @@ __all__ = [
     "Trajectories",
     "TrialResult",
     "check_folder",
+    "compare",
+    "follow_up_log_prob",
     "mean_interval",
     "paired_difference",
     "paired_proportion_difference",
     "pdwis",
     "proportion_interval",
+    "record",
     "run_trial",
     "summarise",
+    "target_log_prob",
+    "whole_intervals",
     "win_probability",
     "write_report",
     "write_trial",

@@ -1,11 +1,15 @@
 """Logged patients: who was given which dose, with what probability, and what came of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from dosewright.envs import DrawKeys, Intake, Noise, Population, Scenario, StochasticRegimen, Treatment
+from dosewright.envs.realism import Realism
+from dosewright.envs.scenarios.scenario import Band, GenotypeMode
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -186,6 +190,144 @@ class Trajectories:
             outcomes={name: array[rows] for name, array in self.outcomes.items()},
             propensity=self.propensity,
         )
+
+
+def record(
+    scenario: Scenario,
+    regimen: StochasticRegimen,
+    population: Population,
+    ids: npt.ArrayLike,
+    noise: Noise,
+    realism: Realism,
+    genotype: GenotypeMode = "diplotype",
+    *,
+    arm: int | str | None = None,
+    block: int = 1000,
+) -> Trajectories:
+    """Treat a cohort by a stochastic regimen, and log what it gave, with what probability, and what came of it.
+
+    Parameters
+    ----------
+    scenario, realism : the decision problem, and how messy the world is
+    regimen : who doses; its draws are functions of noise, patient, arm and visit
+    population : who is treated
+    ids : (n,) patients of ``population``
+    noise : namespace and seed, of the patients and of the regimen's draws
+    genotype : whether the regimen sees the genotype
+    arm : whose draws they are; the regimen's name when None
+    block : patients simulated together; bounds the memory, does not change a number
+
+    Returns
+    -------
+    Trajectories
+        T visits of the scenario's calendar; doses after grid and cap, in the drug's unit. The reward is the
+        environment's, benefit - weight * harm. Outcomes: ``benefit`` and ``harm``, days in the scenario's bands
+        as shares of the horizon, and ``first_harm``, 1 in the interval in which the daily latent response is in
+        the harm band for the first time, so that its sum over a course is "ever in harm". Patients who drop out
+        are truncated, and the rewards of their last interval count the days up to then: `whole_intervals`.
+
+    Raises
+    ------
+    ValueError
+        For a dose that is missing or negative.
+    """
+    patients = np.asarray(ids, dtype=np.int64)
+    name = regimen.name if arm is None else arm
+    parts: list[dict[str, npt.NDArray[Any]]] = []
+    for first in range(0, len(patients), block):
+        people = population.draw(scenario.model, scenario.base, patients[first : first + block], noise)
+        intake = Intake.prepare(scenario, people, noise, realism, genotype)
+        parts.append(_record_block(scenario, regimen, intake, DrawKeys(noise, people.ids, name)))
+    whole = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    outcomes = {key: whole.pop(key) for key in ("benefit", "harm", "first_harm")}
+    return Trajectories(
+        **whole, rewards=outcomes["benefit"] - scenario.weight * outcomes["harm"], outcomes=outcomes
+    )
+
+
+def _record_block(
+    scenario: Scenario, regimen: StochasticRegimen, intake: Intake, keys: DrawKeys
+) -> dict[str, npt.NDArray[Any]]:
+    treatment, state = Treatment(scenario, intake), regimen.initial_state(keys)
+    shape = (len(treatment), len(scenario.calendar))
+    log: dict[str, npt.NDArray[Any]] = {
+        "observations": np.zeros((*shape, len(scenario.observation.names)), dtype=np.float32),
+        "actions": np.zeros(shape),
+        "behaviour_log_prob": np.zeros(shape),
+        "mask": np.zeros(shape, dtype=np.bool_),
+        "benefit": np.zeros(shape),
+        "harm": np.zeros(shape),
+        "terminated": np.zeros(shape[0], dtype=np.bool_),
+        "truncated": np.zeros(shape[0], dtype=np.bool_),
+    }
+    visit = 0
+    while treatment.active.any():
+        active, observation = treatment.active.copy(), treatment.observe()
+        start = np.full(shape[0], visit == 0)
+        dose, state = regimen.predict(observation, state, start, deterministic=False)
+        interval = treatment.give(dose)
+        log_prob = regimen.log_prob(observation, state, interval.dose)
+        log["observations"][active, visit] = observation[active]
+        log["mask"][:, visit] = active
+        for key, values in (
+            ("actions", interval.dose),
+            ("behaviour_log_prob", log_prob),
+            ("benefit", interval.benefit),
+            ("harm", interval.harm),
+        ):
+            log[key][active, visit] = values[active]
+        log["terminated"] |= interval.finished
+        log["truncated"] |= interval.left
+        visit += 1
+    log["first_harm"] = _first_in(scenario.harm, treatment.truth, scenario.days)
+    return log
+
+
+def _first_in(band: Band, truth: FloatArray, days: npt.NDArray[np.int64]) -> FloatArray:
+    """1 in the interval (n, T) that holds the first day of the response in `band`; day 0 is before any drug."""
+    inside = band.contains(truth[:, 1:])
+    ever = np.flatnonzero(inside.any(axis=1))
+    first = np.zeros((len(truth), len(days) - 1))
+    # the response at the start of a visit's day is what the doses before that visit led to
+    first[ever, np.searchsorted(days, inside[ever].argmax(axis=1) + 1) - 1] = 1.0
+    return first
+
+
+def whole_intervals(trajectories: Trajectories) -> Trajectories:
+    """The same log without intervals that drop-out cut short: what correction for drop-out needs.
+
+    The rewards of half an interval are no sample of the rewards of a whole one. So the last decision of each
+    truncated patient is taken out, and a patient left without any decision is left out. Step t is then seen
+    exactly where the patient was still there at visit t + 1, see `follow_up_log_prob`.
+
+    Raises
+    ------
+    ValueError
+        When nobody is left.
+    """
+    stays = ~trajectories.truncated | (trajectories.lengths > 1)
+    if not stays.any():
+        raise ValueError(
+            f"all {trajectories.n_patients} patients dropped out in their first interval; log more of them"
+        )
+    kept = trajectories.select(stays)
+    last = np.arange(kept.horizon) == kept.lengths[:, None] - 1
+    mask = kept.mask & ~(last & kept.truncated[:, None])
+    return replace(
+        kept,
+        mask=mask,
+        rewards=np.where(mask, kept.rewards, 0.0),
+        outcomes={name: np.where(mask, values, 0.0) for name, values in kept.outcomes.items()},
+    )
+
+
+def follow_up_log_prob(scenario: Scenario, realism: Realism) -> FloatArray:
+    """Log probability (T,) that a step of a log of `whole_intervals` is seen: of still being there at visit t + 1.
+
+    Given that the first interval was seen: those who left in it are not in the log. Drop-out at random, as
+    the scenario's realism states it; broadcast it to the (n, T) of a log for `pdwis`.
+    """
+    return realism.log_staying(scenario.days[1:] - scenario.days[1])
 
 
 def check_log_prob(

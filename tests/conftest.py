@@ -60,3 +60,18 @@ def treated(warfarin: Scenario) -> Callable[[Regimen, Intake], tuple[Treatment, 
         return treatment, total
 
     return treat
+
+
+@pytest.fixture(scope="session")
+def observed(warfarin: Scenario) -> Callable[..., np.ndarray]:
+    """``observed(**entries)``: what is seen at a visit; what is not named is missing, or that of a person of 65."""
+    usual: dict[str, Any] = {
+        "age_y": 65.0, "male": 1.0, "height_cm": 170.0, "weight_kg": 75.0, "race_white": 1.0,
+        "cyp2c9_*2": 0.0, "cyp2c9_*3": 0.0, "vkorc1_A": 0.0,
+    }  # fmt: skip
+
+    def see(**entries: Any) -> np.ndarray:
+        values = {e.name: 0.0 if e.neutral is None else np.nan for e in warfarin.observation.entries} | usual | entries
+        return warfarin.observation.encode(dict(zip(values, np.broadcast_arrays(*values.values()), strict=True)))
+
+    return see

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from dosewright.agents.regimens.bayesian import Bayesian, bayesian, bayesian_adaptive
+from dosewright.agents.regimens.clinician import Clinician, ClinicianState
 from dosewright.agents.regimens.fixed import FixedDose
 from dosewright.agents.regimens.guideline import Guideline
 from dosewright.agents.regimens.nomogram import Nomogram, clinical_nomogram, label, nomogram
@@ -49,6 +50,8 @@ def regimen(name: str, scenario: Scenario) -> Regimen:
 
 __all__ = [
     "Bayesian",
+    "Clinician",
+    "ClinicianState",
     "FixedDose",
     "Guideline",
     "Nomogram",

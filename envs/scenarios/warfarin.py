@@ -316,9 +316,9 @@ SCENARIO = Scenario(
     ),
     response_range=(0.0, 100.0),
     assumptions=(
-        "Calendar, weight of harm and every number of the clinic preset are assumptions, set before training.",
+        "Calendar, weight of harm and all numbers of the clinic preset are assumptions, set before training.",
         "Expected bleeding and stroke come from a hazard assumed after two studies, not published as such.",
-        "The model needs 15 to 35 % more warfarin than the equations in wild-type patients: they dose low here.",
+        "The model needs 15 to 35 % more warfarin than the equations in wild types: they are low here.",
         "CYP2C9 alleles other than *1, *2 and *3 are read by CPIC's clinical function.",
         "The variances of the random effects are read on the log scale (PARTIAL).",
     ),

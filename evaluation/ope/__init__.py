@@ -1,5 +1,6 @@
 """Off-policy evaluation: the value of a regimen from a log that another regimen made."""
 
+from dosewright.evaluation.ope.comparison import compare
 from dosewright.evaluation.ope.importance import (
     DropOutIgnoredWarning,
     Estimate,
@@ -11,15 +12,19 @@ from dosewright.evaluation.ope.importance import (
     pdwis,
     wis,
 )
+from dosewright.evaluation.ope.target import share_changed, target_log_prob
 
 __all__ = [
     "DropOutIgnoredWarning",
     "Estimate",
     "LowOverlapWarning",
     "Weights",
+    "compare",
     "importance_sampling",
     "importance_weights",
     "pdis",
     "pdwis",
+    "share_changed",
+    "target_log_prob",
     "wis",
 ]
