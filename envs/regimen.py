@@ -79,9 +79,9 @@ class DrawKeys(NamedTuple):
 class StochasticRegimen(Regimen, Protocol):
     """A regimen that draws its dose, and says with what probability.
 
-    Whoever runs it hands in the keys of all draws; there is no global generator. `predict` refuses ``state=None``, draws
-    with ``deterministic=False``, and returns a state that still knows this visit: given to `log_prob` it speaks of the
-    dose just given, given to the next `predict` it is the memory.
+    Whoever runs it hands in the keys of all draws; there is no global generator. `predict` refuses
+    ``state=None``, draws with ``deterministic=False``, and returns a state that still knows this visit: given
+    to `log_prob` it speaks of the dose just given, given to the next `predict` it is the memory.
     """
 
     def initial_state(self, keys: DrawKeys) -> Any:

@@ -204,7 +204,7 @@ def record(
     arm: int | str | None = None,
     block: int = 1000,
 ) -> Trajectories:
-    """Treat a cohort by a stochastic regimen, and log what it gave, with what probability, and what came of it.
+    """Treat a cohort by a stochastic regimen: log the doses, their probabilities, and what came of them.
 
     Parameters
     ----------
@@ -221,10 +221,11 @@ def record(
     -------
     Trajectories
         T visits of the scenario's calendar; doses after grid and cap, in the drug's unit. The reward is the
-        environment's, benefit - weight * harm. Outcomes: ``benefit`` and ``harm``, days in the scenario's bands
-        as shares of the horizon, and ``first_harm``, 1 in the interval in which the daily latent response is in
-        the harm band for the first time, so that its sum over a course is "ever in harm". Patients who drop out
-        are truncated, and the rewards of their last interval count the days up to then: `whole_intervals`.
+        environment's, benefit - weight * harm. Outcomes: ``benefit`` and ``harm``, days in the scenario's
+        bands as shares of the horizon, and ``first_harm``, 1 in the interval in which the daily latent
+        response is in the harm band for the first time, so that its sum over a course is "ever in harm".
+        Patients who drop out are truncated; their last interval counts the days up to then, see
+        `whole_intervals`.
 
     Raises
     ------
@@ -239,9 +240,16 @@ def record(
         intake = Intake.prepare(scenario, people, noise, realism, genotype)
         parts.append(_record_block(scenario, regimen, intake, DrawKeys(noise, people.ids, name)))
     whole = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    outcomes = {key: whole.pop(key) for key in ("benefit", "harm", "first_harm")}
+    outcomes = {key: whole[key] for key in ("benefit", "harm", "first_harm")}
     return Trajectories(
-        **whole, rewards=outcomes["benefit"] - scenario.weight * outcomes["harm"], outcomes=outcomes
+        observations=whole["observations"],
+        actions=whole["actions"],
+        rewards=outcomes["benefit"] - scenario.weight * outcomes["harm"],
+        mask=whole["mask"],
+        terminated=whole["terminated"],
+        truncated=whole["truncated"],
+        behaviour_log_prob=whole["behaviour_log_prob"],
+        outcomes=outcomes,
     )
 
 
@@ -284,7 +292,7 @@ def _record_block(
 
 
 def _first_in(band: Band, truth: FloatArray, days: npt.NDArray[np.int64]) -> FloatArray:
-    """1 in the interval (n, T) that holds the first day of the response in `band`; day 0 is before any drug."""
+    """1 in the interval (n, T) with the first day of the response in `band`; day 0 is before any drug."""
     inside = band.contains(truth[:, 1:])
     ever = np.flatnonzero(inside.any(axis=1))
     first = np.zeros((len(truth), len(days) - 1))
@@ -322,10 +330,10 @@ def whole_intervals(trajectories: Trajectories) -> Trajectories:
 
 
 def follow_up_log_prob(scenario: Scenario, realism: Realism) -> FloatArray:
-    """Log probability (T,) that a step of a log of `whole_intervals` is seen: of still being there at visit t + 1.
+    """Log probability (T,) of still being there at visit t + 1: that step t of `whole_intervals` is seen.
 
-    Given that the first interval was seen: those who left in it are not in the log. Drop-out at random, as
-    the scenario's realism states it; broadcast it to the (n, T) of a log for `pdwis`.
+    Given that the first interval was seen: those who left in it are not in the log. Drop-out is at random, as
+    `realism` states it; broadcast it to the (n, T) of a log for `pdwis`.
     """
     return realism.log_staying(scenario.days[1:] - scenario.days[1])
 

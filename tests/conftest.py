@@ -33,7 +33,9 @@ def warfarin() -> Scenario:
 def admitted(warfarin: Scenario) -> Callable[..., Intake]:
     """``admitted(n, realism, seed, **arguments)``: the first n patients of a seed, ready for treatment."""
 
-    def admit(n: int, realism: str = "clinic", seed: int = 1, namespace: str = "select", **arguments: Any) -> Intake:
+    def admit(
+        n: int, realism: str = "clinic", seed: int = 1, namespace: str = "select", **arguments: Any
+    ) -> Intake:
         noise, ids = Noise(namespace, seed), np.arange(n)
         patients = warfarin.population.draw(warfarin.model, warfarin.base, ids, noise)
         return Intake.prepare(warfarin, patients, noise, warfarin.preset(realism), **arguments)
@@ -71,7 +73,13 @@ def observed(warfarin: Scenario) -> Callable[..., np.ndarray]:
     }  # fmt: skip
 
     def see(**entries: Any) -> np.ndarray:
-        values = {e.name: 0.0 if e.neutral is None else np.nan for e in warfarin.observation.entries} | usual | entries
-        return warfarin.observation.encode(dict(zip(values, np.broadcast_arrays(*values.values()), strict=True)))
+        values = (
+            {e.name: 0.0 if e.neutral is None else np.nan for e in warfarin.observation.entries}
+            | usual
+            | entries
+        )
+        return warfarin.observation.encode(
+            dict(zip(values, np.broadcast_arrays(*values.values()), strict=True))
+        )
 
     return see

@@ -71,8 +71,7 @@ class BeliefFeatures:
         """Return the features (n, f) and the anchor, the monitoring dose (n,)."""
         scenario, spec = self.scenario, self.scenario.observation
         name, before = scenario.output.lower(), belief.prior
-        dose = np.maximum(scenario.maintenance_dose(belief.theta, scenario.target), scenario.doses.step / 10)
-        log_dose, log_dose_sd = belief.mean_sd(np.log(dose))
+        log_dose, log_dose_sd = self.filter.maintenance_dose(belief)
         mean, sd = belief.mean_sd(belief.x)
         log_response, log_response_sd = belief.mean_sd(np.log(belief.response / scenario.target))
         interval = spec.read(observation, "next_interval").astype(np.int64)

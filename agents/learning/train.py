@@ -32,7 +32,7 @@ from dosewright.envs import AutoresetMode, DosingVectorEnv, Noise, Regimen, scen
 from dosewright.envs.sb3 import SB3VecEnv
 from dosewright.evaluation import run_trial
 
-THREADS = 2  # of torch in training; part of what a run's numbers depend on
+THREADS = 1  # of torch in training: part of what a run depends on; the networks are small, the simulator has the cores
 _SELECT_SEED = 0
 
 

@@ -1,6 +1,7 @@
 """A clinician who cannot be predicted: at every visit one of several regimens is followed, drawn anew.
 
-What such a clinician leaves behind is the log that off-policy evaluation needs: every dose with its probability.
+What such a clinician leaves behind is the log that off-policy evaluation needs: every dose with its
+probability.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class ClinicianState:
     visit : (n,) number of visits so far
     components
         The memory of every component regimen; None before the first visit.
-    doses : (n, c) dose that each component advised at the last visit, snapped; no column before the first visit
+    doses : (n, c) snapped dose that each component advised at the last visit; no column before the first
     """
 
     keys: DrawKeys
@@ -75,7 +76,9 @@ class Clinician:
         self.regimens, self.probabilities = tuple(regimens), np.asarray(probabilities, dtype=np.float64)
         stochastic = [regimen.name for regimen in self.regimens if isinstance(regimen, StochasticRegimen)]
         if stochastic:
-            raise ValueError(f"component {stochastic[0]!r} of {name!r} is stochastic; give deterministic regimens")
+            raise ValueError(
+                f"component {stochastic[0]!r} of {name!r} is stochastic; give deterministic regimens"
+            )
         if not self.regimens or self.probabilities.shape != (len(self.regimens),):
             raise ValueError(
                 f"{len(self.regimens)} regimens and probabilities of shape {self.probabilities.shape}; "
@@ -84,7 +87,8 @@ class Clinician:
         total = float(self.probabilities.sum())
         if not np.all(self.probabilities > 0) or not math.isclose(total, 1.0, abs_tol=1e-9):
             raise ValueError(
-                f"probabilities {self.probabilities.tolist()} with sum {total:g}; expected numbers above 0 with sum 1"
+                f"probabilities {self.probabilities.tolist()} with sum {total:g}; "
+                "expected numbers above 0 with sum 1"
             )
 
     @property
@@ -93,9 +97,11 @@ class Clinician:
         return frozenset[str]().union(*(regimen.needs for regimen in self.regimens))
 
     def initial_state(self, keys: DrawKeys) -> ClinicianState:
-        """Return the state to hand in at the first visit; every draw is a function of `keys` and the visit."""
+        """Return the state to hand in at the first visit; draws are functions of `keys` and the visit."""
         n = len(keys.patients)
-        return ClinicianState(keys, np.zeros(n, dtype=np.int64), (None,) * len(self.regimens), np.empty((n, 0)))
+        return ClinicianState(
+            keys, np.zeros(n, dtype=np.int64), (None,) * len(self.regimens), np.empty((n, 0))
+        )
 
     def predict(
         self,
@@ -113,8 +119,8 @@ class Clinician:
         state
             From `initial_state` at the first visit, then what the previous call returned.
         episode_start : (n,) bool
-            Patients who begin anew, with the same keys and so the same draws. Another patient in the same place needs
-            another `initial_state`.
+            Patients who begin anew, with the same keys and so the same draws. Another patient in the same
+            place needs another `initial_state`.
         deterministic
             True: the most probable dose, the first component's where two are alike. False: a draw.
 
@@ -124,7 +130,9 @@ class Clinician:
             For ``state=None``, or patients other than those of the state.
         """
         if state is None:
-            raise ValueError(f"{self.name}: state is None; begin with initial_state(keys), it has the keys of the draws")
+            raise ValueError(
+                f"{self.name}: state is None; begin with initial_state(keys), it has the keys of the draws"
+            )
         n = len(observation)
         if len(state.visit) != n:
             raise ValueError(f"{self.name}: {n} observations for a state of {len(state.visit)} patients")
@@ -147,9 +155,9 @@ class Clinician:
     def log_prob(
         self, observation: NDArray[np.float32], state: ClinicianState, dose: ArrayLike
     ) -> NDArray[np.float64]:
-        """Return (n,) the log probability of the dose really given at the visit that `predict` returned `state` at.
+        """Return (n,) the log probability of the dose really given at the visit of `state`, from `predict`.
 
-        The sum of the probabilities of all components whose advice, snapped, is that dose; -inf where there is none.
+        The probabilities of all components whose advice, snapped, is that dose add up; -inf where none is.
 
         Raises
         ------
@@ -157,7 +165,9 @@ class Clinician:
             For a state that has not been through `predict`.
         """
         if not state.doses.shape[1]:
-            raise ValueError(f"{self.name}: log_prob before the first visit; give the state that predict returned")
+            raise ValueError(
+                f"{self.name}: log_prob before the first visit; give the state that predict returned"
+            )
         with np.errstate(divide="ignore"):
             return np.log(self._mass(state.doses, np.asarray(dose, dtype=np.float64)))
 

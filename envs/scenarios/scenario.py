@@ -50,7 +50,7 @@ class DoseGrid:
         return np.asarray(np.floor(np.minimum(wanted, self.maximum) / self.step + 0.5) * self.step)
 
     def same(self, a: ArrayLike, b: ArrayLike) -> NDArray[np.bool_]:
-        """Whether doses are equal, up to the rounding of multiples of the step; a missing dose equals none."""
+        """Whether doses are equal, up to rounding of multiples of the step; a missing dose equals none."""
         return np.isclose(a, b, rtol=0.0, atol=1e-6 * self.step)
 
 

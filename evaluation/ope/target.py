@@ -18,9 +18,9 @@ _NO_DRAWS = Noise("select", 0)
 def target_log_prob(trajectories: Trajectories, regimen: Regimen, scenario: Scenario) -> FloatArray:
     """Log-probability with which a regimen would have given each logged dose, on the logged history.
 
-    The regimen is shown the logged observations in order, and keeps its own memory of them; it never sees what
-    its own doses would have led to. A deterministic regimen gives a dose with probability 1 or 0; a stochastic
-    one is asked for its `log_prob`.
+    The regimen is shown the logged observations in order, and keeps its own memory of them; it never sees
+    what its own doses would have led to. A deterministic regimen gives a dose with probability 1 or 0; a
+    stochastic one is asked for its `log_prob`.
 
     Parameters
     ----------
@@ -50,8 +50,8 @@ def target_log_prob(trajectories: Trajectories, regimen: Regimen, scenario: Scen
         rows = np.flatnonzero(lengths == length)
         for first in range(0, len(rows), _BLOCK):
             some = rows[first : first + _BLOCK]
-            observations = trajectories.observations[some, :length]
-            log_prob[some, :length] = _along(observations, trajectories.actions[some, :length], regimen, scenario)
+            seen, given = trajectories.observations[some, :length], trajectories.actions[some, :length]
+            log_prob[some, :length] = _along(seen, given, regimen, scenario)
     return log_prob
 
 
@@ -70,7 +70,8 @@ def _along(
         if stochastic is not None:
             log_prob[:, visit] = stochastic.log_prob(seen, state, given)
         else:
-            log_prob[:, visit] = np.where(scenario.doses.same(scenario.doses.snap(wanted), given), 0.0, -np.inf)
+            same = scenario.doses.same(scenario.doses.snap(wanted), given)
+            log_prob[:, visit] = np.where(same, 0.0, -np.inf)
     return log_prob
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from dosewright.agents.estimation import BeliefFilter
 from dosewright.agents.regimens import Bayesian, Oracle, Planner, regimen
 from dosewright.agents.regimens.bayesian import ADAPTIVE_FADE
@@ -13,7 +15,6 @@ from dosewright.agents.regimens.planner import MULTIPLES, expected_loss
 from dosewright.envs import Intake, Regimen, Scenario, Treatment
 from dosewright.envs.pharmacology import simulate
 from dosewright.envs.pharmacology.models.warfarin_hamberg2010 import maintenance_dose
-from numpy.typing import NDArray
 
 See = Callable[..., np.ndarray]
 Treat = Callable[[Regimen, Intake], tuple[Treatment, NDArray[np.float64]]]
@@ -73,7 +74,9 @@ def test_static_and_adaptive_differ_in_fading_only(warfarin: Scenario) -> None:
     assert (plan.fade, plan_adaptive.fade) == (1.0, ADAPTIVE_FADE)
 
 
-def test_memory_lives_in_the_state_and_not_on_the_object(warfarin: Scenario, admitted: Callable[..., Intake]) -> None:
+def test_memory_lives_in_the_state_and_not_on_the_object(
+    warfarin: Scenario, admitted: Callable[..., Intake]
+) -> None:
     for name in ("bayesian-adaptive", "planner", "label", "nomogram"):
         arm = regimen(name, warfarin)
         one, _, _ = course(arm, admitted(5, seed=1), warfarin, 4)
@@ -86,7 +89,9 @@ def test_memory_lives_in_the_state_and_not_on_the_object(warfarin: Scenario, adm
 
 
 def test_expected_loss_is_twice_the_days_above_4_minus_the_days_in_range(warfarin: Scenario) -> None:
-    response = np.array([[[[2.5, 3.0, 3.01, 4.0]], [[4.01, 9.0, 1.99, 2.0]]]])  # (1 patient, 2 particles, 1 dose, 4 days)
+    response = np.array(
+        [[[[2.5, 3.0, 3.01, 4.0]], [[4.01, 9.0, 1.99, 2.0]]]]
+    )  # (1 patient, 2 particles, 1 dose, 4 days)
     # first particle: 2 days in range; second: 2 days above 4, 1 in range
     loss = expected_loss(warfarin, response, np.array([[0.75, 0.25]]))
     assert loss[0, 0] == pytest.approx(0.75 * -2 + 0.25 * (2 * 2 - 1))
@@ -102,13 +107,18 @@ def test_planner_takes_the_candidate_with_the_least_expected_loss(
     candidates = np.floor(np.minimum(monitoring[:, None] * MULTIPLES, 15) / 0.5 + 0.5) * 0.5
     for i in range(n):
         # every particle from its first dose on, by the public simulator instead of the filter's state
-        given = [(24.0 * d, belief.dose[i, np.searchsorted(belief.visit_day[i, :visits], d, "right") - 1]) for d in range(10)]
+        given = [
+            (24.0 * d, belief.dose[i, np.searchsorted(belief.visit_day[i, :visits], d, "right") - 1])
+            for d in range(10)
+        ]
         assert belief.visit_day[i, visits - 2] == 10 and belief.day[i] == 14
         given += [(24.0 * d, belief.dose[i, visits - 2]) for d in range(10, 14)]
         losses = []
         for candidate in candidates[i]:
             plan = given + [(24.0 * d, candidate) for d in range(14, 14 + days)]
-            inr = simulate(warfarin.model, belief.theta[i], plan, (14 + np.arange(1, days + 1)) * 24.0, ["INR"], "belief")
+            inr = simulate(
+                warfarin.model, belief.theta[i], plan, (14 + np.arange(1, days + 1)) * 24.0, ["INR"], "belief"
+            )
             inside, above = ((inr >= 2) & (inr <= 3)).sum(axis=(1, 2)), (inr > 4).sum(axis=(1, 2))
             losses.append(float(belief.weight[i] @ (2 * above - inside)))
         chosen = losses[candidates[i].tolist().index(dose[i])]
@@ -117,15 +127,19 @@ def test_planner_takes_the_candidate_with_the_least_expected_loss(
 
 def test_planner_loads_where_monitoring_does_not(warfarin: Scenario, admitted: Callable[..., Intake]) -> None:
     intake = admitted(100, "textbook")
-    first = {name: course(regimen(name, warfarin), intake, warfarin, 2)[0] for name in ("bayesian", "planner")}
-    assert np.mean(first["planner"] > first["bayesian"] * 1.3) > 0.5
+    first = {
+        name: course(regimen(name, warfarin), intake, warfarin, 1)[0] for name in ("bayesian", "planner")
+    }
+    assert np.mean(first["planner"] > 1.3 * first["bayesian"]) > 0.8
 
 
 def test_planner_does_not_depend_on_the_batch(warfarin: Scenario, admitted: Callable[..., Intake]) -> None:
     arm, intake = Planner(warfarin, particles=32), admitted(70, "clinic")
     dose, belief, seen = course(arm, intake, warfarin, 4)
     for i in (0, 33, 69):
-        alone = arm._best(belief.select(np.array([i])), int(warfarin.observation.read(seen, "next_interval")[i]))
+        alone = arm._best(
+            belief.select(np.array([i])), int(warfarin.observation.read(seen, "next_interval")[i])
+        )
         assert alone[0] == dose[i] or not warfarin.observation.read(seen, "next_interval")[i]
 
 
@@ -153,13 +167,15 @@ def test_oracle_of_a_steady_patient_gives_the_true_maintenance_dose(
     assert np.mean(np.abs(treatment.given[:, -1] - truth) <= 0.5) > 0.9
 
 
-def test_knowledge_pays_in_textbook(warfarin: Scenario, admitted: Callable[..., Intake], treated: Treat) -> None:
-    intake = admitted(300, "textbook", seed=5)
+def test_knowledge_pays_in_textbook(
+    warfarin: Scenario, admitted: Callable[..., Intake], treated: Treat
+) -> None:
+    intake = admitted(300, "textbook", seed=11)
     returns = {
         name: treated(arm, intake)[1]
         for name, arm in (
             ("oracle", Oracle(warfarin)),
-            ("planner", Planner(warfarin, particles=32)),
+            ("planner", Planner(warfarin, particles=64)),
             ("bayesian", Bayesian(warfarin)),
             ("nomogram", regimen("nomogram", warfarin)),
             ("guideline", regimen("guideline", warfarin)),

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from dosewright.agents.estimation import Belief, BeliefFilter, prior
 from dosewright.agents.regimens import Bayesian
 from dosewright.envs import Intake, Regimen, Treatment, genotype_effects, scenario
 from dosewright.envs.pharmacology import simulate
 from dosewright.envs.pharmacology.models.warfarin_hamberg2010 import maintenance_dose, typical
 from dosewright.pharmacogenomics import draw_diplotypes
-from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 See = Callable[..., np.ndarray]
@@ -82,38 +83,51 @@ class History:
 
 
 HISTORIES = {
-    "as expected": History((0, 3, 5, 7, 10, 14), (6, 6, 6, 6, 6), {0: 1.05, 3: 1.3, 5: 1.7, 7: 2.0, 10: 2.4, 14: 2.4}),
+    "as expected": History(
+        (0, 3, 5, 7, 10, 14), (6, 6, 6, 6, 6), {0: 1.05, 3: 1.3, 5: 1.7, 7: 2.0, 10: 2.4, 14: 2.4}
+    ),
     "sensitive": History((0, 3, 5, 7, 10), (6, 5, 2, 2), {0: 1.0, 3: 2.4, 5: 4.5, 7: 4.0, 10: 3.0}),
-    "resistant": History((0, 3, 5, 7, 10, 14), (6, 6, 8, 10, 12), {0: 1.1, 3: 1.05, 5: 1.2, 7: 1.3, 10: 1.5, 14: 1.8}),
-    "far out": History(
-        (0, 3, 5, 7, 10, 14, 21, 28, 42), (6, 9, 12, 15, 15, 15, 15, 15),
-        {0: 1.1, 3: 1.1, 5: 1.05, 7: 1.1, 10: 1.2, 14: 1.25, 21: 1.35, 28: 1.3, 42: 1.35},
+    "resistant": History(
+        (0, 3, 5, 7, 10, 14), (6, 6, 8, 10, 12), {0: 1.1, 3: 1.05, 5: 1.2, 7: 1.3, 10: 1.5, 14: 1.8}
     ),
     "two results": History((0, 3, 5, 7), (6, 6, 6), {0: 1.0, 7: 2.6}),
 }
 
 
+@pytest.mark.parametrize("particles", [128, 1024])
 @pytest.mark.parametrize("name", HISTORIES)
-def test_posterior_agrees_with_brute_force(observed: See, name: str) -> None:
+def test_posterior_agrees_with_brute_force(observed: See, name: str, particles: int) -> None:
     mean, sd, effective = HISTORIES[name].posterior()
-    assert effective > 400  # the yardstick's own error is then below 0.05 SD
-    many = BeliefFilter(WARFARIN, 1024)
-    got, got_sd = (value[0] for value in many.maintenance_dose(believe(many, HISTORIES[name].seen(observed))))
+    assert effective > 2000  # the yardstick's own error is then below 0.03 SD
+    belief_filter = BeliefFilter(WARFARIN, particles)
+    belief = believe(belief_filter, HISTORIES[name].seen(observed))
+    got, got_sd = (value[0] for value in belief_filter.maintenance_dose(belief))
     assert abs(got - mean) < 0.1 * sd and got_sd == pytest.approx(sd, rel=0.1)
 
 
-def test_far_out_the_particles_are_drawn_anew_and_the_rest_of_the_histories_need_it_not(observed: See) -> None:
+@pytest.mark.slow  # a million draws; the histories above are its small form
+def test_posterior_far_out_in_the_prior_agrees_with_brute_force(observed: See) -> None:
+    # needs six times the usual dose: with 512 particles and more; 128 are 0.4 SD low there, and their SD 30 % small
+    far = History(
+        (0, 3, 5, 7, 10, 14, 21, 28, 42), (6, 9, 12, 15, 15, 15, 15, 15),
+        {0: 1.1, 3: 1.1, 5: 1.05, 7: 1.1, 10: 1.2, 14: 1.25, 21: 1.35, 28: 1.3, 42: 1.35},
+    )  # fmt: skip
+    mean, sd, effective = far.posterior(1_000_000)
+    assert effective > 1000
+    for particles in (512, 1024):
+        belief_filter = BeliefFilter(WARFARIN, particles)
+        got, got_sd = (
+            v[0] for v in belief_filter.maintenance_dose(believe(belief_filter, far.seen(observed)))
+        )
+        assert abs(got - mean) < 0.1 * sd and got_sd == pytest.approx(sd, rel=0.1)
+
+
+def test_histories_cover_beliefs_with_and_without_particles_drawn_anew(observed: See) -> None:
     many = BeliefFilter(WARFARIN, 1024)
-    anew = {name: bool(believe(many, history.seen(observed)).log_ratio.any()) for name, history in HISTORIES.items()}
-    assert anew.pop("far out") and not any(anew.values())
-
-
-@pytest.mark.parametrize("name", HISTORIES)
-def test_few_particles_stay_near_the_posterior(observed: See, name: str) -> None:
-    mean, sd, _ = HISTORIES[name].posterior(50_000)
-    usual = BeliefFilter(WARFARIN)
-    got, got_sd = (value[0] for value in usual.maintenance_dose(believe(usual, HISTORIES[name].seen(observed))))
-    assert abs(got - mean) < 0.2 * sd and got_sd == pytest.approx(sd, rel=0.2)
+    anew = {
+        name: believe(many, history.seen(observed)).log_ratio.any() for name, history in HISTORIES.items()
+    }
+    assert {name for name, happened in anew.items() if happened} == {"sensitive", "resistant"}
 
 
 def test_results_narrow_the_belief_and_pull_it_towards_the_truth(observed: See) -> None:
@@ -147,7 +161,9 @@ def test_belief_is_calibrated_on_textbook_patients(admitted: Callable[..., Intak
 def late(history: History, observed: See, day: int) -> list[np.ndarray]:
     """The same history, but the result of `day` comes in at the next visit, as the older of two."""
     at = history.days.index(day)
-    seen = History(history.days, history.doses, {d: v for d, v in history.inr.items() if d != day}).seen(observed)
+    seen = History(history.days, history.doses, {d: v for d, v in history.inr.items() if d != day}).seen(
+        observed
+    )
     gap = float(history.days[at + 1] - day)
     WARFARIN.observation.write(seen[at + 1], "late_inr", [history.inr[day]])
     WARFARIN.observation.write(seen[at + 1], "late_inr_age", [gap])
@@ -180,20 +196,24 @@ def test_late_result_without_a_newer_one_counts_with_its_sampling_day(observed: 
 
 
 def test_late_result_counts_like_one_on_time_after_particles_are_drawn_anew(observed: See) -> None:
-    history, many = HISTORIES["far out"], BeliefFilter(WARFARIN, 1024)
-    on_time, postponed = believe(many, history.seen(observed)), believe(many, late(history, observed, 28))
+    history, many = HISTORIES["sensitive"], BeliefFilter(WARFARIN, 1024)
+    on_time, postponed = believe(many, history.seen(observed)), believe(many, late(history, observed, 7))
     assert not np.array_equal(on_time.x, postponed.x)
     (mean, sd), (other, other_sd) = many.maintenance_dose(on_time), many.maintenance_dose(postponed)
-    assert abs(mean[0] - other[0]) < 0.1 * sd[0] and other_sd[0] == pytest.approx(sd[0], rel=0.1)
+    assert abs(mean[0] - other[0]) < 0.05 * sd[0] and other_sd[0] == pytest.approx(sd[0], rel=0.05)
 
 
 def test_fading_gives_each_older_result_a_smaller_credit(observed: See) -> None:
     history = HISTORIES["two results"]
     full = History((0, 3, 5, 7), history.doses, {0: 1.0, 3: 1.3, 5: 1.9, 7: 2.6}).seen(observed)
-    assert believe(BeliefFilter(WARFARIN, fade=0.9), full).credit[0, :4] == pytest.approx([0.729, 0.81, 0.9, 1.0])
+    assert believe(BeliefFilter(WARFARIN, fade=0.9), full).credit[0, :4] == pytest.approx(
+        [0.729, 0.81, 0.9, 1.0]
+    )
     assert believe(BeliefFilter(WARFARIN), full).credit[0, :4].tolist() == [1.0] * 4
     # only results fade: a visit without one leaves the belief as it is
-    assert believe(BeliefFilter(WARFARIN, fade=0.9), history.seen(observed)).credit[0, [0, 3]] == pytest.approx([0.9, 1])
+    assert believe(BeliefFilter(WARFARIN, fade=0.9), history.seen(observed)).credit[
+        0, [0, 3]
+    ] == pytest.approx([0.9, 1])
 
 
 def test_faded_belief_is_wider_and_listens_to_the_newest_result(observed: See) -> None:
@@ -203,7 +223,9 @@ def test_faded_belief_is_wider_and_listens_to_the_newest_result(observed: See) -
     for fade in (1.0, 0.7):
         belief_filter = BeliefFilter(WARFARIN, 1024, fade)
         before, after = believe(belief_filter, jump[:-1]), believe(belief_filter, jump)
-        change[fade] = (belief_filter.maintenance_dose(after)[0] - belief_filter.maintenance_dose(before)[0])[0]
+        change[fade] = (belief_filter.maintenance_dose(after)[0] - belief_filter.maintenance_dose(before)[0])[
+            0
+        ]
         if fade == 1.0:
             narrow = belief_filter.maintenance_dose(after)[1]
         else:
@@ -222,7 +244,9 @@ def identical(a: Belief, b: Belief) -> None:
 
 
 @pytest.mark.parametrize("fade", [1.0, 0.9])
-def test_belief_of_a_patient_does_not_depend_on_the_batch(admitted: Callable[..., Intake], fade: float) -> None:
+def test_belief_of_a_patient_does_not_depend_on_the_batch(
+    admitted: Callable[..., Intake], fade: float
+) -> None:
     n, arm = 24, Bayesian(WARFARIN, fade=fade)
     seen, _ = streams(admitted(n, "clinic"), arm)
     together = believe(arm.filter, seen)
@@ -254,7 +278,9 @@ def test_a_patient_who_begins_in_the_middle_of_a_batch_begins_anew(admitted: Cal
 def test_known_and_unknown_genotypes_share_a_batch_without_touching_each_other(observed: See) -> None:
     history, usual = HISTORIES["as expected"], BeliefFilter(WARFARIN)
     known = history.seen(observed)
-    unknown = history.seen(lambda **e: observed(**(e | {"vkorc1_A": np.nan, "cyp2c9_*2": np.nan, "cyp2c9_*3": np.nan})))
+    unknown = history.seen(
+        lambda **e: observed(**(e | {"vkorc1_A": np.nan, "cyp2c9_*2": np.nan, "cyp2c9_*3": np.nan}))
+    )
     mixed = believe(usual, [np.concatenate(pair) for pair in zip(known, unknown, strict=True)])
     identical(mixed.select(np.array([0])), believe(usual, known))
     identical(mixed.select(np.array([1])), believe(usual, unknown))
@@ -275,9 +301,12 @@ def test_prior_of_a_known_genotype_is_the_population_model(observed: See) -> Non
 
 
 @pytest.mark.parametrize(
-    ("race", "group"), [("white", "European"), ("black", "African American/Afro-Caribbean"), ("asian", "East Asian")]
+    ("race", "group"),
+    [("white", "European"), ("black", "African American/Afro-Caribbean"), ("asian", "East Asian")],
 )
-def test_prior_of_an_unknown_genotype_has_the_moments_of_the_ancestry(observed: See, race: str, group: str) -> None:
+def test_prior_of_an_unknown_genotype_has_the_moments_of_the_ancestry(
+    observed: See, race: str, group: str
+) -> None:
     unknown: dict[str, float] = {"cyp2c9_*2": np.nan, "cyp2c9_*3": np.nan, "vkorc1_A": np.nan}
     races = {"race_white": 0.0, "race_black": 0.0, "race_asian": 0.0} | {f"race_{race}": 1.0}
     many = BeliefFilter(WARFARIN, 2048)
@@ -290,7 +319,10 @@ def test_prior_of_an_unknown_genotype_has_the_moments_of_the_ancestry(observed: 
     theta = typical({"age_y": 65.0, "baseline": np.full(n, 1.06)}, effects)
     rng = np.random.default_rng(9)
     theta[:, [0, 1, 3]] *= np.exp(rng.normal(size=(n, 3)) * np.sqrt(VARIANCES))
-    for quantity, sample in ((belief.x[..., 0], np.log(theta[:, 0])), (belief.x[..., 2], np.log(theta[:, 3]))):
+    for quantity, sample in (
+        (belief.x[..., 0], np.log(theta[:, 0])),
+        (belief.x[..., 2], np.log(theta[:, 3])),
+    ):
         mean, sd = belief.mean_sd(quantity)
         assert abs(mean[0] - sample.mean()) < 0.03 * sample.std()
         assert sd[0] == pytest.approx(sample.std(), rel=0.03)
@@ -327,7 +359,9 @@ def test_fade_lies_in_0_to_1(fade: float) -> None:
 def test_later_visit_without_a_dose_is_refused(observed: See) -> None:
     usual = BeliefFilter(WARFARIN)
     belief = usual.step(None, observed(inr=1.0, inr_age=0.0, inr_new=1.0))
-    with pytest.raises(ValueError, match="patient 0: day 3 without last_dose; mark the first visit with episode_start"):
+    with pytest.raises(
+        ValueError, match="patient 0: day 3 without last_dose; mark the first visit with episode_start"
+    ):
         usual.step(belief, observed(day=3.0, interval=3.0))
 
 
@@ -335,7 +369,9 @@ def test_result_of_a_day_without_a_visit_is_refused(observed: See) -> None:
     usual = BeliefFilter(WARFARIN)
     belief = usual.step(None, observed(inr=1.0, inr_age=0.0, inr_new=1.0))
     later = observed(day=7.0, interval=7.0, last_dose=5.0, inr=2.0, inr_age=2.0, inr_new=1.0)
-    with pytest.raises(ValueError, match="patient 0: a result of day 5, which was not one of the last two visits"):
+    with pytest.raises(
+        ValueError, match="patient 0: a result of day 5, which was not one of the last two visits"
+    ):
         usual.step(belief, later)
 
 

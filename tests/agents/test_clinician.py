@@ -1,4 +1,4 @@
-"""The stochastic clinician: its stated probabilities are those of its draws, and a draw depends on key and visit only."""
+"""The stochastic clinician draws as it says, and a draw depends on key and visit only."""
 
 from collections.abc import Callable
 from typing import Any
@@ -69,7 +69,9 @@ def test_probabilities_sum_to_one_over_the_grid_at_every_visit(
 
 def test_components_that_agree_add_up(warfarin: Scenario, admitted: Callable[..., Intake]) -> None:
     twins = Clinician(
-        warfarin, [regimen(name, warfarin) for name in ("fixed-5mg", "fixed-5mg", "fixed-3mg")], (0.3, 0.3, 0.4)
+        warfarin,
+        [regimen(name, warfarin) for name in ("fixed-5mg", "fixed-5mg", "fixed-3mg")],
+        (0.3, 0.3, 0.4),
     )
     observation = repeated(admitted(1), warfarin, 2)
     likeliest, state = twins.predict(observation, twins.initial_state(keys(2)))
@@ -95,7 +97,9 @@ class Choosy:
         return np.full(len(observation), self.dose), state
 
 
-def test_the_mass_is_that_of_the_dose_really_given(warfarin: Scenario, admitted: Callable[..., Intake]) -> None:
+def test_the_mass_is_that_of_the_dose_really_given(
+    warfarin: Scenario, admitted: Callable[..., Intake]
+) -> None:
     arms: list[Regimen] = [Choosy(40.0), Choosy(15.2), Choosy(4.9)]
     clinician = Clinician(warfarin, arms, (0.2, 0.3, 0.5))
     observation = repeated(admitted(1), warfarin, 3)
@@ -105,9 +109,7 @@ def test_the_mass_is_that_of_the_dose_really_given(warfarin: Scenario, admitted:
 
 
 def doses(clinician: Clinician, warfarin: Scenario, ids: NDArray[np.int64], **arguments: Any) -> NDArray[Any]:
-    log = record(
-        warfarin, clinician, warfarin.population, ids, NOISE, warfarin.preset("clinic"), **arguments
-    )
+    log = record(warfarin, clinician, warfarin.population, ids, NOISE, warfarin.preset("clinic"), **arguments)
     return np.where(log.mask, log.actions, -1.0)
 
 
@@ -137,7 +139,9 @@ def test_visits_and_arms_draw_independently(warfarin: Scenario, admitted: Callab
     assert np.abs(correlation).max() < 4.5 / np.sqrt(n)
 
 
-def test_a_patient_who_begins_anew_draws_as_at_first(warfarin: Scenario, admitted: Callable[..., Intake]) -> None:
+def test_a_patient_who_begins_anew_draws_as_at_first(
+    warfarin: Scenario, admitted: Callable[..., Intake]
+) -> None:
     n = 200
     pair = Clinician(warfarin, [regimen(name, warfarin) for name in ("fixed-5mg", "fixed-3mg")], (0.5, 0.5))
     observation = repeated(admitted(1), warfarin, n)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
 from dosewright.agents.regimens import FixedDose, Guideline, names, regimen
 from dosewright.envs import Intake, Regimen, Scenario, Treatment
 
@@ -60,7 +61,9 @@ def test_equations_by_hand(
     assert Guideline(warfarin).predict(seen)[0][0] == pytest.approx(genetic**2 / 7, rel=1e-6)
     assert warfarin.clinical_equation.dose(decoded)[0] == pytest.approx(clinical**2 / 7, rel=1e-6)
     assert regimen("nomogram", warfarin).predict(seen)[0][0] == pytest.approx(genetic**2 / 7, rel=1e-6)
-    assert regimen("clinical-nomogram", warfarin).predict(seen)[0][0] == pytest.approx(clinical**2 / 7, rel=1e-6)
+    assert regimen("clinical-nomogram", warfarin).predict(seen)[0][0] == pytest.approx(
+        clinical**2 / 7, rel=1e-6
+    )
 
 
 def test_the_dose_is_daily_not_weekly(warfarin: Scenario, observed: See) -> None:
@@ -86,7 +89,9 @@ def test_a_hundred_years_count_as_the_ninth_decade(warfarin: Scenario, observed:
 
 
 @pytest.mark.parametrize("name", ["height_cm", "weight_kg", "cyp2c9_*2", "cyp2c9_*3", "vkorc1_A"])
-def test_a_missing_input_gives_no_dose_rather_than_a_guess(warfarin: Scenario, observed: See, name: str) -> None:
+def test_a_missing_input_gives_no_dose_rather_than_a_guess(
+    warfarin: Scenario, observed: See, name: str
+) -> None:
     assert np.isnan(Guideline(warfarin).predict(observed(**{name: np.nan}))[0][0])
     assert name in Guideline(warfarin).needs
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from dosewright.agents.regimens import Nomogram, regimen
 from dosewright.envs import Intake, Regimen, Scenario, Treatment
 
@@ -79,7 +80,9 @@ def test_every_response_lies_in_one_row(warfarin: Scenario) -> None:
 
 
 def test_label_starts_with_5_mg_for_everybody(warfarin: Scenario, observed: See) -> None:
-    dose, _ = regimen("label", warfarin).predict(observed(age_y=np.array([20.0, 90.0]), vkorc1_A=np.array([0.0, 2.0])))
+    dose, _ = regimen("label", warfarin).predict(
+        observed(age_y=np.array([20.0, 90.0]), vkorc1_A=np.array([0.0, 2.0]))
+    )
     assert dose.tolist() == [5.0, 5.0]
 
 
@@ -143,7 +146,9 @@ def test_the_check_is_on_day_3_only(aurora: Clinic) -> None:
 
 
 @pytest.mark.parametrize("until", [1, 2, 3])
-def test_skipped_doses_are_zero_until_a_near_visit_and_the_reduced_dose_follows(aurora: Clinic, until: float) -> None:
+def test_skipped_doses_are_zero_until_a_near_visit_and_the_reduced_dose_follows(
+    aurora: Clinic, until: float
+) -> None:
     start = aurora.visit(0, 1.0)
     assert aurora.visit(7, 4.5, until=until) == 0.0
     assert aurora.visit(10, 3.2, until=4) == pytest.approx(start * 0.875)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from dosewright.envs.pharmacology.compilation import source_digest
 
 # A user's model: another observation on Hamberg's states, whose constant comes from a second file.

@@ -5,9 +5,10 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from dosewright.envs.pharmacology import outputs_now, simulate
 from dosewright.envs.pharmacology.models.warfarin_hamberg2010 import MODEL, typical
-from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
@@ -15,7 +16,9 @@ Floats = NDArray[np.float64]
 def people(n: int) -> Floats:
     rng = np.random.default_rng(3)
     covariates = {"age_y": rng.uniform(20, 95, n), "baseline": rng.normal(1.06, 0.08, n)}
-    return typical(covariates, {"cl_s_l_h": rng.uniform(0.08, 0.35, n), "ec50_mg_l": rng.uniform(1.9, 4.1, n)})
+    return typical(
+        covariates, {"cl_s_l_h": rng.uniform(0.08, 0.35, n), "ec50_mg_l": rng.uniform(1.9, 4.1, n)}
+    )
 
 
 def own_doses(n: int) -> list[list[tuple[float, float]]]:
@@ -28,7 +31,9 @@ TIMES = np.array([0.0, 3.5, 24.0, 24.0, 100.25, 240.0])
 
 def test_value_at_the_time_of_a_dose_is_the_value_before_it() -> None:
     times, theta = [0.0, 24.0, 24.0 + 1e-9], people(1)
-    once, twice = (simulate(MODEL, theta, doses, times) for doses in ([(0.0, 5.0)], [(0.0, 5.0), (24.0, 500.0)]))
+    once, twice = (
+        simulate(MODEL, theta, doses, times) for doses in ([(0.0, 5.0)], [(0.0, 5.0), (24.0, 500.0)])
+    )
     assert once[0, 0, MODEL.output("Cs")] == 0.0  # a dose at time 0 is not seen at time 0
     assert np.array_equal(once[0, 1], twice[0, 1])
     assert twice[0, 2, MODEL.output("Cs")] > once[0, 2, MODEL.output("Cs")]

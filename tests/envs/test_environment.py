@@ -10,11 +10,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from dosewright.envs import AutoresetMode, DosingEnv, DosingVectorEnv, environment_id, scenario
-from dosewright.pharmacogenomics import Diplotype
 from gymnasium.utils.env_checker import check_env
 from numpy.typing import NDArray
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
+
+from dosewright.envs import AutoresetMode, DosingEnv, DosingVectorEnv, environment_id, scenario
+from dosewright.pharmacogenomics import Diplotype
 
 ID = "dosewright/Warfarin-v0"
 WARFARIN = scenario("warfarin")
@@ -106,9 +107,16 @@ def test_an_episode_cannot_be_cut_short_by_make_vec() -> None:
 
 def test_every_observation_entry_stands_in_the_docstring_with_its_range() -> None:
     page = type(gymnasium.make(ID).unwrapped).__dict__["__doc__"]
-    table = [line for line in "".join(DosingEnv.__subclasses__()[0].__doc__ or "").splitlines() if line.strip().startswith("|")]
+    table = [
+        line
+        for line in "".join(DosingEnv.__subclasses__()[0].__doc__ or "").splitlines()
+        if line.strip().startswith("|")
+    ]
     named = {
-        name.strip(" ·"): line for line in table for name in line.split("|")[1].replace("(", ",").split(",") if name.strip()
+        name.strip(" ·"): line
+        for line in table
+        for name in line.split("|")[1].replace("(", ",").split(",")
+        if name.strip()
     }
     assert page and "Action space" in page and "Reward" in page
     for entry in SPEC.entries:
@@ -154,7 +162,10 @@ def test_scalar_equals_vector_bit_for_bit_over_whole_episodes(realism: str) -> N
 )
 def test_mean_response_does_not_depend_on_other_lanes() -> None:
     n = 200
-    envs, rng = DosingVectorEnv("warfarin", n, autoreset_mode=AutoresetMode.NEXT_STEP), np.random.default_rng(0)
+    envs, rng = (
+        DosingVectorEnv("warfarin", n, autoreset_mode=AutoresetMode.NEXT_STEP),
+        np.random.default_rng(0),
+    )
     envs.reset(seed=3)
     alone = DosingVectorEnv("warfarin", 1, autoreset_mode=AutoresetMode.NEXT_STEP)
     alone.reset(seed=3, options={"patient": [17]})
@@ -283,7 +294,9 @@ def test_disabled_leaves_a_finished_lane_to_its_user() -> None:
         if (terminated | truncated).any():
             break
     over = terminated | truncated
-    with pytest.raises(gymnasium.error.ResetNeeded, match=f"lane {np.argmax(over)} is over; reset it with reset_mask"):
+    with pytest.raises(
+        gymnasium.error.ResetNeeded, match=f"lane {np.argmax(over)} is over; reset it with reset_mask"
+    ):
         env.step(actions[0])
     kept = env.treatment.day[~over].copy()
     observation, info = env.reset(options={"reset_mask": over})
@@ -304,7 +317,10 @@ def test_lane_i_meets_patient_i_plus_episode_times_lanes(mode: AutoresetMode) ->
             if patient != met[lane][-1]:
                 met[lane].append(patient)
     assert min(map(len, met)) >= 4
-    assert all(patients == [lane + episode * n for episode in range(len(patients))] for lane, patients in enumerate(met))
+    assert all(
+        patients == [lane + episode * n for episode in range(len(patients))]
+        for lane, patients in enumerate(met)
+    )
 
 
 @pytest.mark.xfail(
@@ -366,11 +382,15 @@ def test_scalar_reset_names_one_patient() -> None:
 def test_missing_or_negative_dose_names_the_patient(dose: float) -> None:
     env = DosingVectorEnv("warfarin", 3)
     env.reset(seed=0)
-    with pytest.raises(ValueError, match=rf"dose of patient 1: {dose} mg/day; expected a number from 0 to 15 mg/day"):
+    with pytest.raises(
+        ValueError, match=rf"dose of patient 1: {dose} mg/day; expected a number from 0 to 15 mg/day"
+    ):
         env.step(np.array([[5.0], [dose], [5.0]]))
 
 
-@pytest.mark.xfail(strict=True, reason="DEFECT scenario.py DoseGrid.snap: the error names the lane as if it were the patient")
+@pytest.mark.xfail(
+    strict=True, reason="DEFECT scenario.py DoseGrid.snap: the error names the lane as if it were the patient"
+)
 def test_bad_dose_is_named_by_the_patients_own_number() -> None:
     env = DosingVectorEnv("warfarin", 2)
     env.reset(seed=0, options={"patient": [70, 80]})
@@ -448,7 +468,10 @@ def test_reward_is_benefit_minus_twice_the_cost_on_the_latent_inr(realism: str) 
         total, benefit, cost = total + reward, benefit + info["benefit"], cost + info["cost"]
         running = ~(terminated | truncated)
         truth = env.treatment.truth
-        np.testing.assert_allclose(info["outcomes"]["highest"][0], truth[0][~np.isnan(truth[0])][1:][-info["outcomes"]["days"][0] :].max())
+        np.testing.assert_allclose(
+            info["outcomes"]["highest"][0],
+            truth[0][~np.isnan(truth[0])][1:][-info["outcomes"]["days"][0] :].max(),
+        )
     inside = ((truth[:, 1:] >= 2) & (truth[:, 1:] <= 3)).sum(axis=1) / 90
     above = (truth[:, 1:] > 4).sum(axis=1) / 90
     np.testing.assert_allclose(benefit, inside, atol=1e-12)
@@ -478,7 +501,9 @@ def test_latent_inr_stands_in_no_column_of_the_observation() -> None:
 
 def test_unknown_genotype_is_hidden_and_nothing_else_changes() -> None:
     actions = doses(50, VISITS)
-    shown, hidden = (follow(DosingVectorEnv("warfarin", 50, genotype=g), actions, seed=6) for g in ("diplotype", "unknown"))
+    shown, hidden = (
+        follow(DosingVectorEnv("warfarin", 50, genotype=g), actions, seed=6) for g in ("diplotype", "unknown")
+    )
     genes = [i for i, name in enumerate(SPEC.names) if name.startswith(("cyp2c9", "vkorc1"))]
     assert len(genes) == 6
     rest = np.setdiff1d(np.arange(len(SPEC.names)), genes)
@@ -493,7 +518,11 @@ def test_genotype_counts_are_those_of_the_diplotype() -> None:
     env = DosingVectorEnv("warfarin", 300)
     observation, _ = env.reset(seed=1)
     people = WARFARIN.population.draw(WARFARIN.model, WARFARIN.base, np.arange(300), env._noise)  # pyright: ignore[reportArgumentType]
-    for column, gene, allele in (("cyp2c9_*2", "CYP2C9", "*2"), ("cyp2c9_*3", "CYP2C9", "*3"), ("vkorc1_A", "VKORC1", "A")):
+    for column, gene, allele in (
+        ("cyp2c9_*2", "CYP2C9", "*2"),
+        ("cyp2c9_*3", "CYP2C9", "*3"),
+        ("vkorc1_A", "VKORC1", "A"),
+    ):
         pairs = [Diplotype.parse(text).alleles for text in people.genotypes[gene].tolist()]
         plain = np.array([set(pair) <= {"*1", "*2", "*3", "G", "A"} for pair in pairs])
         expected = np.array([pair.count(allele) for pair in pairs])

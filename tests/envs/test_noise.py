@@ -4,11 +4,12 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from dosewright.envs import NAMESPACES, Noise, Stream
-from dosewright.envs.noise import philox
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
+
+from dosewright.envs import NAMESPACES, Noise, Stream
+from dosewright.envs.noise import philox
 
 # Random123 1.09 (Salmon et al., SC'11), kat_vectors, philox4x32 10 rounds: counter, key, result
 KNOWN_ANSWERS = [
@@ -74,7 +75,9 @@ def test_streams_have_values_of_their_own() -> None:
 
 
 @given(st.integers(0, 2**40), st.integers(0, 2**31), st.sampled_from(list(Stream)), st.integers(0, 2**63))
-def test_number_of_a_patient_does_not_depend_on_the_company(patient: int, event: int, stream: Stream, seed: int) -> None:
+def test_number_of_a_patient_does_not_depend_on_the_company(
+    patient: int, event: int, stream: Stream, seed: int
+) -> None:
     noise = Noise("train", seed)
     alone = noise.normals(patient, stream, event)[0, 0]
     among = noise.normals([7, patient, 9, patient + 1], stream, [0, event, 5])
@@ -86,7 +89,8 @@ def test_permutation_of_patients_permutes_the_numbers() -> None:
     order = np.random.default_rng(0).permutation(500)
     noise = Noise("trial", 9)
     assert np.array_equal(
-        noise.uniforms(order, Stream.RESULT, np.arange(4)), noise.uniforms(np.arange(500), Stream.RESULT, np.arange(4))[order]
+        noise.uniforms(order, Stream.RESULT, np.arange(4)),
+        noise.uniforms(np.arange(500), Stream.RESULT, np.arange(4))[order],
     )
 
 

@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from dosewright.agents.regimens import FixedDose, regimen
 from dosewright.envs import Intake, Regimen, Scenario, Treatment
 from dosewright.envs.pharmacology.models.warfarin_hamberg2010 import MODEL, maintenance_dose, typical
-from numpy.typing import NDArray
 
 N = 400
 TEN_POINTS = 0.10
@@ -69,7 +70,9 @@ def test_response_rises_with_the_dose_from_none_to_three_times_the_typical(
 
 def test_steady_state_rises_with_the_dose_up_to_three_times_the_typical() -> None:
     targets = np.linspace(1.01, 10, 200)
-    dose = maintenance_dose(typical({"age_y": 65, "baseline": 1.0}, {"cl_s_l_h": 0.348, "ec50_mg_l": 3.01}), targets[:, None])
+    dose = maintenance_dose(
+        typical({"age_y": 65, "baseline": 1.0}, {"cl_s_l_h": 0.348, "ec50_mg_l": 3.01}), targets[:, None]
+    )
     assert np.all(np.diff(dose[:, 0]) > 0) and dose[-1, 0] > 3 * 5.85
 
 
@@ -81,7 +84,9 @@ def test_genotype_extremes_differ_in_dose_by_a_factor_of_8_8() -> None:
     assert MODEL.genotype_terms[0].per_allele["*3"] < MODEL.genotype_terms[0].per_allele["*1"]
 
 
-def test_insensitive_genotypes_gain_more_from_a_higher_dose(warfarin: Scenario, treated: Treat, clinic: Intake) -> None:
+def test_insensitive_genotypes_gain_more_from_a_higher_dose(
+    warfarin: Scenario, treated: Treat, clinic: Intake
+) -> None:
     alleles = clinic.vector[:, warfarin.observation.names.index("vkorc1_A")]
     returns = {dose: treated(FixedDose(warfarin, dose), clinic)[1] for dose in (2.5, 6.0)}
     gain = returns[6.0] - returns[2.5]

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from dosewright.envs import Scenario, scenario
-from dosewright.envs.observation import Entry, ObservationSpec
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dosewright.envs import Scenario, scenario
+from dosewright.envs.observation import Entry, ObservationSpec
 
 SPEC = scenario("warfarin").observation
 SMALL = ObservationSpec((Entry("day", "d", 0, 90), Entry("inr", "1", 0, 100, 1.0, "newest result")))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from dosewright.envs import Noise, Patients, RealCohort, Scenario, read_cohort, scenario
 from dosewright.pharmacogenomics import Diplotype, allele_frequencies
 
@@ -107,8 +108,12 @@ def typical_of(people: Patients) -> np.ndarray:
     cl = {"*1": 0.174, "*2": 0.0879, "*3": 0.0422}
     rows = [Diplotype.parse(g).alleles for g in people.genotypes["CYP2C9"].tolist()]
     clearance = np.array([sum(cl.get(a, np.nan) for a in pair) for pair in rows])
-    ec50 = np.array([sum({"G": 2.05, "A": 0.96}[a] for a in g.replace("/", "")) for g in people.genotypes["VKORC1"]])
-    return np.column_stack([clearance * (1 - 0.00571 * (people.covariates["age_y"] - 71)), np.full(len(people), 14.3), ec50])
+    ec50 = np.array(
+        [sum({"G": 2.05, "A": 0.96}[a] for a in g.replace("/", "")) for g in people.genotypes["VKORC1"]]
+    )
+    return np.column_stack(
+        [clearance * (1 - 0.00571 * (people.covariates["age_y"] - 71)), np.full(len(people), 14.3), ec50]
+    )
 
 
 def test_random_effects_have_the_published_variances_and_are_independent() -> None:
@@ -215,7 +220,11 @@ def test_a_row_is_read_as_it_stands(tmp_path: Path) -> None:
     assert got.covariates["height_cm"].tolist() == [180, 180]
     assert got.covariates["weight_kg"].tolist() == [75.5, 75.5]
     assert got.covariates["inducer"].tolist() == [0, 1]
-    assert [got.covariates[f"race_{r}"].tolist() for r in ("white", "black", "asian")] == [[1, 0], [0, 0], [0, 0]]
+    assert [got.covariates[f"race_{r}"].tolist() for r in ("white", "black", "asian")] == [
+        [1, 0],
+        [0, 0],
+        [0, 0],
+    ]
     assert [Diplotype.parse(g) for g in got.genotypes["VKORC1"].tolist()] == [Diplotype.parse("GA")] * 2
     assert got.genotypes["CYP2C9"].tolist() == ["*1/*2", "*1/*2"]
     assert people.refused == () and people.rows == 2 and people.usable.tolist() == [1, 2]
@@ -294,7 +303,9 @@ def test_missing_column_is_refused(tmp_path: Path) -> None:
         read_cohort(write(tmp_path, [rest]), WARFARIN.cohort)
 
 
-@pytest.mark.parametrize(("text", "message"), [("", "is missing"), (",".join(GOOD) + "\n", "a header and no rows")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("", "is missing"), (",".join(GOOD) + "\n", "a header and no rows")]
+)
 def test_empty_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "empty.csv"
     file.write_text(text)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from dosewright.envs import Intake, Noise, Scenario, Treatment, scenario
 from dosewright.envs.realism import Life
 
@@ -89,7 +90,9 @@ def test_a_quarter_meet_an_interacting_drug_for_ten_days() -> None:
     share(factor == 1.5, 0.3)
     days = (clearance[met] != 1).sum(axis=1)
     start = (clearance[met] != 1).argmax(axis=1)
-    assert np.array_equal(days, np.minimum(10, DAYS - start))  # in one piece, cut only by the end of follow-up
+    assert np.array_equal(
+        days, np.minimum(10, DAYS - start)
+    )  # in one piece, cut only by the end of follow-up
     assert np.all(np.abs(np.diff((clearance[met] != 1).astype(int), axis=1)).sum(axis=1) <= 2)
     # the start is uniform over the horizon
     assert abs(start.mean() - (DAYS - 1) / 2) < 4 * DAYS / math.sqrt(12 * met.sum())
@@ -104,7 +107,9 @@ def test_a_life_is_the_same_in_any_company() -> None:
         assert np.array_equal(getattr(few, name), getattr(life("clinic"), name)[ids])
 
 
-def test_what_is_prescribed_does_not_change_what_happens(warfarin: Scenario, admitted: Callable[..., Intake]) -> None:
+def test_what_is_prescribed_does_not_change_what_happens(
+    warfarin: Scenario, admitted: Callable[..., Intake]
+) -> None:
     intake = admitted(200)
     arms: dict[float, Any] = {}
     for dose in (0.0, 12.0):
@@ -115,7 +120,9 @@ def test_what_is_prescribed_does_not_change_what_happens(warfarin: Scenario, adm
             treatment.give(np.full(200, dose))
         arms[dose] = treatment, [warfarin.observation.decode(vector) for vector in seen]
     (none, seen_none), (much, seen_much) = arms.values()
-    assert np.array_equal(none.day, much.day) and np.array_equal(np.isnan(none.measured), np.isnan(much.measured))
+    assert np.array_equal(none.day, much.day) and np.array_equal(
+        np.isnan(none.measured), np.isnan(much.measured)
+    )
     # the same assay error on the same sample, so the ratio of measured to true is the same
     at = np.clip(warfarin.days, 0, None)
     ratio = [t.measured / t.truth[:, at] for t in (none, much)]

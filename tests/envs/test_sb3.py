@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from dosewright.envs import AutoresetMode, DosingVectorEnv, scenario
-from dosewright.envs.sb3 import SB3VecEnv
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecMonitor
+
+from dosewright.envs import AutoresetMode, DosingVectorEnv, scenario
+from dosewright.envs.sb3 import SB3VecEnv
 
 SPEC = scenario("warfarin").observation
 N, VISITS = 60, 11
@@ -88,7 +89,9 @@ def test_attributes_and_methods_are_given_once_a_lane() -> None:
 
 
 def test_one_update_of_ppo_changes_the_network() -> None:
-    model = PPO("MlpPolicy", SB3VecEnv(lanes(n=16)), n_steps=VISITS, batch_size=44, n_epochs=1, seed=0, device="cpu")
+    model = PPO(
+        "MlpPolicy", SB3VecEnv(lanes(n=16)), n_steps=VISITS, batch_size=44, n_epochs=1, seed=0, device="cpu"
+    )
     before = [p.detach().clone() for p in model.policy.parameters()]
     model.learn(16 * VISITS)
     after = list(model.policy.parameters())

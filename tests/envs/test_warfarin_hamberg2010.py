@@ -64,7 +64,9 @@ def test_derived_parameters_are_those_of_the_reference_header(shared: Path, name
     header, _, _ = trajectory(shared / "reference" / "trajectories" / f"{name}.csv")
     derived = json.loads(header["derived"])
     keys = ("CL_S_L_h", "V_L", "ka_1_h", "EC50_mg_L", "gamma", "ktr1_1_h", "ktr2_1_h", "INR_base")
-    np.testing.assert_allclose(from_inputs(json.loads(header["inputs"])), [derived[k] for k in keys], rtol=1e-15)
+    np.testing.assert_allclose(
+        from_inputs(json.loads(header["inputs"])), [derived[k] for k in keys], rtol=1e-15
+    )
     assert MODEL.dose_fraction == derived["S_fraction"]
     assert module.INR_MAX.value == derived["INR_max_increment"]
 
@@ -96,7 +98,9 @@ def test_right_hand_side_is_the_printed_one() -> None:
     rng = np.random.default_rng(1)
     for _ in range(50):
         theta, state = random_theta(rng, EXTREME), rng.uniform(0, 1, 8) * np.array([7, 40, 1, 1, 1, 1, 1, 1])
-        np.testing.assert_allclose(MODEL.rhs(0.0, state, theta), written_out(state, theta), rtol=1e-13, atol=1e-15)
+        np.testing.assert_allclose(
+            MODEL.rhs(0.0, state, theta), written_out(state, theta), rtol=1e-13, atol=1e-15
+        )
 
 
 def integrated(theta: Floats, doses: list[tuple[float, float]], times: Floats) -> Floats:
@@ -119,7 +123,9 @@ def test_any_schedule_agrees_with_an_adaptive_integrator(seed: int) -> None:
     rng = np.random.default_rng(seed)
     theta = random_theta(rng, EXTREME)
     clock = np.concatenate([day * 24 + np.sort(rng.uniform(0, 24, rng.integers(0, 4))) for day in range(20)])
-    doses = [(float(t), float(rng.uniform(0.5, 15))) for t in clock]  # days without, with one, with several doses
+    doses = [
+        (float(t), float(rng.uniform(0.5, 15))) for t in clock
+    ]  # days without, with one, with several doses
     doses += doses[:1]  # two tablets at once
     times = np.sort(np.concatenate([rng.uniform(0, 600, 25), clock[:2], [0.0]]))
     state = integrated(theta, doses, times)
@@ -189,7 +195,9 @@ def test_kinetics_superpose() -> None:
     theta, times = person("*1/*2", "GA", 60), np.linspace(0, 200, 101)
     first, second = [(0.0, 5.0), (30.5, 2.0)], [(12.25, 7.5), (24.0, 1.0), (100.0, 3.0)]
     apart = sum(simulate(MODEL, theta, doses, times, ["Cs"]) for doses in (first, second))
-    np.testing.assert_allclose(simulate(MODEL, theta, first + second, times, ["Cs"]), apart, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(
+        simulate(MODEL, theta, first + second, times, ["Cs"]), apart, rtol=1e-12, atol=1e-15
+    )
 
 
 def run_states(theta: Floats, bolus: list[float], hours: list[float]) -> tuple[Floats, Floats]:
@@ -221,7 +229,9 @@ def test_splitting_an_interval_changes_nothing(earliest: float, allowed: float) 
     end, doses = np.array([240.0]), [(0.0, 10.0), (24.0, 5.0), (72.0, 5.0), (100.5, 3.0)]
     for theta in (person("*1/*1", "GA", 71), person("*3/*3", "AA", 90)):
         whole = simulate(MODEL, theta, doses, end)[0, -1]
-        split = simulate(MODEL, theta, doses, np.sort(np.append(rng.uniform(earliest, 240, 60), 240.0)))[0, -1]
+        split = simulate(MODEL, theta, doses, np.sort(np.append(rng.uniform(earliest, 240, 60), 240.0)))[
+            0, -1
+        ]
         np.testing.assert_allclose(split, whole, rtol=allowed)
         np.testing.assert_allclose(split[1], whole[1], rtol=1e-13)  # the kinetics are exact
 

@@ -1,4 +1,4 @@
-"""What is logged is what happened, and a regimen asked about its own log answers with its own probabilities."""
+"""What is logged is what happened, and a regimen gives its own log the probabilities it drew with."""
 
 from __future__ import annotations
 
@@ -162,7 +162,8 @@ def test_a_log_of_another_layout_is_refused(log: Trajectories, warfarin: Scenari
 
 def test_a_difference_is_that_of_paired_influences(log: Trajectories) -> None:
     stayed = log.select(log.terminated)
-    own = np.where(stayed.mask, stayed.behaviour_log_prob, 0.0)
+    own = stayed.behaviour_log_prob
+    assert own is not None
     benefit, harm = (pdwis(stayed, own, outcome=outcome) for outcome in ("benefit", "harm"))
     same = compare(benefit, benefit)
     assert (same.mean, same.standard_error, same.low, same.high) == (0.0, 0.0, 0.0, 0.0)
