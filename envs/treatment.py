@@ -105,6 +105,7 @@ class Treatment:
         where there is none. A late result is here too.
     day, visit : (n,) present day and number of decisions taken
     active : (n,) bool, still followed
+    ids : (n,) who is treated
     """
 
     def __init__(self, scenario: Scenario, intake: Intake) -> None:
@@ -115,6 +116,7 @@ class Treatment:
         self.measured = np.full((n, visits + 1), np.nan)
         self.day, self.visit = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         self.active = np.zeros(n, dtype=bool)
+        self.ids = np.zeros(n, dtype=np.int64)
         self._days = scenario.days
         self._run = follow(scenario.model)
         self._rule = scenario.model.rules["exact"]
@@ -158,6 +160,7 @@ class Treatment:
         self.active[lanes] = True
         self._state[lanes] = self.scenario.model.initial
         self.truth[lanes, 0] = intake.baseline[rows]
+        self.ids[lanes] = intake.patients.ids[rows]
         self._vector[lanes] = intake.vector[rows]
         self._sample(lanes)
 
@@ -175,7 +178,7 @@ class Treatment:
         """
         scenario, life, n = self.scenario, self._life, len(self)
         wanted = np.broadcast_to(np.asarray(dose, dtype=np.float64), (n,))
-        given = scenario.doses.snap(np.where(self.active, wanted, 0.0))
+        given = scenario.doses.snap(np.where(self.active, wanted, 0.0), self.ids)
         start, stop = self.day, self._days[np.minimum(self.visit + 1, len(self._days) - 1)]
         leaving = self.active & (life.leaves <= stop)
         stop = np.where(self.active, np.minimum(stop, life.leaves), start)
@@ -257,7 +260,10 @@ class Treatment:
         leaving: NDArray[np.bool_],
     ) -> Interval:
         scenario, days = self.scenario, within.sum(axis=1)
-        total = np.where(within, response, 0.0).sum(axis=1)
+        # a running sum adds in the order of days: the last bit does not depend on how far other lanes go
+        total = (
+            np.cumsum(np.where(within, response, 0.0), axis=1)[:, -1] if within.size else np.zeros(len(days))
+        )
         highest = np.where(within, response, -np.inf).max(axis=1, initial=-np.inf)
         return Interval(
             dose=given,

@@ -89,7 +89,6 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
         self._treatment: Treatment | None = None
         self._noise: Noise | None = None
         self._episode = np.zeros(num_envs, dtype=np.int64)
-        self._patients = np.zeros(num_envs, dtype=np.int64)
         self._over = np.zeros(num_envs, dtype=bool)
         self._waiting: dict[int, Intake] = {}
         self._batch = max(1, _BATCH_PATIENTS // num_envs)  # episodes prepared at a time
@@ -130,7 +129,7 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
             self._episode[:] = 0
             self._waiting.clear()
         self._begin(np.flatnonzero(mask), options.get("patient"))
-        return self.treatment.observe(), {"patient": self._patients.copy()}
+        return self.treatment.observe(), {"patient": self.treatment.ids.copy()}
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Give a dose to every patient and go to the next visit.
@@ -152,6 +151,7 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
         info = self._info(interval)
         if again.any():  # NEXT_STEP: these lanes ignore the action and begin anew
             self._begin(np.flatnonzero(again), None)
+            info["patient"] = treatment.ids.copy()
         observation = treatment.observe()
         if self._over.any() and self.autoreset_mode is AutoresetMode.SAME_STEP:
             info["final_obs"], info["_final_obs"] = observation.copy(), self._over.copy()
@@ -196,7 +196,6 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
             self._treatment = Treatment(self.scenario, intake)
         else:
             self._treatment.admit(lanes, intake, rows)
-        self._patients[lanes] = intake.patients.ids[rows]
         self._episode[lanes] += 1
         self._over[lanes] = False
 
@@ -225,5 +224,5 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
                 "mean": interval.mean,
                 "highest": interval.highest,
             },
-            "patient": self._patients.copy(),
+            "patient": self.treatment.ids.copy(),
         }

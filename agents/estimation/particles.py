@@ -29,6 +29,7 @@ Floats = NDArray[np.float64]
 REDRAW_BELOW = 0.10  # share of the particles that carry weight, below which they are drawn anew
 _WIDEN = 1.5  # the proposal's SD over the posterior's: heavy enough for its tails
 _FLOOR = 0.1  # smallest SD of the proposal over the prior's
+_ABSURD = 6.0  # SD of prediction and assay from which a result says no more
 _ROUNDS = 3  # a posterior far out in the prior is approached in steps
 
 
@@ -299,10 +300,12 @@ class BeliefFilter:
             )
         predicted = np.log(np.where((drawn_at < belief.visit)[:, None], belief.previous, belief.response))
         mean, spread = belief.mean_sd(predicted)
-        with np.errstate(invalid="ignore"):
-            log_result = np.log(result)
+        expected = np.hypot(spread, sd)
+        # a zero or absurd result counts as one just believable
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_result = np.clip(np.log(result), mean - _ABSURD * expected, mean + _ABSURD * expected)
         residual = np.where(here, log_result, mean)
-        innovation = np.where(here, (residual - mean) / np.hypot(spread, sd), belief.innovation[:, 0])
+        innovation = np.where(here, (residual - mean) / expected, belief.innovation[:, 0])
         fade = np.where(here, self.fade, 1.0)[:, None]
         z = (residual[:, None] - predicted) / sd
         results, credit = belief.log_result.copy(), belief.credit * fade

@@ -8,6 +8,9 @@ refuses to dose another version of the scenario or another layout of the feature
 from __future__ import annotations
 
 import json
+import pickle
+import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -100,14 +103,25 @@ class LearnedPolicy:
         return np.concatenate(blocks)[:n].astype(np.float64)
 
     def save(self, folder: str | Path, preset: str) -> None:
-        """Write the policy's folder; `preset` is the text of its training preset."""
+        """Write the policy's folder in place of the one there; `preset` is the text of its training preset.
+
+        The folder is made beside its place and then moved there, so that an interruption leaves no half of
+        it.
+        """
         path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
-        self.network.save(str(path / "weights.zip"))
+        new, old = (path.with_name(f"{path.name}.{word}") for word in ("new", "old"))
+        for left in (new, old):
+            shutil.rmtree(left, ignore_errors=True)
+        new.mkdir(parents=True)
+        self.network.save(str(new / "weights.zip"))
         scaling = {"mean": self.scaling.mean.tolist(), "sd": self.scaling.sd.tolist()}
-        (path / "scaling.json").write_text(json.dumps({"features": self.features.names, **scaling}, indent=1))
-        (path / "preset.toml").write_text(preset)
-        (path / "card.json").write_text(json.dumps(self.card, indent=1))
+        (new / "scaling.json").write_text(json.dumps({"features": self.features.names, **scaling}, indent=1))
+        (new / "preset.toml").write_text(preset)
+        (new / "card.json").write_text(json.dumps(self.card, indent=1))
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
 
     @classmethod
     def load(cls, folder: str | Path, name: str = "policy") -> LearnedPolicy:
@@ -127,30 +141,34 @@ class LearnedPolicy:
                 "such as runs/…/policy"
             )
         try:
-            card = json.loads((path / "card.json").read_text())
-            scaling = json.loads((path / "scaling.json").read_text())
-            known = scenario(card["scenario"])
-            version, belief = card["scenario_version"], card["belief"]
-        except (json.JSONDecodeError, KeyError) as error:
+            card, scaling = (json.loads((path / file).read_text()) for file in ("card.json", "scaling.json"))
+            name_of, version, belief = card["scenario"], card["scenario_version"], card["belief"]
+            particles, fade = belief["particles"], belief["fade"]
+            layout = tuple(scaling["features"])
+            known_scaling = Scaling(*(np.array(scaling[key], np.float32) for key in ("mean", "sd")))
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(
                 f"policy {path}: card.json or scaling.json is broken ({error}); train it again"
             ) from None
+        known = scenario(name_of)
         if version != known.version:
             raise ValueError(
                 f"policy {path}: made for {known.name} version {version}, this is version {known.version}; "
                 "train it again"
             )
-        belief_filter = BeliefFilter(known, belief["particles"], belief["fade"])
-        features = BeliefFeatures(belief_filter)
-        if tuple(scaling["features"]) != features.names:
+        belief_filter = BeliefFilter(known, particles, fade)
+        if layout != BeliefFeatures(belief_filter).names:
             raise ValueError(f"policy {path}: made for another observation layout; train it again")
-        network = ActorCriticPolicy.load(str(path / "weights.zip"), device="cpu")
+        try:
+            network = ActorCriticPolicy.load(str(path / "weights.zip"), device="cpu")
+        except (
+            OSError,
+            RuntimeError,
+            ValueError,
+            KeyError,
+            pickle.UnpicklingError,
+            zipfile.BadZipFile,
+        ) as error:
+            raise ValueError(f"policy {path}: weights.zip is broken ({error}); train it again") from None
         network.set_training_mode(False)
-        return cls(
-            known,
-            belief_filter,
-            network,
-            Scaling(np.array(scaling["mean"], np.float32), np.array(scaling["sd"], np.float32)),
-            card,
-            name,
-        )
+        return cls(known, belief_filter, network, known_scaling, card, name)

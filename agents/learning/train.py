@@ -108,9 +108,9 @@ class _Run:
         self.model: Any = None
         self.scaling: Any = None
 
-    def environment(self, seed: int, fit: bool) -> SB3VecEnv:
+    def environment(self, fit: bool) -> SB3VecEnv:
         """Return the training environment; with `fit`, standardise by an episode of the untrained policy
-        first."""
+        first. PPO seeds it."""
         preset = self.preset
         lanes = DosingVectorEnv(
             preset.scenario.drug,
@@ -122,21 +122,19 @@ class _Run:
         )
         env = BeliefVectorEnv(lanes, self.filter, harm_weight=preset.ppo.harm_weight)
         if fit:
-            seen = [env.reset(seed=seed)[0]]
+            seen = [env.reset(seed=self.seed)[0]]
             nothing = np.zeros((lanes.num_envs, 1), dtype=np.float32)
             seen += [env.step(nothing)[0] for _ in self.scenario.calendar[1:]]
             self.scaling = Scaling.fit(np.concatenate(seen))
         env.scaling = self.scaling
-        wrapped = SB3VecEnv(env)
-        wrapped.seed(seed)
-        return wrapped
+        return SB3VecEnv(env)
 
     def begin(self) -> int:
         """Make a new model; return the steps taken, 0."""
         ppo = self.preset.ppo
         self.model = PPO(
             "MlpPolicy",
-            self.environment(self.seed, fit=True),
+            self.environment(fit=True),
             n_steps=ppo.steps_per_update,
             batch_size=ppo.batch_size,
             n_epochs=ppo.epochs,
@@ -163,19 +161,17 @@ class _Run:
 
     def resume(self) -> int:
         """Read the checkpoint; return the steps taken so far."""
-        path = self.folder / "progress.json"
-        if not path.is_file() or not (self.folder / "checkpoint.zip").is_file():
-            raise ValueError(
-                f"run {self.folder}: no checkpoint to resume; it was stopped before the first evaluation"
-            )
-        progress = json.loads(path.read_text())
+        progress = json.loads((self.folder / "progress.json").read_text())
         self.curve, self.seconds = progress["curve"], progress["seconds"]
         self.best = tuple(progress["best"]) if progress["best"] else None
         self.scaling = Scaling(*(np.array(progress["scaling"][key], np.float32) for key in ("mean", "sd")))
-        # other patients than those already seen
-        env = self.environment(self.seed + progress["steps"], fit=False)
         self.model = PPO.load(
-            self.folder / "checkpoint.zip", env=env, device="cpu", tensorboard_log=str(self.folder)
+            self.folder / "checkpoint.zip",
+            env=self.environment(fit=False),
+            device="cpu",
+            tensorboard_log=str(self.folder),
+            # other patients than those already seen
+            custom_objects={"seed": self.seed + progress["steps"]},
         )
         return progress["steps"]
 
@@ -188,9 +184,9 @@ class _Run:
             self.model.logger.record(f"select/{name}", value)
         rank = self.selection.rank(score)
         if self.best is None or rank > self.best:
-            self.best = rank
             policy.card = self.card(score, steps)
             policy.save(self.folder / "policy", self.preset.text())
+            self.best = rank
         self.checkpoint(steps)
 
     def checkpoint(self, steps: int) -> None:
@@ -285,15 +281,18 @@ def train(preset: Preset, seed: int, folder: str | Path, resume: bool = False, p
     path = Path(folder)
     if not resume and path.exists() and any(path.iterdir()):
         raise ValueError(f"run folder {path} is not empty; name another, or go on with --resume {path}")
+    if resume and not all((path / file).is_file() for file in ("progress.json", "checkpoint.zip")):
+        raise ValueError(f"run {path}: no checkpoint to resume; it was stopped before the first evaluation")
     path.mkdir(parents=True, exist_ok=True)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
     run = _Run(preset, seed, path)
-    done = run.resume() if resume else run.begin()
-    (path / "preset.toml").write_text(preset.text())
-    bar = tqdm(total=preset.ppo.timesteps, initial=done, unit=" steps", disable=not progress, mininterval=1.0)
+    threads = torch.get_num_threads()
     try:
-        with bar:
+        torch.set_num_threads(THREADS)
+        done = run.resume() if resume else run.begin()
+        (path / "preset.toml").write_text(preset.text())
+        with tqdm(
+            total=preset.ppo.timesteps, initial=done, unit=" steps", disable=not progress, mininterval=1.0
+        ) as bar:
             run.model.learn(
                 preset.ppo.timesteps - done if resume else preset.ppo.timesteps,
                 callback=_Progress(run, bar),

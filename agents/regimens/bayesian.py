@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from dosewright.agents.estimation import Belief, BeliefFilter
 from dosewright.envs import Scenario
 
-ADAPTIVE_FADE = (
-    0.9  # tuned once on the select namespace: scripts/tune has the sweep, docs/decisions.md the table
-)
+ADAPTIVE_FADE = 0.9  # tuned once, on the `select` namespace: docs/decisions.md has the sweep
 
 
 @dataclass(frozen=True)

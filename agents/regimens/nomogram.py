@@ -89,15 +89,14 @@ class Nomogram:
     def _follow(
         self, seen: dict[str, Floats], state: NomogramState, first: Bools
     ) -> tuple[Floats, NomogramState]:
-        """Apply the table where a new result is in hand; without one the dose is kept."""
+        """Apply the table where a new result is in hand; without one the dose in force is kept."""
         name, table = self.scenario.output.lower(), self.table
-        response = np.where((seen[f"{name}_new"] > 0.5) & ~first, seen[name], np.nan)
-        day, known = seen["day"], ~np.isnan(response)
-        near = seen["next_interval"] <= table.hold_days
+        # observations are single precision: 1.8 as the laboratory prints it must not read as below 1.8
+        response = np.round(np.where((seen[f"{name}_new"] > 0.5) & ~first, seen[name], np.nan), 5)
+        day, near = seen["day"], seen["next_interval"] <= table.hold_days
         waited = day - state.changed >= table.wait_days
-        # after a hold the reduced dose is resumed; a stopped drug waits for the response, unless the next
-        # visit is far
-        resuming = state.held & known & (~state.stopped | (response <= table.resume_below) | ~near)
+        # skipped doses are over by now; a stopped drug waits for the response, unless the next visit is far
+        resuming = state.held & (~state.stopped | (response <= table.resume_below) | ~near)
         state = replace(state, held=state.held & ~resuming, stopped=state.stopped & ~resuming)
         state, checking = self._early_check(state, day, response)
         for row in table.rows:

@@ -111,8 +111,8 @@ def simulate(
     Raises
     ------
     ValueError
-        For a negative or non-finite dose or time, times that decrease, or a parameter array of the wrong
-        width.
+        For a negative or non-finite dose or time, times that decrease, a parameter array of the wrong width,
+        or an unknown output or rule.
     """
     values = np.atleast_2d(np.asarray(theta, dtype=np.float64))
     if values.shape[1] != len(model.parameters):
@@ -120,6 +120,8 @@ def simulate(
         raise ValueError(
             f"theta has {values.shape[1]} columns; {model.name} has {len(model.parameters)}: {names}"
         )
+    if rule not in model.rules:
+        raise ValueError(f"unknown rule {rule!r} for {model.name}; known: {', '.join(model.rules)}")
     sample = np.asarray(times, dtype=np.float64)
     if (
         sample.ndim != 1
@@ -140,7 +142,8 @@ def simulate(
 
 def _schedules(doses: Any, n: int, unit: str) -> list[NDArray[np.float64]]:
     """Return one (d, 2) array of time and amount for all patients, or one a patient."""
-    shared = len(doses) == 0 or np.ndim(doses[0]) == 1
+    # one schedule is a list of pairs; a list of schedules may begin with an empty one
+    shared = all(np.ndim(item) == 1 and len(item) == 2 for item in doses)
     lists = [doses] if shared else list(doses)
     if not shared and len(lists) != n:
         raise ValueError(f"{len(lists)} dose lists for {n} patients; give one list for all, or one a patient")

@@ -31,8 +31,10 @@ class DoseGrid:
         """All doses of the grid, ascending."""
         return np.asarray(np.arange(round(self.maximum / self.step) + 1) * self.step, dtype=np.float64)
 
-    def snap(self, dose: ArrayLike) -> NDArray[np.float64]:
+    def snap(self, dose: ArrayLike, patients: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """Return the dose really given: capped, then rounded to the grid, halves upwards.
+
+        `patients` (n,) are the numbers that an error names; positions by default.
 
         Raises
         ------
@@ -44,7 +46,7 @@ class DoseGrid:
         if bad.any():
             lane = int(np.argmax(bad))
             raise ValueError(
-                f"dose of patient {lane}: {wanted.flat[lane]} {self.unit}; "
+                f"dose of patient {lane if patients is None else patients[lane]}: {wanted.flat[lane]} {self.unit}; "
                 f"expected a number from 0 to {self.maximum:g} {self.unit}"
             )
         return np.asarray(np.floor(np.minimum(wanted, self.maximum) / self.step + 0.5) * self.step)

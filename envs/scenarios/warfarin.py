@@ -130,7 +130,7 @@ def _iwpc_inputs(seen: Mapping[str, Floats]) -> dict[str, Floats]:
 
     listed = seen["race_white"] + seen["race_black"] + seen["race_asian"]
     return {
-        "decades": np.floor(seen["age_y"] / 10),
+        "decades": np.minimum(np.floor(seen["age_y"] / 10), 9),  # the last group of the equations is 90+
         "height": seen["height_cm"],
         "weight": seen["weight_kg"],
         "A/G": np.where(np.isnan(a), np.nan, a == 1),

@@ -384,11 +384,6 @@ def test_an_absurd_result_leaves_a_finite_belief(observed: See, inr: float) -> N
     assert np.isfinite(mean).all() and np.isfinite(sd).all()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="DEFECT particles.py _take_in: a result of 0, which the observation space allows, has log −inf and leaves NaN "
-    "weights; DESIGN 6: survive a zero or absurd level",
-)
 def test_a_result_of_zero_leaves_a_finite_belief(observed: See) -> None:
     history, usual = HISTORIES["as expected"], BeliefFilter(WARFARIN)
     with np.errstate(all="ignore"):

@@ -79,10 +79,6 @@ def test_equation_does_not_fall_below_zero_where_the_root_does(warfarin: Scenari
     assert Guideline(warfarin).predict(seen)[0][0] == 0.0
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="DEFECT scenarios/warfarin.py _iwpc_inputs: decades of 100 years and more are 10; IWPC ends with 90+ -> 9",
-)
 def test_a_hundred_years_count_as_the_ninth_decade(warfarin: Scenario, observed: See) -> None:
     dose, _ = Guideline(warfarin).predict(observed(age_y=np.array([90.0, 104.0])))
     assert dose[0] == dose[1]

@@ -314,10 +314,6 @@ def test_broken_card_is_refused(folder: Path, text: str) -> None:
         LearnedPolicy.load(folder)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="DEFECT policy.py load: only the first look-ups are guarded; these raise KeyError, TypeError or BadZipFile",
-)
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -490,11 +486,6 @@ def patients_seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seeds
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="DEFECT train.py resume: PPO.load seeds the environment with the run's own seed once more, so a resumed run "
-    "meets the patients it began with, not 'other patients than those already seen'",
-)
 def test_resumed_run_meets_other_patients(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(run, tmp_path / "run")
     seeds = patients_seen(monkeypatch)
@@ -532,12 +523,6 @@ def test_ctrl_c_leaves_a_policy_and_a_checkpoint_to_go_on_from(
     assert json.loads((tmp_path / "run" / "progress.json").read_text())["steps"] >= 4 * UPDATE
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=ValueError,
-    reason="DEFECT train.py evaluate: `best` is set before the policy is saved, and the folder is written file by file: "
-    "Ctrl-C in between leaves half a policy that is never written again",
-)
 def test_ctrl_c_while_a_policy_is_written_leaves_a_loadable_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -592,11 +577,6 @@ def test_training_gives_torchs_threads_back(
     assert torch.get_num_threads() == more_threads
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="DEFECT minor, train.py: torch's threads are set before the `try`, so a refused resume leaves them changed "
-    "(and an empty run folder behind)",
-)
 def test_refused_resume_leaves_nothing_behind(tmp_path: Path, more_threads: int) -> None:
     with pytest.raises(ValueError, match="no checkpoint to resume"):
         train(tiny(), 3, tmp_path / "none", resume=True, progress=False)

@@ -124,19 +124,12 @@ def test_bad_input_is_refused_with_its_place(changes: dict[str, Any], message: s
         simulate(MODEL, **arguments)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="DEFECT engine.py _schedules: an empty first list reads as one schedule for all, and numpy's error follows",
-)
 def test_first_patient_may_take_nothing() -> None:
     theta = people(2)
     got = simulate(MODEL, theta, [[], [(0.0, 5.0)]], [48.0])
     assert np.array_equal(got[1:], simulate(MODEL, theta[1], [(0.0, 5.0)], [48.0]))
 
 
-@pytest.mark.xfail(
-    strict=True, raises=KeyError, reason="DEFECT engine.py simulate: an unknown rule is a bare KeyError"
-)
 def test_unknown_accuracy_level_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="exact"):
         simulate(MODEL, people(1), [(0.0, 5.0)], [1.0], rule="sloppy")

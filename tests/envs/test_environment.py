@@ -155,11 +155,6 @@ def test_scalar_equals_vector_bit_for_bit_over_whole_episodes(realism: str) -> N
     assert over.all()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="DEFECT treatment.py _summarise: the mean response is summed over the batch's window of days, so its last bit "
-    "depends on how far other lanes go",
-)
 def test_mean_response_does_not_depend_on_other_lanes() -> None:
     n = 200
     envs, rng = (
@@ -313,7 +308,7 @@ def test_lane_i_meets_patient_i_plus_episode_times_lanes(mode: AutoresetMode) ->
     met: list[list[int]] = [[i] for i in range(n)]
     for action in doses(n, 5 * VISITS):
         env.step(action)
-        for lane, patient in enumerate(env._patients.tolist()):
+        for lane, patient in enumerate(env.treatment.ids.tolist()):
             if patient != met[lane][-1]:
                 met[lane].append(patient)
     assert min(map(len, met)) >= 4
@@ -323,11 +318,6 @@ def test_lane_i_meets_patient_i_plus_episode_times_lanes(mode: AutoresetMode) ->
     )
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="DEFECT vector.py step: at the reset step of NEXT_STEP info still names the patient who has left, where "
-    "Gymnasium's own vector environments give the info of the reset",
-)
 def test_info_of_a_reset_step_names_the_patient_who_is_seen() -> None:
     env = DosingVectorEnv("warfarin", 4, realism="textbook")
     again = follow(env, doses(4, VISITS + 1), seed=2)[-1]
@@ -388,9 +378,6 @@ def test_missing_or_negative_dose_names_the_patient(dose: float) -> None:
         env.step(np.array([[5.0], [dose], [5.0]]))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="DEFECT scenario.py DoseGrid.snap: the error names the lane as if it were the patient"
-)
 def test_bad_dose_is_named_by_the_patients_own_number() -> None:
     env = DosingVectorEnv("warfarin", 2)
     env.reset(seed=0, options={"patient": [70, 80]})

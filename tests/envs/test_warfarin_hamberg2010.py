@@ -254,11 +254,6 @@ def test_exact_rule_is_within_1e_6_for_patients() -> None:
     assert error(MODEL, "exact", CLINICAL) <= 1e-6
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="DEFECT warfarin_hamberg2010.py: 8 + 6 nodes miss 1e-6 (up to 3.8e-6) where a short half-life (CL/V above "
-    "0.09/h) meets an EC50 below 0.4 mg/L; 10 + 6 nodes would do",
-)
 def test_exact_rule_is_within_1e_6_for_extreme_parameters() -> None:
     assert error(MODEL, "exact", EXTREME) <= 1e-6
 

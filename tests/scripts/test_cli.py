@@ -47,7 +47,10 @@ def test_help_imports_nothing_that_is_slow() -> None:
         (("trial", "warfarin", "--arms", "fixed-5.3mg", "--out", "x"), ("5.3", "steps of 0.5")),
         (("trial", "warfarin", "--arms", "policy:nowhere", "--out", "x"), ("nowhere", "is missing")),
         (("trial", "warfarin", "--realism", "lab", "--out", "x"), ("unknown realism 'lab'", "textbook")),
-        (("trial", "warfarin", "--cohort", "none.csv", "--arms", "label", "--out", "x"), ("none.csv", "not found")),
+        (
+            ("trial", "warfarin", "--cohort", "none.csv", "--arms", "label", "--out", "x"),
+            ("none.csv", "not found"),
+        ),
         (("trial", "warfarin", "--reference", "nomogram", "--arms", "label", "--out", "x"), ("--reference",)),
         (("train", "warfarin", "--config", "none.toml"), ("none.toml", "not found")),
         (("train", "warfarin", "--resume", "none"), ("none",)),
@@ -88,5 +91,7 @@ def _timeless(figures: dict[str, Any]) -> dict[str, Any]:
 
 def test_unknown_cohort_column_is_named_with_the_nearest_known_one(tmp_path: Path) -> None:
     (tmp_path / "people.csv").write_text("age_group,sexx\n60 - 69,male\n")
-    done = dosewright("trial", "warfarin", "--cohort", "people.csv", "--arms", "label", "--out", "x", cwd=tmp_path)
+    done = dosewright(
+        "trial", "warfarin", "--cohort", "people.csv", "--arms", "label", "--out", "x", cwd=tmp_path
+    )
     assert_refused(done, "unknown column 'sexx'", "did you mean 'sex'")
