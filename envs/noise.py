@@ -48,7 +48,7 @@ class Stream(IntEnum):
     BELIEF = 14
 
 
-def _philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
+def _philox(c0, c1, c2, c3, k0, k1):
     """Philox4x32-10: four 32-bit counters and two 32-bit keys, all as uint64, to four 32-bit words."""
     for _ in range(10):
         p0, p1 = _M0 * c0, _M1 * c2
@@ -60,7 +60,7 @@ def _philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
 philox = kernel(_philox)
 
 
-def _fill_uniforms(patient, stream, event, k0, k1, out):  # type: ignore[no-untyped-def]
+def _fill_uniforms(patient, stream, event, k0, k1, out):
     """Two uniforms in [0, 1) of 53 bits each, for every (patient, event)."""
     for i in prange(patient.shape[0]):
         for j in range(event.shape[0]):
@@ -70,7 +70,7 @@ def _fill_uniforms(patient, stream, event, k0, k1, out):  # type: ignore[no-unty
             out[i, j, 1] = ((c >> np.uint64(5)) * 67108864.0 + (d >> np.uint64(6))) / 9007199254740992.0
 
 
-def _uniforms_to_normals(out):  # type: ignore[no-untyped-def]
+def _uniforms_to_normals(out):
     """Box–Muller in place: the two uniforms of every pair become two independent standard normals."""
     for i in prange(out.shape[0]):
         for j in range(out.shape[1]):

@@ -1,9 +1,10 @@
 """Draw diplotypes of virtual people from allele frequencies."""
 
 import numpy as np
+from numpy.typing import NDArray
+
 from dosewright.pharmacogenomics.alleles import Diplotype, coding_strand_allele
 from dosewright.pharmacogenomics.tables import allele_frequencies
-from numpy.typing import NDArray
 
 # The tables' sums differ from 1 by rounding, at most 2e-7; DPYD's per-variant frequencies by 0.14 or more.
 _SUM_TOLERANCE = 1e-3

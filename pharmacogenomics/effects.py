@@ -6,9 +6,10 @@ from enum import StrEnum
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
+
 from dosewright.pharmacogenomics.alleles import Diplotype
 from dosewright.pharmacogenomics.tables import clinical_function
-from numpy.typing import NDArray
 
 _UNCERTAIN_FUNCTIONS = ("Uncertain function", "Unknown function")
 

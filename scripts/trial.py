@@ -33,14 +33,14 @@ def conduct(
     from rich.progress import Progress
 
     from dosewright.agents import arm
-    from dosewright.envs import Noise, read_cohort, scenario
+    from dosewright.envs import Noise, Regimen, read_cohort, scenario
     from dosewright.evaluation import check_folder, run_trial, write_trial
 
     known = scenario(drug)
     preset = known.preset(realism)
     check_folder(out, overwrite)  # before any work
     names = [name.strip() for name in arms.split(",") if name.strip()]
-    regimens = {}
+    regimens: dict[str, Regimen] = {}
     for name in names:
         label = "policy" if name.startswith("policy:") and names.count("policy") == 0 else name
         if label in regimens:
@@ -59,7 +59,7 @@ def conduct(
     with Progress(console=console, transient=True) as bar:
         tasks = {name: bar.add_task(name, total=len(ids)) for name in regimens}
         result = run_trial(
-            known, regimens, population, ids, noise, preset, genotype,  # type: ignore[arg-type]
+            known, regimens, population, ids, noise, preset, genotype,
             progress=lambda name, n: bar.advance(tasks[name], n),
         )  # fmt: skip
     against = reference or next((name for name in _REFERENCES if name in regimens), next(iter(regimens)))

@@ -66,7 +66,8 @@ def treated(warfarin: Scenario) -> Callable[[Regimen, Intake], tuple[Treatment, 
 
 @pytest.fixture(scope="session")
 def observed(warfarin: Scenario) -> Callable[..., np.ndarray]:
-    """``observed(**entries)``: what is seen at a visit; what is not named is missing, or that of a person of 65."""
+    """``observed(**entries)``: what is seen at a visit; what is not named is missing, or that of a person of
+    65."""
     usual: dict[str, Any] = {
         "age_y": 65.0, "male": 1.0, "height_cm": 170.0, "weight_kg": 75.0, "race_white": 1.0,
         "cyp2c9_*2": 0.0, "cyp2c9_*3": 0.0, "vkorc1_A": 0.0,

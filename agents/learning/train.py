@@ -32,7 +32,8 @@ from dosewright.envs import AutoresetMode, DosingVectorEnv, Noise, Regimen, scen
 from dosewright.envs.sb3 import SB3VecEnv
 from dosewright.evaluation import run_trial
 
-THREADS = 1  # of torch in training: part of what a run depends on; the networks are small, the simulator has the cores
+# of torch in training: part of what a run depends on; the networks are small, the simulator has the cores
+THREADS = 1
 _SELECT_SEED = 0
 
 

@@ -92,7 +92,8 @@ class Nomogram:
         """Apply the table where a new result is in hand; without one the dose in force is kept."""
         name, table = self.scenario.output.lower(), self.table
         # observations are single precision: 1.8 as the laboratory prints it must not read as below 1.8
-        response = np.round(np.where((seen[f"{name}_new"] > 0.5) & ~first, seen[name], np.nan), 5)
+        response: Floats = np.where((seen[f"{name}_new"] > 0.5) & ~first, seen[name], np.nan)
+        response = np.asarray(np.round(response, 5), dtype=np.float64)
         day, near = seen["day"], seen["next_interval"] <= table.hold_days
         waited = day - state.changed >= table.wait_days
         # skipped doses are over by now; a stopped drug waits for the response, unless the next visit is far

@@ -42,7 +42,7 @@ def follow(model: PopulationModel) -> Any:
     plan, step, observe = model.plan, model.step, model.observe
     dose_state, longest = model.dose_state, model.longest
 
-    def run(state, theta, bolus, duration, first, count, rule, shape, outputs, out):  # type: ignore[no-untyped-def]
+    def run(state, theta, bolus, duration, first, count, rule, shape, outputs, out):
         for i in prange(state.shape[0]):
             work = np.zeros(shape)
             mine = state[i].copy()

@@ -46,7 +46,8 @@ class DoseGrid:
         if bad.any():
             lane = int(np.argmax(bad))
             raise ValueError(
-                f"dose of patient {lane if patients is None else patients[lane]}: {wanted.flat[lane]} {self.unit}; "
+                f"dose of patient {lane if patients is None else patients[lane]}: "
+                f"{wanted.flat[lane]} {self.unit}; "
                 f"expected a number from 0 to {self.maximum:g} {self.unit}"
             )
         return np.asarray(np.floor(np.minimum(wanted, self.maximum) / self.step + 0.5) * self.step)

@@ -270,7 +270,8 @@ CLINIC = Realism(
     late=0.10,
     missing=0.05,
     dropout_per_month=0.02,
-    source="assumed; missed doses after IN-RANGE (Arch Intern Med 167:229), interactions after Gavronski 2012",
+    source="assumed; missed doses after IN-RANGE (Arch Intern Med 167:229), "
+    "interactions after Gavronski 2012",
 )
 
 SCENARIO = Scenario(
@@ -308,7 +309,8 @@ SCENARIO = Scenario(
               "not recorded"),
         Entry("race_black", "1", 0, 1, meaning="see race_white"),
         Entry("race_asian", "1", 0, 1, meaning="see race_white"),
-        Entry("amiodarone", "1", 0, 1, meaning="takes amiodarone at the start, for the dosing equations only"),
+        Entry("amiodarone", "1", 0, 1, meaning="takes amiodarone at the start, for the dosing equations "
+              "only"),
         Entry("inducer", "1", 0, 1, meaning="takes carbamazepine, phenytoin or rifampicin, likewise"),
         Entry(_STAR2, "1", 0, 2, 0.0, "CYP2C9 alleles of decreased function, counted as *2"),
         Entry(_STAR3, "1", 0, 2, 0.0, "CYP2C9 alleles without function, counted as *3"),

@@ -22,16 +22,17 @@ Treat = Callable[[Regimen, Intake], tuple[Treatment, NDArray[np.float64]]]
 
 def course(arm: Any, intake: Intake, scenario: Scenario, visits: int) -> tuple[np.ndarray, Any, np.ndarray]:
     """Dose, state and observation of the last of so many visits."""
-    treatment, state = Treatment(scenario, intake), None
-    for i in range(visits):
-        if i:
-            treatment.give(dose)  # noqa: F821  # pyright: ignore[reportPossiblyUnbound]
+    treatment = Treatment(scenario, intake)
+    seen = treatment.observe()
+    dose, state = arm.predict(seen, None)
+    for _ in range(visits - 1):
+        treatment.give(dose)
         seen = treatment.observe()
         dose, state = arm.predict(seen, state)
-    return dose, state, seen  # pyright: ignore[reportPossiblyUnbound]
+    return dose, state, seen
 
 
-# -------------------------------------------------------------------------------------------------- monitoring
+# ------------------------------------------------------------------------------------------------- monitoring
 
 
 def test_dose_is_the_posterior_mean_of_the_log_maintenance_dose(
@@ -85,7 +86,7 @@ def test_memory_lives_in_the_state_and_not_on_the_object(
         assert np.array_equal(one, again)
 
 
-# ---------------------------------------------------------------------------------------------------- planning
+# --------------------------------------------------------------------------------------------------- planning
 
 
 def test_expected_loss_is_twice_the_days_above_4_minus_the_days_in_range(warfarin: Scenario) -> None:
@@ -143,7 +144,7 @@ def test_planner_does_not_depend_on_the_batch(warfarin: Scenario, admitted: Call
         assert alone[0] == dose[i] or not warfarin.observation.read(seen, "next_interval")[i]
 
 
-# ------------------------------------------------------------------------------------------------------ oracle
+# ----------------------------------------------------------------------------------------------------- oracle
 
 
 def test_oracle_without_patients_refuses(warfarin: Scenario, observed: See) -> None:

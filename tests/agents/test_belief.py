@@ -1,4 +1,5 @@
-"""The belief against brute force, and what it must not depend on: arrival, company, and the order of results."""
+"""The belief against brute force, and what it must not depend on: arrival, company, and the order of
+results."""
 
 import math
 from collections.abc import Callable
@@ -42,7 +43,7 @@ def believe(belief_filter: BeliefFilter, seen: list[np.ndarray]) -> Belief:
     return belief
 
 
-# ------------------------------------------------------------------------------------- posterior by brute force
+# ----------------------------------------------------------------------------------- posterior by brute force
 
 
 @dataclass
@@ -65,7 +66,8 @@ class History:
         return out
 
     def posterior(self, n: int = 200_000) -> tuple[float, float, float]:
-        """Mean and SD of the log maintenance dose, and effective sample size, by weighting draws of the prior."""
+        """Mean and SD of the log maintenance dose, and effective sample size, by weighting draws of the
+        prior."""
         rng = np.random.default_rng(7)
         base = rng.normal(1.06, 0.08, n)
         theta = typical({"age_y": 65.0, "baseline": base}, {"cl_s_l_h": 0.348, "ec50_mg_l": 3.01})
@@ -107,7 +109,8 @@ def test_posterior_agrees_with_brute_force(observed: See, name: str, particles: 
 
 @pytest.mark.slow  # a million draws; the histories above are its small form
 def test_posterior_far_out_in_the_prior_agrees_with_brute_force(observed: See) -> None:
-    # needs six times the usual dose: with 512 particles and more; 128 are 0.4 SD low there, and their SD 30 % small
+    # needs six times the usual dose: with 512 particles and more; 128 are 0.4 SD low there, and their SD 30 %
+    # small
     far = History(
         (0, 3, 5, 7, 10, 14, 21, 28, 42), (6, 9, 12, 15, 15, 15, 15, 15),
         {0: 1.1, 3: 1.1, 5: 1.05, 7: 1.1, 10: 1.2, 14: 1.25, 21: 1.35, 28: 1.3, 42: 1.35},
@@ -155,7 +158,7 @@ def test_belief_is_calibrated_on_textbook_patients(admitted: Callable[..., Intak
     assert np.mean(np.abs(z) < 1.96) == pytest.approx(0.95, abs=0.025)
 
 
-# ------------------------------------------------------------------------------------------ arrival and fading
+# ----------------------------------------------------------------------------------------- arrival and fading
 
 
 def late(history: History, observed: See, day: int) -> list[np.ndarray]:
@@ -219,17 +222,15 @@ def test_fading_gives_each_older_result_a_smaller_credit(observed: See) -> None:
 def test_faded_belief_is_wider_and_listens_to_the_newest_result(observed: See) -> None:
     calm = HISTORIES["as expected"]
     jump = History(calm.days, calm.doses, calm.inr | {14: 3.6}).seen(observed)
-    change = {}
+    change, width = {}, {}
     for fade in (1.0, 0.7):
         belief_filter = BeliefFilter(WARFARIN, 1024, fade)
         before, after = believe(belief_filter, jump[:-1]), believe(belief_filter, jump)
         change[fade] = (belief_filter.maintenance_dose(after)[0] - belief_filter.maintenance_dose(before)[0])[
             0
         ]
-        if fade == 1.0:
-            narrow = belief_filter.maintenance_dose(after)[1]
-        else:
-            assert belief_filter.maintenance_dose(after)[1] > narrow  # pyright: ignore[reportPossiblyUnbound]
+        width[fade] = belief_filter.maintenance_dose(after)[1]
+    assert width[0.7] > width[1.0]
     assert change[0.7] < change[1.0] < 0
 
 
@@ -286,7 +287,7 @@ def test_known_and_unknown_genotypes_share_a_batch_without_touching_each_other(o
     identical(mixed.select(np.array([1])), believe(usual, unknown))
 
 
-# ------------------------------------------------------------------------------------------------------- prior
+# ------------------------------------------------------------------------------------------------------ prior
 
 
 def test_prior_of_a_known_genotype_is_the_population_model(observed: See) -> None:
@@ -341,7 +342,7 @@ def test_results_reveal_an_unknown_genotype_as_far_as_they_can(observed: See) ->
     assert mean[0] < known_mean[0]  # a sensitive stranger is likelier to carry A alleles than GA *1/*1
 
 
-# ------------------------------------------------------------------------------------------------------ errors
+# ----------------------------------------------------------------------------------------------------- errors
 
 
 @pytest.mark.parametrize("particles", [0, 1, 3, 100, -4])

@@ -1,4 +1,5 @@
-"""The IWPC equations (N Engl J Med 2009;360:753, appendix S1e and S1f) by hand, and a daily dose from a weekly one."""
+"""The IWPC equations (N Engl J Med 2009;360:753, appendix S1e and S1f) by hand, and a daily dose from a
+weekly one."""
 
 import math
 from collections.abc import Callable
@@ -104,7 +105,7 @@ def test_nothing_measured_changes_the_guideline_dose(warfarin: Scenario, observe
     assert Guideline(warfarin).predict(later)[0] == Guideline(warfarin).predict(observed())[0]
 
 
-# ------------------------------------------------------------------------------------------------ fixed, names
+# ----------------------------------------------------------------------------------------------- fixed, names
 
 
 def test_fixed_dose_is_given_at_every_visit(

@@ -1,4 +1,5 @@
-"""Learning: it starts as Bayesian monitoring, is the same in every form, and leaves folders that can be trusted."""
+"""Learning: it starts as Bayesian monitoring, is the same in every form, and leaves folders that can be
+trusted."""
 
 import importlib
 import json
@@ -46,6 +47,7 @@ def network(seed: int = 0, zero: bool = False) -> ActorCriticPolicy:
         lambda _: 1e-3,
         net_arch=[32, 32],
     )
+    assert isinstance(made.action_net, torch.nn.Linear)
     with torch.no_grad():
         if zero:
             made.action_net.weight.zero_()
@@ -139,7 +141,7 @@ def test_wrapper_and_predict_agree_over_several_episodes(mode: AutoresetMode) ->
     for step in range(25):
         dose, state = arm.predict(observation, state, start)
         action = arm.act(features)
-        features, reward, terminated, truncated, info = wrapped.step(action[:, None])
+        features, reward, terminated, truncated, info = wrapped.step(action[:, None].astype(np.float32))
         observation, value, *ends, details = plain.step(dose)
         ignored = start & (step > 0) if mode is AutoresetMode.NEXT_STEP else np.zeros(n, dtype=bool)
         assert np.array_equal(info["dose"][~ignored], details["dose"][~ignored])
@@ -164,8 +166,8 @@ def test_wrapper_filters_the_last_observation_of_a_finished_episode(admitted: Ca
     assert np.array_equal(same.reset(seed=1)[0], other.reset(seed=1)[0])
     first, ended = np.ones(n, dtype=bool), 0
     for _ in range(11):
-        shown, _, terminated, truncated, info = same.step(np.zeros((n, 1)))
-        expected = other.step(np.zeros((n, 1)))[0]
+        shown, _, terminated, truncated, info = same.step(np.zeros((n, 1), np.float32))
+        expected = other.step(np.zeros((n, 1), np.float32))[0]
         done = (terminated | truncated) & first
         if done.any():
             assert np.array_equal(info["final_obs"][done], expected[done])
@@ -190,8 +192,9 @@ def test_wrapper_weighs_harm_as_told() -> None:
 def test_features_have_names_and_are_finite_in_every_visit(admitted: Callable[..., Intake]) -> None:
     env = BeliefVectorEnv(lanes(200, AutoresetMode.SAME_STEP), BeliefFilter(WARFARIN, 16, 0.9))
     names = env.features.names
-    assert len(names) == len(set(names)) == env.single_observation_space.shape[0]  # pyright: ignore[reportOptionalSubscript]
-    features = [env.reset(seed=1)[0]] + [env.step(np.zeros((200, 1)))[0] for _ in range(12)]
+    shape = env.single_observation_space.shape
+    assert shape is not None and len(names) == len(set(names)) == shape[0]
+    features = [env.reset(seed=1)[0]] + [env.step(np.zeros((200, 1), np.float32))[0] for _ in range(12)]
     assert all(np.isfinite(f).all() and f.dtype == np.float32 for f in features)
     day = np.array([f[:, names.index("day over horizon")] for f in features[:11]])
     assert set(np.round(day[:, 0] * 90).astype(int)) <= set(WARFARIN.calendar)
@@ -330,7 +333,7 @@ def test_broken_file_is_refused_by_name(folder: Path, name: str, text: str) -> N
         LearnedPolicy.load(folder)
 
 
-# ------------------------------------------------------------------------------------------------------ preset
+# ----------------------------------------------------------------------------------------------------- preset
 
 
 def test_shipped_presets_are_read_and_written_back() -> None:
@@ -383,7 +386,7 @@ def test_unknown_preset_is_refused_with_the_known_ones(tmp_path: Path) -> None:
         read_preset(str(tmp_path / "none.toml"))
 
 
-# ---------------------------------------------------------------------------------------------------- training
+# --------------------------------------------------------------------------------------------------- training
 
 UPDATE = 32 * 11  # steps: 32 lanes, one episode
 
@@ -391,8 +394,8 @@ UPDATE = 32 * 11  # steps: 32 lanes, one episode
 def tiny(updates: int = 4) -> Preset:
     preset = read_preset("warfarin")
     ppo = replace(
-        preset.ppo, timesteps=updates * UPDATE, environments=32, steps_per_update=11, batch_size=UPDATE // 2, epochs=2,
-        hidden=[16], initial_log_sd=-1.0,
+        preset.ppo, timesteps=updates * UPDATE, environments=32, steps_per_update=11, batch_size=UPDATE // 2,
+        epochs=2, hidden=[16], initial_log_sd=-1.0,
     )  # fmt: skip
     return replace(
         preset,

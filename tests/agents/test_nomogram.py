@@ -1,4 +1,5 @@
-"""Label and Aurora: every row of their tables, holds on the calendar, and doses that stay when nothing is known."""
+"""Label and Aurora: every row of their tables, holds on the calendar, and doses that stay when nothing is
+known."""
 
 from collections.abc import Callable
 from typing import Any
@@ -51,10 +52,12 @@ def test_rows_of_the_threshold_rule(label: Clinic, inr: float, factor: float) ->
     assert label.visit(14, inr) == pytest.approx(5 * factor)
 
 
-# models.md 1.4, Aurora; 4.0 to 5.0 skips, above 5.0 stops: far from the next visit both give the reduced dose at once
+# models.md 1.4, Aurora; 4.0 to 5.0 skips, above 5.0 stops: far from the next visit both give the reduced dose
+# at once
 AURORA = [
-    (0.9, 1.15), (1.49, 1.15), (1.5, 1.10), (1.79, 1.10), (1.801, 1.075), (1.99, 1.075), (2.0, 1.0), (3.0, 1.0),
-    (3.01, 0.925), (3.39, 0.925), (3.4, 0.90), (3.99, 0.90), (4.0, 0.875), (5.0, 0.875), (5.01, 0.85), (9.0, 0.85),
+    (0.9, 1.15), (1.49, 1.15), (1.5, 1.10), (1.79, 1.10), (1.801, 1.075), (1.99, 1.075),
+    (2.0, 1.0), (3.0, 1.0), (3.01, 0.925), (3.39, 0.925), (3.4, 0.90), (3.99, 0.90),
+    (4.0, 0.875), (5.0, 0.875), (5.01, 0.85), (9.0, 0.85),
 ]  # fmt: skip
 
 
@@ -198,14 +201,14 @@ def test_skip_ends_at_the_next_visit_even_without_a_result(aurora: Clinic, day: 
 
 
 def test_maintenance_is_not_rounded_between_visits(aurora: Clinic, warfarin: Scenario) -> None:
-    start = aurora.visit(0, 1.0)
+    start = dose = aurora.visit(0, 1.0)
     for i, day in enumerate((14, 21, 28), start=1):
         dose = aurora.visit(day, 1.9)
         assert dose == pytest.approx(start * 1.075**i)
     assert float(warfarin.doses.snap(dose)) != dose
 
 
-# ----------------------------------------------------------------------------------------------------- batches
+# ---------------------------------------------------------------------------------------------------- batches
 
 
 def batch(observed: See, day: float, inr: list[float]) -> np.ndarray:

@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Closed form for S-warfarin after one 10 mg dose: C = (D/2)·ka/(V·(ka − ke))·(e^(−ke t) − e^(−ka t)), CL 0.348, V 14.3
+# Closed form for S-warfarin after one 10 mg dose: C = (D/2)·ka/(V·(ka − ke))·(e^(−ke t) − e^(−ka t)), CL
+# 0.348, V 14.3
 INPUTS = {"racemic_doses_h_mg": [[0.0, 10.0]], "CYP2C9": "*1/*1", "VKORC1": "GA", "age_y": 71}
 ROWS = {0.0: 0.0, 1.0: 0.2975445198, 12.0: 0.2643167381}
 

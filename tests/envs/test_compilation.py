@@ -43,7 +43,8 @@ import sys
 import numpy as np
 from user_model import MODEL
 from dosewright.envs.pharmacology import simulate
-print(float(simulate(MODEL, np.array([0.3, 14.3, 2.0, 3.0, 1.15, 0.1, 0.03, 1.0]), [], [0.0], ["INR"])[0, 0, 0]))
+theta = np.array([0.3, 14.3, 2.0, 3.0, 1.15, 0.1, 0.03, 1.0])
+print(float(simulate(MODEL, theta, [], [0.0], ["INR"])[0, 0, 0]))
 """
 
 

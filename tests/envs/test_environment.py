@@ -38,7 +38,7 @@ def follow(env: DosingVectorEnv, actions: NDArray[np.float32], **reset: Any) -> 
 
 
 @pytest.mark.parametrize("arguments", [{}, {"realism": "textbook"}, {"genotype": "unknown"}])
-def test_gymnasiums_checker_has_no_complaint(arguments: dict[str, str]) -> None:
+def test_gymnasiums_checker_has_no_complaint(arguments: dict[str, Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         env = gymnasium.make(ID, disable_env_checker=True, **arguments).unwrapped
@@ -71,7 +71,7 @@ def test_make_and_make_vec_are_silent() -> None:
 
 def test_gymnasiums_vector_wrapper_records_episodes() -> None:
     envs = gymnasium.wrappers.vector.RecordEpisodeStatistics(gymnasium.make_vec(ID, 3, realism="textbook"))
-    envs.reset(seed=2)
+    _, info = envs.reset(seed=2)
     for _ in range(VISITS):
         *_, info = envs.step(np.full((3, 1), 5.0, np.float32))
     assert info["episode"]["l"].tolist() == [VISITS] * 3
@@ -127,7 +127,7 @@ def test_every_observation_entry_stands_in_the_docstring_with_its_range() -> Non
         assert str(round(entry.low)) in cells[3] and str(round(entry.high)) in cells[4]
 
 
-# ------------------------------------------------------------------------------------- scalar and vector, seeds
+# ----------------------------------------------------------------------------------- scalar and vector, seeds
 
 
 @pytest.mark.parametrize("realism", ["clinic", "textbook"])
@@ -181,7 +181,8 @@ def digest(seed: int, namespace: str = "train") -> str:
 def test_same_seed_in_another_process_is_the_same_trajectory_and_another_seed_another() -> None:
     code = (
         "import importlib.util as u\n"
-        f"s = u.spec_from_file_location('t', {__file__!r}); m = u.module_from_spec(s); s.loader.exec_module(m)\n"
+        f"s = u.spec_from_file_location('t', {__file__!r}); m = u.module_from_spec(s)\n"
+        "s.loader.exec_module(m)\n"
         "print(m.digest(11))"
     )
     environment = os.environ | {"PYTHONHASHSEED": "99"}
@@ -237,7 +238,7 @@ def test_observations_already_given_are_not_changed_later() -> None:
     assert np.array_equal(first, kept)
 
 
-# --------------------------------------------------------------------------------------------------- autoreset
+# -------------------------------------------------------------------------------------------------- autoreset
 
 
 def over_at(answers: list[tuple[Any, ...]]) -> int:
@@ -284,11 +285,12 @@ def test_disabled_leaves_a_finished_lane_to_its_user() -> None:
     env = DosingVectorEnv("warfarin", n, autoreset_mode=AutoresetMode.DISABLED)
     actions = doses(n, VISITS)
     env.reset(seed=2)
+    over = np.zeros(n, dtype=bool)
     for action in actions:
         *_, terminated, truncated, _ = env.step(action)
-        if (terminated | truncated).any():
+        over = terminated | truncated
+        if over.any():
             break
-    over = terminated | truncated
     with pytest.raises(
         gymnasium.error.ResetNeeded, match=f"lane {np.argmax(over)} is over; reset it with reset_mask"
     ):
@@ -340,7 +342,7 @@ def test_a_patient_is_the_same_in_any_lane_and_episode() -> None:
     assert np.array_equal(chosen[2], late[0][0][0])
 
 
-# ------------------------------------------------------------------------------------------------------ options
+# ---------------------------------------------------------------------------------------------------- options
 
 
 @pytest.mark.parametrize(
@@ -365,7 +367,7 @@ def test_scalar_reset_names_one_patient() -> None:
     assert np.array_equal(observation, DosingVectorEnv("warfarin", 7).reset(seed=8)[0][6])
 
 
-# -------------------------------------------------------------------------------------------- dose and scoring
+# ------------------------------------------------------------------------------------------- dose and scoring
 
 
 @pytest.mark.parametrize("dose", [np.nan, -0.5, -np.inf])
@@ -446,7 +448,7 @@ def test_reward_is_benefit_minus_twice_the_cost_on_the_latent_inr(realism: str) 
     env = DosingVectorEnv("warfarin", n, realism=realism, autoreset_mode=AutoresetMode.DISABLED)
     env.reset(seed=1)
     total, benefit, cost = np.zeros(n), np.zeros(n), np.zeros(n)
-    running = np.ones(n, dtype=bool)
+    running, truth = np.ones(n, dtype=bool), env.treatment.truth
     for action in doses(n, VISITS):
         if not running.all():
             break
@@ -467,7 +469,7 @@ def test_reward_is_benefit_minus_twice_the_cost_on_the_latent_inr(realism: str) 
     assert inside.max() > 0 and above.max() > 0
 
 
-# --------------------------------------------------------------------------------------------- what is not seen
+# ------------------------------------------------------------------------------------------- what is not seen
 
 
 def test_latent_inr_stands_in_no_column_of_the_observation() -> None:
@@ -504,7 +506,8 @@ def test_unknown_genotype_is_hidden_and_nothing_else_changes() -> None:
 def test_genotype_counts_are_those_of_the_diplotype() -> None:
     env = DosingVectorEnv("warfarin", 300)
     observation, _ = env.reset(seed=1)
-    people = WARFARIN.population.draw(WARFARIN.model, WARFARIN.base, np.arange(300), env._noise)  # pyright: ignore[reportArgumentType]
+    assert env._noise is not None
+    people = WARFARIN.population.draw(WARFARIN.model, WARFARIN.base, np.arange(300), env._noise)
     for column, gene, allele in (
         ("cyp2c9_*2", "CYP2C9", "*2"),
         ("cyp2c9_*3", "CYP2C9", "*3"),

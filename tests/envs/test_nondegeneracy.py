@@ -1,4 +1,5 @@
-"""The problem discriminates: DESIGN 4. Each of these could fail, and would then say that the score means nothing."""
+"""The problem discriminates: DESIGN 4. Each of these could fail, and would then say that the score means
+nothing."""
 
 from collections.abc import Callable
 
@@ -69,10 +70,8 @@ def test_response_rises_with_the_dose_from_none_to_three_times_the_typical(
 
 
 def test_steady_state_rises_with_the_dose_up_to_three_times_the_typical() -> None:
-    targets = np.linspace(1.01, 10, 200)
-    dose = maintenance_dose(
-        typical({"age_y": 65, "baseline": 1.0}, {"cl_s_l_h": 0.348, "ec50_mg_l": 3.01}), targets[:, None]
-    )
+    person = typical({"age_y": 65, "baseline": 1.0}, {"cl_s_l_h": 0.348, "ec50_mg_l": 3.01})
+    dose = np.array([maintenance_dose(person, target) for target in np.linspace(1.01, 10, 200)])
     assert np.all(np.diff(dose[:, 0]) > 0) and dose[-1, 0] > 3 * 5.85
 
 

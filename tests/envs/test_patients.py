@@ -36,8 +36,9 @@ def clipped(mean: float, sd: float, low: float, high: float) -> tuple[float, flo
 
 # ------------------------------------------------------------------------------------------- virtual people
 
-# trials.md 2 and 4: mean and SD of age, share of men, mean and SD of weight; half EU-PACT, half COAG (73 : 27)
-STRATA = {
+# trials.md 2 and 4: mean and SD of age, share of men, mean and SD of weight; half EU-PACT, half COAG (73 :
+# 27)
+STRATA: dict[str, tuple[float, tuple[float, float], float, tuple[float, float], str]] = {
     "EU-PACT": (0.5, (67.3, 13.7), 0.61, (82, 17), "White"),
     "COAG, not Black": (0.365, (59, 15), 0.54, (89, 22), "White"),
     "COAG, Black": (0.135, (54, 15), 0.43, (94, 24), "Black"),
@@ -348,7 +349,7 @@ def test_random_effects_of_a_real_person_depend_on_the_row_alone(tmp_path: Path)
     assert len(np.unique(whole.theta[:, 0])) == 3
 
 
-# ---------------------------------------------------------------------------------------------- the IWPC table
+# --------------------------------------------------------------------------------------------- the IWPC table
 
 
 def test_iwpc_rows_with_age_and_both_genotypes_are_4348(shared: Path, warfarin: Scenario) -> None:

@@ -22,7 +22,8 @@ def test_ends_carry_their_last_observation_and_whether_they_were_cut_short() -> 
     assert np.array_equal(env.reset(), plain.reset(seed=2)[0])
     ended, cut = 0, 0
     for action in np.random.default_rng(0).uniform(0, 15, (3 * VISITS, N, 1)).astype(np.float32):
-        observation, reward, done, infos = env.step(action)
+        shown, reward, done, infos = env.step(action)
+        observation = np.asarray(shown)  # SB3 allows dicts and tuples too
         expected, value, terminated, truncated, info = plain.step(action)
         assert np.array_equal(observation, expected) and np.array_equal(done, terminated | truncated)
         assert reward.dtype == np.float32 and np.array_equal(reward, value.astype(np.float32))
@@ -43,7 +44,7 @@ def test_episode_return_and_length_are_those_of_the_whole_episode() -> None:
     env = SB3VecEnv(lanes("textbook", 5))
     env.seed(1)
     env.reset()
-    total = np.zeros(5)
+    total, infos = np.zeros(5), env.reset_infos
     for _ in range(VISITS):
         _, reward, _, infos = env.step(np.full((5, 1), 4.0, np.float32))
         total += reward
@@ -57,6 +58,7 @@ def test_stable_baselines3s_own_monitor_agrees() -> None:
     env = VecMonitor(SB3VecEnv(lanes("textbook", 3)))
     env.seed(1)
     env.reset()
+    infos = env.reset_infos
     for _ in range(VISITS):
         *_, infos = env.step(np.full((3, 1), 4.0, np.float32))
     assert [info["episode"]["l"] for info in infos] == [VISITS] * 3

@@ -71,7 +71,7 @@ def test_derived_parameters_are_those_of_the_reference_header(shared: Path, name
     assert module.INR_MAX.value == derived["INR_max_increment"]
 
 
-# ------------------------------------------------------------------------------------ the equations themselves
+# ----------------------------------------------------------------------------------- the equations themselves
 
 
 def written_out(state: Floats, theta: Floats) -> Floats:
@@ -236,7 +236,7 @@ def test_splitting_an_interval_changes_nothing(earliest: float, allowed: float) 
         np.testing.assert_allclose(split[1], whole[1], rtol=1e-13)  # the kinetics are exact
 
 
-# ---------------------------------------------------------------------------------------------------- accuracy
+# --------------------------------------------------------------------------------------------------- accuracy
 
 
 def error(model: PopulationModel, rule: str, ranges: Any, n: int = 200) -> float:

@@ -3,6 +3,9 @@
 import itertools
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dosewright.pharmacogenomics import (
     Diplotype,
     InvalidDiplotypeError,
@@ -12,8 +15,6 @@ from dosewright.pharmacogenomics import (
     function_alleles,
     genes,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 copies = st.one_of(st.just(""), st.integers(2, 12).map("x{}".format), st.just("x≥3"))
 star = st.tuples(st.integers(1, 200), st.sampled_from(["", "A", "B", ".002"]), copies).map(

@@ -4,6 +4,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from dosewright.pharmacogenomics import (
     Diplotype,
     NoDistributionError,
@@ -14,7 +16,6 @@ from dosewright.pharmacogenomics import (
     draw_diplotypes,
     genes,
 )
-from numpy.typing import NDArray
 
 SIDE = 400
 DRAWN_GENES = [gene for gene in genes() if gene != "DPYD"]

@@ -6,6 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+
 from dosewright.pharmacogenomics import (
     Diplotype,
     UnknownAlleleError,

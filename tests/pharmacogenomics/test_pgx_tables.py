@@ -5,6 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+
 from dosewright.pharmacogenomics import (
     SOURCE,
     UnknownAlleleError,

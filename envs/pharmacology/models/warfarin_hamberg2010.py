@@ -154,7 +154,7 @@ def maintenance_dose(theta: Floats, target: float) -> Floats:
     return concentration * theta[..., _CL] * 24 / S_FRACTION.value
 
 
-def _rhs(t, state, theta):  # type: ignore[no-untyped-def]
+def _rhs(t, state, theta):
     out = np.empty(8)
     c = max(state[1], 0.0) / theta[1]
     power = c ** theta[4]
@@ -169,7 +169,7 @@ def _rhs(t, state, theta):  # type: ignore[no-untyped-def]
     return out
 
 
-def _plan(theta, hours, rule, work):  # type: ignore[no-untyped-def]
+def _plan(theta, hours, rule, work):
     """Keep, for every node, the decays of both drug pools up to it and the kernel weights from it to the
     end."""
     head = work[0]
@@ -195,7 +195,7 @@ def _plan(theta, hours, rule, work):  # type: ignore[no-untyped-def]
             work[o, i], work[o + 1, i], work[o + 2, i] = weight, weight * kt, weight * kt * kt * 0.5
 
 
-def _step(state, theta, work):  # type: ignore[no-untyped-def]
+def _step(state, theta, work):
     head = work[0]
     hours, ka, ke = head[0], head[1], head[2]
     absorbed = state[0] * ka / (ka - ke)
@@ -226,7 +226,7 @@ def _step(state, theta, work):  # type: ignore[no-untyped-def]
         state[o + 2] = 1.0 - (decay * (z3 + kt * z2 + 0.5 * kt * kt * z1) + g3)
 
 
-def _observe(state, theta, output):  # type: ignore[no-untyped-def]
+def _observe(state, theta, output):
     if output == 0:
         return theta[7] + _INCREMENT * (1.0 - (state[4] + state[7]) / 2.0)
     if output == 1:
@@ -259,7 +259,8 @@ MODEL = PopulationModel(
     step=kernel(_step),
     observe=kernel(_observe),
     rhs=kernel(_rhs),
-    # "exact": within 1e-7 of the column maximum, 1e-6 at the ends of what patients could be. "belief": within 2e-4, a thousandth of the assay error.
+    # "exact": within 1e-7 of the column maximum, 1e-6 at the ends of what patients could be. "belief": within
+    # 2e-4, a thousandth of the assay error.
     rules={"exact": _rule(10, 6), "belief": _rule(4, 3)},
     longest=24.0,
 )
