@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from dosewright.envs.scenarios.scenario import GenotypeMode
     from dosewright.evaluation import TrialResult
 
 DEFAULT_ARMS = "label,guideline,clinical-nomogram,nomogram,bayesian-adaptive,planner-adaptive,policy,oracle"
@@ -21,7 +22,7 @@ def conduct(
     patients: int | None,
     seed: int,
     realism: str,
-    genotype: str,
+    genotype: GenotypeMode,
     cohort: str | None,
     out: Path,
     reference: str | None,
@@ -146,7 +147,7 @@ def trial(
     patients: int | None,
     seed: int,
     realism: str,
-    genotype: str,
+    genotype: GenotypeMode,
     cohort: str | None,
     out: Path,
     reference: str | None,
