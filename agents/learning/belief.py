@@ -22,6 +22,7 @@ from dosewright.envs import DosingVectorEnv
 
 # Doses, as multiples of the monitoring dose, under which the features look ahead to the next visit
 _LOOK_AHEAD = (0.0, 0.75, 1.0, 1.35, 2.0)
+_EDGE = 0.08  # half the width, on the log scale, of the edge of the harm band in `first_harm_weight`
 
 
 class BeliefFeatures:
@@ -136,9 +137,17 @@ class BeliefVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
         The filter; its scenario must be the environment's.
     scaling
         Standardisation of the features; None shows them as they are.
-    harm_weight
-        Weight of harm in the reward, for training that is to be more careful than the scenario scores; None
-        keeps the environment's reward.
+    first_harm_weight
+        Taken off the reward once, when a patient's response first enters the harm band: training that keeps
+        patients out of it altogether, where the environment's reward only counts days. 0 keeps the
+        environment's reward. Around the band's edge the event counts in part, which makes it a smoother
+        thing to learn from.
+
+    Raises
+    ------
+    ValueError
+        If environment and belief are of two scenarios, or `first_harm_weight` is given for a harm band
+        without a lower end.
     """
 
     def __init__(
@@ -146,7 +155,7 @@ class BeliefVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
         env: DosingVectorEnv,
         belief_filter: BeliefFilter,
         scaling: Scaling | None = None,
-        harm_weight: float | None = None,
+        first_harm_weight: float = 0.0,
     ) -> None:
         super().__init__(env)
         if env.scenario is not belief_filter.scenario:
@@ -154,7 +163,12 @@ class BeliefVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
                 f"environment of {env.scenario.name}, belief of {belief_filter.scenario.name}: "
                 "they must be the same"
             )
-        self.filter, self.scaling, self.harm_weight = belief_filter, scaling, harm_weight
+        if first_harm_weight and not env.scenario.harm.above > 0:
+            raise ValueError(
+                f"first_harm_weight = {first_harm_weight:g}: {env.scenario.harm.label!r} is no band above a "
+                "level; use 0"
+            )
+        self.filter, self.scaling, self.first_harm_weight = belief_filter, scaling, first_harm_weight
         self.features = BeliefFeatures(belief_filter)
         self.single_observation_space = gymnasium.spaces.Box(
             -np.inf, np.inf, (len(self.features.names),), np.float32
@@ -166,6 +180,7 @@ class BeliefVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
         self._anchor = np.zeros(env.num_envs)
         self._shown = np.zeros((env.num_envs, len(self.features.names)), np.float32)
         self._start = np.zeros(env.num_envs, dtype=bool)
+        self._harmed = np.zeros(env.num_envs)  # share of the event that has been counted
 
     def reset(
         self, *, seed: Any = None, options: dict[str, Any] | None = None
@@ -175,8 +190,10 @@ class BeliefVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
         mask = (options or {}).get("reset_mask")
         if mask is None:
             self._belief = None
+        lanes = np.arange(self.num_envs) if mask is None else np.flatnonzero(mask)
         self._start[:] = False
-        self._begin(np.arange(self.num_envs) if mask is None else np.flatnonzero(mask), observation)
+        self._harmed[lanes] = 0.0
+        self._begin(lanes, observation)
         return self._scaled(), info
 
     def step(self, actions: NDArray[np.float32]) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -196,9 +213,17 @@ class BeliefVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
         elif "final_obs" in info:
             info["final_obs"] = self._scaled()
             self._begin(np.flatnonzero(done), observation)
-        if self.harm_weight is not None:
-            reward = info["benefit"] - self.harm_weight * info["cost"]
+        if self.first_harm_weight:
+            reward = reward - self.first_harm_weight * self._newly_harmed(info["outcomes"]["highest"])
+            self._harmed[done] = 0.0
         return self._scaled(), reward, terminated, truncated, info
+
+    def _newly_harmed(self, highest: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return how much of the event (n,) the interval's highest response adds."""
+        above = np.log(np.maximum(highest, 1e-9) / self.env.scenario.harm.above)
+        harmed = np.maximum(self._harmed, np.clip(0.5 + above / (2 * _EDGE), 0.0, 1.0))
+        newly, self._harmed = harmed - self._harmed, harmed
+        return newly
 
     def _scaled(self) -> NDArray[np.float32]:
         return self._shown.copy() if self.scaling is None else self.scaling.apply(self._shown)

@@ -30,8 +30,11 @@ class BeliefPart:
 
 @dataclass(frozen=True)
 class PPOPart:
-    """Proximal policy optimisation, as in Stable-Baselines3; `harm_weight` replaces the scenario's in
-    training."""
+    """Proximal policy optimisation, as in Stable-Baselines3, except for two things.
+
+    Exploration is a schedule: the log SD of the action falls from `initial_log_sd` to `final_log_sd`; left to
+    itself it collapses long before the policy is good. `first_harm_weight` is that of `BeliefVectorEnv`.
+    """
 
     timesteps: int
     environments: int
@@ -45,8 +48,9 @@ class PPOPart:
     clip_range: float
     entropy: float
     initial_log_sd: float
+    final_log_sd: float
     hidden: list[int]
-    harm_weight: float
+    first_harm_weight: float
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@ environment.
 
 A run is a folder ``runs/<scenario>__ppo__s<seed>__<time>/``: ``preset.toml``, TensorBoard events,
 ``checkpoint.zip`` with ``progress.json`` (resumable, written at every evaluation and on Ctrl-C), and
-``policy/``, the best policy so far. The best is chosen on patients of the `select` namespace: the highest
-return among checkpoints that put no more patients into harm than Bayesian monitoring does.
+``policy/``, the best policy so far, chosen on patients of the `select` namespace.
 """
 
 from __future__ import annotations
@@ -69,10 +68,9 @@ class _Selection:
         values = (result.returns, result.benefit, result.harm, result.ever_harm)
         return Score(*(float(np.mean(value)) for value in values))
 
-    def rank(self, score: Score) -> tuple[bool, float]:
-        """Order of preference: no more patients ever in harm than under Bayesian monitoring, then return."""
-        safe = score.ever_harm <= self.baseline.ever_harm
-        return safe, score.returns if safe else -score.ever_harm
+    def rank(self, score: Score) -> float:
+        """Order of preference: return, less the share of patients in harm beyond Bayesian monitoring's."""
+        return score.returns - max(0.0, score.ever_harm - self.baseline.ever_harm)
 
 
 class _Progress(BaseCallback):
@@ -87,6 +85,7 @@ class _Progress(BaseCallback):
         return True
 
     def _on_rollout_start(self) -> None:
+        self.run.explore(self.model._current_progress_remaining)
         # the network is the updated one here: after an update, before the next rollout
         if self.updates and self.updates % self.run.preset.evaluation.every_updates == 0:
             self.run.evaluate(self.num_timesteps)
@@ -103,7 +102,7 @@ class _Run:
         self.filter = BeliefFilter(self.scenario, preset.belief.particles, preset.belief.fade)
         self.selection = _Selection(preset)
         self.curve: list[dict[str, float]] = []
-        self.best: tuple[bool, float] | None = None
+        self.best: float | None = None
         self.seconds = 0.0
         self.begun = time.monotonic()
         self.model: Any = None
@@ -121,7 +120,7 @@ class _Run:
             namespace="train",
             autoreset_mode=AutoresetMode.SAME_STEP,
         )
-        env = BeliefVectorEnv(lanes, self.filter, harm_weight=preset.ppo.harm_weight)
+        env = BeliefVectorEnv(lanes, self.filter, first_harm_weight=preset.ppo.first_harm_weight)
         if fit:
             seen = [env.reset(seed=self.seed)[0]]
             nothing = np.zeros((lanes.num_envs, 1), dtype=np.float32)
@@ -164,7 +163,7 @@ class _Run:
         """Read the checkpoint; return the steps taken so far."""
         progress = json.loads((self.folder / "progress.json").read_text())
         self.curve, self.seconds = progress["curve"], progress["seconds"]
-        self.best = tuple(progress["best"]) if progress["best"] else None
+        self.best = progress["best"]
         self.scaling = Scaling(*(np.array(progress["scaling"][key], np.float32) for key in ("mean", "sd")))
         self.model = PPO.load(
             self.folder / "checkpoint.zip",
@@ -175,6 +174,11 @@ class _Run:
             custom_objects={"seed": self.seed + progress["steps"]},
         )
         return progress["steps"]
+
+    def explore(self, left: float) -> None:
+        """Set the SD of exploration for the share `left` of the training that is to come."""
+        ppo, log_sd = self.preset.ppo, self.model.policy.log_std
+        log_sd.requires_grad_(False).fill_(ppo.final_log_sd + left * (ppo.initial_log_sd - ppo.final_log_sd))
 
     def evaluate(self, steps: int) -> None:
         """Try the present policy, keep it if it is the best, and write a checkpoint."""

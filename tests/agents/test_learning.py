@@ -15,6 +15,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from dosewright.agents.estimation import BeliefFilter
@@ -177,16 +178,42 @@ def test_wrapper_filters_the_last_observation_of_a_finished_episode(admitted: Ca
     assert ended == n
 
 
-def test_wrapper_weighs_harm_as_told() -> None:
-    n = 30
-    careful = BeliefVectorEnv(lanes(n, AutoresetMode.SAME_STEP), BeliefFilter(WARFARIN, 16), harm_weight=5.0)
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
+def test_first_harm_is_taken_off_once_a_patient(mode: AutoresetMode) -> None:
+    n, weight = 200, 0.5
+    careful = BeliefVectorEnv(lanes(n, mode), BeliefFilter(WARFARIN, 16), first_harm_weight=weight)
     careful.reset(seed=1)
-    load, seen = np.full((n, 1), 1.0), False
-    for _ in range(4):
-        _, reward, _, _, info = careful.step(load)
-        np.testing.assert_array_equal(reward, info["benefit"] - 5.0 * info["cost"])
-        seen |= bool(info["cost"].any())
-    assert seen
+    counted, highest, first = np.zeros(n), np.zeros(n), np.ones(n, dtype=bool)
+    for _ in range(11):
+        _, reward, terminated, truncated, info = careful.step(np.full((n, 1), 0.3, np.float32))
+        taken_off = info["benefit"] - WARFARIN.weight * info["cost"] - reward
+        counted += np.where(first, taken_off / weight, 0.0)
+        highest = np.where(first, np.maximum(highest, info["outcomes"]["highest"]), highest)
+        first &= ~(terminated | truncated)
+    # linear on the log scale, from 0 at 8 % below the edge to 1 at 8 % above it
+    expected = np.clip(0.5 + np.log(highest / 4) / 0.16, 0, 1)
+    np.testing.assert_allclose(counted, expected, atol=1e-12)
+    assert (expected == 1).sum() > 10 and (expected == 0).sum() > 10 and ((expected % 1) > 0).any()
+
+
+def test_first_harm_begins_anew_with_every_patient() -> None:
+    n = 60
+    careful = BeliefVectorEnv(
+        lanes(n, AutoresetMode.SAME_STEP), BeliefFilter(WARFARIN, 16), first_harm_weight=1.0
+    )
+    careful.reset(seed=1)
+    counted = np.zeros(n)
+    for _ in range(44):
+        _, reward, *_, info = careful.step(np.ones((n, 1), np.float32))
+        counted += info["benefit"] - WARFARIN.weight * info["cost"] - reward
+    assert counted.max() > 3  # four patients a lane, each loaded four and a half times too high
+
+
+def test_first_harm_of_another_kind_of_band_is_refused() -> None:
+    env = lanes(2, AutoresetMode.SAME_STEP)
+    env.scenario = replace(WARFARIN, harm=WARFARIN.benefit)
+    with pytest.raises(ValueError, match="first_harm_weight = 0.3: 'INR 2 to 3' is no band above a level"):
+        BeliefVectorEnv(env, BeliefFilter(env.scenario, 16), first_harm_weight=0.3)
 
 
 def test_features_have_names_and_are_finite_in_every_visit(admitted: Callable[..., Intake]) -> None:
@@ -337,7 +364,7 @@ def test_broken_file_is_refused_by_name(folder: Path, name: str, text: str) -> N
 
 
 def test_shipped_presets_are_read_and_written_back() -> None:
-    for name in ("warfarin", "warfarin-demo"):
+    for name in ("warfarin", "warfarin-demo", "warfarin-textbook"):
         preset = read_preset(name)
         assert preset.scenario.drug == "warfarin" and preset.ppo.discount == 1.0
         assert Preset.parse(preset.text(), "again") == preset
@@ -361,7 +388,7 @@ def edited(old: str, new: str) -> str:
         ("epochs = 6", "epochs = true", "epochs = True; expected int"),
         ("epochs = 6", 'epochs = "6"', "epochs = '6'; expected int"),
         ("fade = 0.9", 'fade = "0.9"', "fade = '0.9'; expected float"),
-        ("hidden = [128, 128]", "hidden = 128", "hidden = 128; expected"),
+        ("hidden = [64, 64]", "hidden = 64", "hidden = 64; expected"),
         ('drug = "warfarin"', "drug = 1", "drug = 1; expected str"),
     ],
 )
@@ -395,7 +422,7 @@ def tiny(updates: int = 4) -> Preset:
     preset = read_preset("warfarin")
     ppo = replace(
         preset.ppo, timesteps=updates * UPDATE, environments=32, steps_per_update=11, batch_size=UPDATE // 2,
-        epochs=2, hidden=[16], initial_log_sd=-1.0,
+        epochs=2, hidden=[16], initial_log_sd=-1.0, final_log_sd=-2.5,
     )  # fmt: skip
     return replace(
         preset,
@@ -436,18 +463,25 @@ def test_a_run_leaves_what_it_promises(run: Path) -> None:
     assert not list(run.glob("*.new.*"))
 
 
-def test_the_policy_kept_is_the_best_safe_one_of_the_curve(run: Path) -> None:
+def test_the_policy_kept_is_the_best_of_the_curve(run: Path) -> None:
     progress = json.loads((run / "progress.json").read_text())
     kept = json.loads((run / "policy" / "card.json").read_text())
     limit = kept["select"]["bayesian, same fading"]["ever_harm"]
     ranks = {
-        point["steps"]: (
-            point["ever_harm"] <= limit,
-            point["returns"] if point["ever_harm"] <= limit else -point["ever_harm"],
-        )
-        for point in progress["curve"]
+        point["steps"]: point["returns"] - max(0.0, point["ever_harm"] - limit) for point in progress["curve"]
     }
-    assert ranks[kept["steps"]] == max(ranks.values())
+    assert ranks[kept["steps"]] == max(ranks.values()) == progress["best"]
+
+
+def test_exploration_falls_along_its_schedule(run: Path, tmp_path: Path) -> None:
+    def last_log_sd(folder: Path) -> float:
+        return float(PPO.load(folder / "checkpoint.zip").policy.log_std.detach())
+
+    # of four updates the last explores with a quarter of the way to go
+    assert last_log_sd(run) == pytest.approx(-2.5 + 0.25 * (-1.0 + 2.5))
+    shutil.copytree(run, tmp_path / "run")
+    train(tiny(8), 3, tmp_path / "run", resume=True, progress=False)
+    assert last_log_sd(tmp_path / "run") == pytest.approx(-2.5 + 0.125 * (-1.0 + 2.5))
 
 
 def test_training_changes_the_network_from_monitoring(run: Path) -> None:
