@@ -12,7 +12,7 @@ import click
 @click.argument("drug")
 @click.option("--config", metavar="TOML", help="Preset: a shipped name or a .toml file. Default: the drug's.")
 @click.option("-n", "--n-timesteps", type=click.IntRange(1), help="Decision steps, instead of the preset's.")
-@click.option("--realism", help="textbook or clinic, instead of the preset's.")
+@click.option("--realism", help="clinic or textbook; chooses the preset too, unless --config names one.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of everything.")
 @click.option(
     "-f",
@@ -42,7 +42,7 @@ def train(
     from dosewright.envs import environment_id, scenario
 
     known = scenario(drug)  # an unknown drug is refused before PyTorch is loaded
-    from dosewright.agents.learning import read_preset
+    from dosewright.agents.learning import preset_name, read_preset
     from dosewright.agents.learning import train as run_training
 
     if resume is not None:
@@ -54,7 +54,7 @@ def train(
         folder = resume
         seed = _seed_of(resume)
     else:
-        preset = read_preset(config or drug)
+        preset = read_preset(config or preset_name(drug, realism))
         preset = preset.changed(timesteps=n_timesteps, realism=realism)
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         folder = log_folder / f"{environment_id(drug).replace('/', '-')}__ppo__s{seed}__{stamp}"

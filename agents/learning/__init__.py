@@ -3,7 +3,7 @@
 from dosewright.agents.learning.anchored import anchored_dose
 from dosewright.agents.learning.belief import BeliefFeatures, BeliefVectorEnv, Scaling
 from dosewright.agents.learning.policy import LearnedPolicy
-from dosewright.agents.learning.preset import Preset, read_preset
+from dosewright.agents.learning.preset import Preset, preset_name, read_preset
 from dosewright.agents.learning.train import train
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Preset",
     "Scaling",
     "anchored_dose",
+    "preset_name",
     "read_preset",
     "train",
 ]

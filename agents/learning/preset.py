@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, fields, replace
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -83,8 +84,12 @@ class Preset:
 
     @classmethod
     def shipped(cls, name: str) -> Preset:
-        """Read the preset that ships under `name`, a drug or ``<drug>-<variant>``."""
-        return cls.parse(shipped_text(name), f"preset {name}")
+        """Read the preset that ships under `name`, a drug or ``<drug>-<variant>``; an unknown name lists the
+        known ones."""
+        known = _shipped()
+        if name not in known:
+            raise ValueError(f"unknown preset {name!r}; known: {', '.join(known)}, or a path to a .toml file")
+        return cls.parse(known[name].read_text(), f"preset {name}")
 
     def changed(self, timesteps: int | None = None, realism: str | None = None) -> Preset:
         """Return the preset with what the command line gave in its place; None leaves it."""
@@ -103,15 +108,11 @@ class Preset:
         return "\n".join(lines)
 
 
-def shipped_text(name: str) -> str:
-    """Return the text of the preset that ships under `name`; an unknown name lists the known ones."""
-    folder = files("dosewright.agents.learning.presets")
-    known = sorted(
-        item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml")
-    )
-    if name not in known:
-        raise ValueError(f"unknown preset {name!r}; known: {', '.join(known)}, or a path to a .toml file")
-    return (folder / f"{name}.toml").read_text()
+def preset_name(drug: str, realism: str | None = None) -> str:
+    """Return the name of the shipped preset for a drug: ``<drug>-<realism>`` where there is one, else the
+    drug's."""
+    special = f"{drug}-{realism}"
+    return special if special in _shipped() else drug
 
 
 def read_preset(name_or_path: str) -> Preset:
@@ -122,6 +123,14 @@ def read_preset(name_or_path: str) -> Preset:
             raise ValueError(f"preset {path}: file not found")
         return Preset.parse(path.read_text(), str(path))
     return Preset.shipped(name_or_path)
+
+
+def _shipped() -> dict[str, Traversable]:
+    folder = files("dosewright.agents.learning.presets")
+    found = {
+        item.name.removesuffix(".toml"): item for item in folder.iterdir() if item.name.endswith(".toml")
+    }
+    return dict(sorted(found.items()))
 
 
 def _part(where: str, kind: Any, table: Any) -> Any:

@@ -26,6 +26,7 @@ from dosewright.agents.learning import (
     Preset,
     Scaling,
     anchored_dose,
+    preset_name,
     read_preset,
     train,
 )
@@ -361,6 +362,14 @@ def test_broken_file_is_refused_by_name(folder: Path, name: str, text: str) -> N
 
 
 # ----------------------------------------------------------------------------------------------------- preset
+
+
+def test_realism_chooses_the_preset_where_one_ships() -> None:
+    assert preset_name("warfarin", "textbook") == "warfarin-textbook"
+    assert preset_name("warfarin") == preset_name("warfarin", "clinic") == "warfarin"
+    # nothing drifts in `textbook`: the exact posterior
+    assert read_preset("warfarin-textbook").belief.fade == 1.0
+    assert read_preset("warfarin-textbook").scenario.realism == "textbook"
 
 
 def test_shipped_presets_are_read_and_written_back() -> None:
