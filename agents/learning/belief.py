@@ -220,7 +220,7 @@ class BeliefVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
 
     def _newly_harmed(self, highest: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how much of the event (n,) the interval's highest response adds."""
-        above = np.log(np.maximum(highest, 1e-9) / self.env.scenario.harm.above)
+        above = np.log(np.maximum(highest, 1e-9) / self.filter.scenario.harm.above)
         harmed = np.maximum(self._harmed, np.clip(0.5 + above / (2 * _EDGE), 0.0, 1.0))
         newly, self._harmed = harmed - self._harmed, harmed
         return newly
