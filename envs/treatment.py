@@ -207,6 +207,38 @@ class Treatment:
         self._sample(lanes[~interval.left[lanes]])
         return interval
 
+    def foresee(self, dose: Floats, after: Floats, ahead_days: int) -> Floats:
+        """Return what would happen under other doses: the latent daily response (n, c, horizon + 1), laid out
+        as `truth`, NaN up to today and where nothing is foreseen.
+
+        Truth, for training in the simulator: the patient's own missed doses, drift and interacting drugs are
+        met, drop-out is not. Nothing changes.
+
+        Parameters
+        ----------
+        dose : (n, c) c alternatives until the next visit, not rounded to the grid
+        after : (n,) dose from the next visit on
+        ahead_days : days foreseen at least, within the horizon; never fewer than until the next visit
+        """
+        (n, c), horizon, model, life = dose.shape, self.scenario.horizon, self.scenario.model, self._life
+        coming = self._days[np.minimum(self.visit + 1, len(self._days) - 1)]
+        until = np.where(
+            self.active, np.minimum(np.maximum(coming, self.day + ahead_days), horizon), self.day
+        )
+        calendar, maximum = np.arange(horizon), self.scenario.doses.maximum
+        now = (calendar < coming[:, None])[:, None]
+        daily = np.where(
+            now, np.minimum(dose, maximum)[:, :, None], np.minimum(after, maximum)[:, None, None]
+        )
+        taken = np.where(life.taken[:, None], daily * model.dose_fraction, 0.0).reshape(n * c, horizon)
+        rule, response = model.rules["belief"], np.full((n * c, horizon, 1), np.nan)
+        self._run(
+            np.repeat(self._state, c, axis=0), np.repeat(life.theta, c, axis=0), taken,
+            np.full(taken.shape, 24.0), np.repeat(self.day, c), np.repeat(until - self.day, c),
+            rule, model.plan_shape(rule), self._output, response,
+        )  # fmt: skip
+        return np.concatenate([np.full((n, c, 1), np.nan), response.reshape(n, c, horizon)], axis=2)
+
     def observe(self) -> NDArray[np.float32]:
         """Return what a clinician knows now: (n, k), laid out by the scenario's `ObservationSpec`."""
         vector, spec, name = self._vector, self.spec, self.scenario.output.lower()

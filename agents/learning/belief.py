@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from dosewright.agents.estimation import Belief, BeliefFilter
 from dosewright.agents.learning.anchored import anchored_dose
-from dosewright.envs import DosingVectorEnv
+from dosewright.envs import DosingVectorEnv, Scenario, Treatment
 
 # Doses, as multiples of the monitoring dose, under which the features look ahead to the next visit
 _LOOK_AHEAD = (0.0, 0.75, 1.0, 1.35, 2.0)
-_EDGE = 0.08  # half the width, on the log scale, of the edge of the harm band in `first_harm_weight`
+_EDGE = 0.08  # half the width, on the log scale, of the harm band's edge in `share_of_harm`
 
 
 class BeliefFeatures:
@@ -124,6 +124,23 @@ class Scaling:
         return np.clip((features - self.mean) / self.sd, -10.0, 10.0)
 
 
+def share_of_harm(scenario: Scenario, highest: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far a highest response counts as having entered the harm band: 0 below its edge, 1 above,
+    in part around it, which makes a smoother thing to learn from.
+
+    Raises
+    ------
+    ValueError
+        If the scenario's harm is no band above a level.
+    """
+    if not scenario.harm.above > 0:
+        raise ValueError(
+            f"{scenario.name}: {scenario.harm.label!r} is no band above a level; use first_harm_weight = 0"
+        )
+    above = np.log(np.maximum(highest, 1e-9) / scenario.harm.above)
+    return np.clip(0.5 + above / (2 * _EDGE), 0.0, 1.0)
+
+
 class BeliefVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
     """Show the belief's features and act by departures from the monitoring dose.
 
@@ -140,14 +157,16 @@ class BeliefVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
     first_harm_weight
         Taken off the reward once, when a patient's response first enters the harm band: training that keeps
         patients out of it altogether, where the environment's reward only counts days. 0 keeps the
-        environment's reward. Around the band's edge the event counts in part, which makes it a smoother
-        thing to learn from.
+        environment's reward. `share_of_harm` says what counts.
+
+    Attributes
+    ----------
+    anchor : (n,) monitoring dose at the present visit
 
     Raises
     ------
     ValueError
-        If environment and belief are of two scenarios, or `first_harm_weight` is given for a harm band
-        without a lower end.
+        If environment and belief are of two scenarios.
     """
 
     def __init__(
@@ -163,11 +182,7 @@ class BeliefVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
                 f"environment of {env.scenario.name}, belief of {belief_filter.scenario.name}: "
                 "they must be the same"
             )
-        if first_harm_weight and not env.scenario.harm.above > 0:
-            raise ValueError(
-                f"first_harm_weight = {first_harm_weight:g}: {env.scenario.harm.label!r} is no band above a "
-                "level; use 0"
-            )
+        self._lanes = env
         self.filter, self.scaling, self.first_harm_weight = belief_filter, scaling, first_harm_weight
         self.features = BeliefFeatures(belief_filter)
         self.single_observation_space = gymnasium.spaces.Box(
@@ -177,10 +192,15 @@ class BeliefVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
         self.action_space = batch_space(self.single_action_space, env.num_envs)
         self._belief: Belief | None = None
-        self._anchor = np.zeros(env.num_envs)
+        self.anchor = np.zeros(env.num_envs)
         self._shown = np.zeros((env.num_envs, len(self.features.names)), np.float32)
         self._start = np.zeros(env.num_envs, dtype=bool)
         self._harmed = np.zeros(env.num_envs)  # share of the event that has been counted
+
+    @property
+    def treatment(self) -> Treatment:
+        """The patients under treatment, truth included: for training in the simulator."""
+        return self._lanes.treatment
 
     def reset(
         self, *, seed: Any = None, options: dict[str, Any] | None = None
@@ -198,7 +218,7 @@ class BeliefVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
 
     def step(self, actions: NDArray[np.float32]) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Give the anchored doses and take in what is seen at the next visit."""
-        dose = anchored_dose(self._anchor, np.asarray(actions).reshape(self.num_envs))
+        dose = anchored_dose(self.anchor, np.asarray(actions).reshape(self.num_envs))
         observation, reward, terminated, truncated, info = self.env.step(dose)
         done = terminated | truncated
         going = np.flatnonzero(~self._start)
@@ -220,8 +240,7 @@ class BeliefVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
 
     def _newly_harmed(self, highest: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how much of the event (n,) the interval's highest response adds."""
-        above = np.log(np.maximum(highest, 1e-9) / self.filter.scenario.harm.above)
-        harmed = np.maximum(self._harmed, np.clip(0.5 + above / (2 * _EDGE), 0.0, 1.0))
+        harmed = np.maximum(self._harmed, share_of_harm(self.filter.scenario, highest))
         newly, self._harmed = harmed - self._harmed, harmed
         return newly
 
@@ -232,7 +251,7 @@ class BeliefVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
         assert self._belief is not None
         if len(lanes) == self.num_envs:
             self._belief = self.filter.step(self._belief, observation)
-            self._shown, self._anchor = self.features(self._belief, observation)
+            self._shown, self.anchor = self.features(self._belief, observation)
         elif len(lanes):
             self._show(lanes, self.filter.step(self._belief.select(lanes), observation[lanes]), observation)
 
@@ -244,4 +263,4 @@ class BeliefVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
         """Put new beliefs, and what is shown of them, into `lanes`."""
         whole = self._belief is None or len(lanes) == self.num_envs
         self._belief = belief if whole or self._belief is None else self._belief.replace_rows(lanes, belief)
-        self._shown[lanes], self._anchor[lanes] = self.features(belief, observation[lanes])
+        self._shown[lanes], self.anchor[lanes] = self.features(belief, observation[lanes])

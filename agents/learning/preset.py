@@ -30,14 +30,33 @@ class BeliefPart:
 
 
 @dataclass(frozen=True)
+class WarmStartPart:
+    """The warm start of `dosewright.agents.learning.counterfactual`: rounds of one visit after the other
+    through a whole calendar, days scored at least, weight of a patient's first harm, SD of exploration, and
+    the fit: batch size, steps after each round and at the end, learning rate. 0 rounds leave it out."""
+
+    rounds: int
+    ahead_days: int
+    first_harm_weight: float
+    exploration_sd: float
+    batch_size: int
+    steps_per_round: int
+    final_steps: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
 class PPOPart:
     """Proximal policy optimisation, as in Stable-Baselines3, except for two things.
 
     Exploration is a schedule: the log SD of the action falls from `initial_log_sd` to `final_log_sd`; left to
-    itself it collapses long before the policy is good. `first_harm_weight` is that of `BeliefVectorEnv`.
+    itself it collapses long before the policy is good. In the first `critic_first` of the `timesteps` only
+    the critic learns: its first guesses would undo the warm start. `first_harm_weight` is that of
+    `BeliefVectorEnv`.
     """
 
     timesteps: int
+    critic_first: int
     environments: int
     steps_per_update: int
     batch_size: int
@@ -68,6 +87,7 @@ class Preset:
 
     scenario: ScenarioPart
     belief: BeliefPart
+    warm_start: WarmStartPart
     ppo: PPOPart
     evaluation: EvaluationPart
 

@@ -1,5 +1,5 @@
 """Train a policy: PPO from Stable-Baselines3 on belief and anchored action, over the native vector
-environment.
+environment, after a warm start from what every dose would have done.
 
 A run is a folder ``runs/<scenario>__ppo__s<seed>__<time>/``: ``preset.toml``, TensorBoard events,
 ``checkpoint.zip`` with ``progress.json`` (resumable, written at every evaluation and on Ctrl-C), and
@@ -20,10 +20,12 @@ import numpy as np
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
 from tqdm import tqdm
 
 from dosewright.agents.estimation import BeliefFilter
 from dosewright.agents.learning.belief import BeliefVectorEnv, Scaling
+from dosewright.agents.learning.counterfactual import warm_start
 from dosewright.agents.learning.policy import LearnedPolicy
 from dosewright.agents.learning.preset import Preset
 from dosewright.agents.regimens import Bayesian
@@ -34,6 +36,7 @@ from dosewright.evaluation import run_trial
 # of torch in training: part of what a run depends on; the networks are small, the simulator has the cores
 THREADS = 1
 _SELECT_SEED = 0
+_OTHER_PATIENTS = 1_000_000_007  # added to the seed where other patients are wanted than PPO meets
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class _Progress(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         self.run.explore(self.model._current_progress_remaining)
+        self.run.actor().requires_grad_(self.num_timesteps >= self.run.preset.ppo.critic_first)
         # the network is the updated one here: after an update, before the next rollout
         if self.updates and self.updates % self.run.preset.evaluation.every_updates == 0:
             self.run.evaluate(self.num_timesteps)
@@ -107,6 +111,7 @@ class _Run:
         self.begun = time.monotonic()
         self.model: Any = None
         self.scaling: Any = None
+        self.warm = False
 
     def environment(self, fit: bool) -> SB3VecEnv:
         """Return the training environment; with `fit`, standardise by an episode of the untrained policy
@@ -151,7 +156,6 @@ class _Run:
             },
             seed=self.seed,
             device="cpu",
-            tensorboard_log=str(self.folder),
         )
         # the untrained policy is exactly Bayesian monitoring
         with torch.no_grad():
@@ -163,17 +167,36 @@ class _Run:
         """Read the checkpoint; return the steps taken so far."""
         progress = json.loads((self.folder / "progress.json").read_text())
         self.curve, self.seconds = progress["curve"], progress["seconds"]
-        self.best = progress["best"]
+        self.best, self.warm = progress["best"], progress["warm"]
         self.scaling = Scaling(*(np.array(progress["scaling"][key], np.float32) for key in ("mean", "sd")))
         self.model = PPO.load(
             self.folder / "checkpoint.zip",
             env=self.environment(fit=False),
             device="cpu",
-            tensorboard_log=str(self.folder),
             # other patients than those already seen
             custom_objects={"seed": self.seed + progress["steps"]},
         )
         return progress["steps"]
+
+    def visits_before_ppo(self) -> int:
+        """Visits that the warm start takes."""
+        return self.preset.warm_start.rounds * self.preset.ppo.environments * len(self.scenario.calendar)
+
+    def warm_up(self, bar: Any) -> None:
+        """Fit the actor to what every dose would have done, on patients that PPO will not meet."""
+        warm_start(
+            self.model.policy,
+            self.model.get_env().venv,
+            self.preset.warm_start,
+            self.seed + _OTHER_PATIENTS,
+            bar.update,
+        )
+        self.warm = True
+
+    def actor(self) -> torch.nn.Module:
+        """Return the part of the network that chooses the dose."""
+        policy = self.model.policy
+        return torch.nn.ModuleList([policy.mlp_extractor.policy_net, policy.action_net])
 
     def explore(self, left: float) -> None:
         """Set the SD of exploration for the share `left` of the training that is to come."""
@@ -201,6 +224,7 @@ class _Run:
         progress = {
             "steps": steps,
             "seed": self.seed,
+            "warm": self.warm,
             "seconds": self.seconds + time.monotonic() - self.begun,
             "best": self.best,
             "curve": self.curve,
@@ -294,20 +318,28 @@ def train(preset: Preset, seed: int, folder: str | Path, resume: bool = False, p
     try:
         torch.set_num_threads(THREADS)
         done = run.resume() if resume else run.begin()
+        run.model.set_logger(configure(str(path / "tensorboard"), ["tensorboard"]))
         (path / "preset.toml").write_text(preset.text())
+        before = run.visits_before_ppo()
         with tqdm(
-            total=preset.ppo.timesteps, initial=done, unit=" steps", disable=not progress, mininterval=1.0
+            total=before + preset.ppo.timesteps,
+            initial=before * run.warm + done,
+            unit=" visits",
+            disable=not progress,
+            mininterval=1.0,
         ) as bar:
+            if not run.warm:
+                run.warm_up(bar)
+                run.evaluate(0)
+                bar.set_postfix_str(run.summary())
             run.model.learn(
-                preset.ppo.timesteps - done if resume else preset.ppo.timesteps,
-                callback=_Progress(run, bar),
-                reset_num_timesteps=not resume,
-                tb_log_name="tensorboard",
+                preset.ppo.timesteps - done, callback=_Progress(run, bar), reset_num_timesteps=not done
             )
             run.evaluate(run.model.num_timesteps)
             bar.set_postfix_str(run.summary())
     except KeyboardInterrupt:
-        run.evaluate(run.model.num_timesteps)
+        if run.model is not None:
+            run.evaluate(run.model.num_timesteps)
         raise
     finally:
         torch.set_num_threads(threads)

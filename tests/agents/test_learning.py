@@ -31,8 +31,10 @@ from dosewright.agents.learning import (
     train,
 )
 from dosewright.agents.learning import policy as policy_module
+from dosewright.agents.learning.belief import share_of_harm
 from dosewright.agents.regimens import Bayesian
 from dosewright.envs import AutoresetMode, DosingVectorEnv, Intake, Regimen, Treatment, scenario
+from dosewright.envs.scenarios.scenario import Band
 
 WARFARIN = scenario("warfarin")
 SPEC = WARFARIN.observation
@@ -211,10 +213,9 @@ def test_first_harm_begins_anew_with_every_patient() -> None:
 
 
 def test_first_harm_of_another_kind_of_band_is_refused() -> None:
-    env = lanes(2, AutoresetMode.SAME_STEP)
-    env.scenario = replace(WARFARIN, harm=WARFARIN.benefit)
-    with pytest.raises(ValueError, match="first_harm_weight = 0.3: 'INR 2 to 3' is no band above a level"):
-        BeliefVectorEnv(env, BeliefFilter(env.scenario, 16), first_harm_weight=0.3)
+    low = replace(WARFARIN, harm=Band("INR below 1.5", below=1.5))
+    with pytest.raises(ValueError, match="warfarin: 'INR below 1.5' is no band above a level"):
+        share_of_harm(low, np.array([3.0]))
 
 
 def test_features_have_names_and_are_finite_in_every_visit(admitted: Callable[..., Intake]) -> None:
@@ -412,7 +413,7 @@ def test_whole_numbers_are_read_as_decimals_where_those_are_meant() -> None:
 
 def test_a_part_that_is_no_table_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\[scenario\]: expected a table"):
-        Preset.parse("scenario = 1\nbelief = 2\nppo = 3\nevaluation = 4", "x")
+        Preset.parse("scenario = 1\nbelief = 2\nwarm_start = 5\nppo = 3\nevaluation = 4", "x")
 
 
 def test_unknown_preset_is_refused_with_the_known_ones(tmp_path: Path) -> None:
@@ -431,11 +432,12 @@ def tiny(updates: int = 4) -> Preset:
     preset = read_preset("warfarin")
     ppo = replace(
         preset.ppo, timesteps=updates * UPDATE, environments=32, steps_per_update=11, batch_size=UPDATE // 2,
-        epochs=2, hidden=[16], initial_log_sd=-1.0, final_log_sd=-2.5,
+        epochs=2, hidden=[16], initial_log_sd=-1.0, final_log_sd=-2.5, critic_first=UPDATE,
     )  # fmt: skip
     return replace(
         preset,
         belief=replace(preset.belief, particles=8),
+        warm_start=replace(preset.warm_start, rounds=1, batch_size=32, steps_per_round=2, final_steps=2),
         ppo=ppo,
         evaluation=replace(preset.evaluation, every_updates=2, patients=40),
     )
@@ -461,10 +463,10 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 def test_a_run_leaves_what_it_promises(run: Path) -> None:
     assert Preset.parse((run / "preset.toml").read_text(), "run") == tiny()
-    assert list((run / "tensorboard_1").glob("events*"))
+    assert list((run / "tensorboard").glob("events*"))
     progress = json.loads((run / "progress.json").read_text())
     assert progress["steps"] == 4 * UPDATE and progress["seed"] == 3
-    assert [point["steps"] for point in progress["curve"]] == [2 * UPDATE, 4 * UPDATE]
+    assert [point["steps"] for point in progress["curve"]] == [0, 2 * UPDATE, 4 * UPDATE]
     arm = LearnedPolicy.load(run / "policy")
     assert arm.card["seed"] == 3 and arm.card["realism"] == "clinic" and arm.card["seed_namespace"] == "train"
     assert arm.card["select"]["patients"] == 40 and arm.card["scenario_version"] == 0
@@ -480,6 +482,28 @@ def test_the_policy_kept_is_the_best_of_the_curve(run: Path) -> None:
         point["steps"]: point["returns"] - max(0.0, point["ever_harm"] - limit) for point in progress["curve"]
     }
     assert ranks[kept["steps"]] == max(ranks.values()) == progress["best"]
+
+
+@pytest.mark.parametrize("critic_first", [UPDATE, 0])
+def test_at_first_only_the_critic_learns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, critic_first: int
+) -> None:
+    module, states = importlib.import_module("dosewright.agents.learning.train"), []
+    evaluate = module._Run.evaluate
+
+    def spy(self: Any, steps: int) -> None:
+        states.append({name: value.clone() for name, value in self.model.policy.state_dict().items()})
+        evaluate(self, steps)
+
+    monkeypatch.setattr(module._Run, "evaluate", spy)
+    preset = tiny(1)
+    train(
+        replace(preset, ppo=replace(preset.ppo, critic_first=critic_first)), 3, tmp_path / "run", False, False
+    )
+    before, after = states
+    same = {name for name in after if torch.equal(before[name], after[name])} - {"log_std"}
+    actor = {name for name in after if "policy_net" in name or "action_net" in name}
+    assert len(actor) == 4 and same == (actor if critic_first else set())
 
 
 def test_exploration_falls_along_its_schedule(run: Path, tmp_path: Path) -> None:
@@ -510,7 +534,7 @@ def test_resumed_run_goes_on_where_it_stopped(run: Path, tmp_path: Path) -> None
     train(tiny(6), 3, path, resume=True, progress=False)
     progress = json.loads((path / "progress.json").read_text())
     assert progress["steps"] == 6 * UPDATE
-    assert [point["steps"] for point in progress["curve"]][:2] == [2 * UPDATE, 4 * UPDATE]
+    assert [point["steps"] for point in progress["curve"]][:3] == [0, 2 * UPDATE, 4 * UPDATE]
     assert progress["curve"][-1]["steps"] == 6 * UPDATE
     before = json.loads((run / "progress.json").read_text())
     assert progress["scaling"] == before["scaling"] and progress["seconds"] > before["seconds"]
@@ -567,6 +591,28 @@ def test_ctrl_c_leaves_a_policy_and_a_checkpoint_to_go_on_from(
     assert UPDATE < progress["steps"] < 2 * UPDATE
     train(tiny(), 3, tmp_path / "run", resume=True, progress=False)
     assert json.loads((tmp_path / "run" / "progress.json").read_text())["steps"] >= 4 * UPDATE
+
+
+def test_ctrl_c_in_the_warm_start_leaves_a_checkpoint_that_begins_it_anew(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, foresee = [0], Treatment.foresee
+
+    def interrupted(*arguments: Any) -> NDArray[np.float64]:
+        calls[0] += 1
+        if calls[0] == 5:
+            raise KeyboardInterrupt
+        return foresee(*arguments)
+
+    monkeypatch.setattr(Treatment, "foresee", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(), 3, tmp_path / "run", progress=False)
+    LearnedPolicy.load(tmp_path / "run" / "policy")
+    progress = json.loads((tmp_path / "run" / "progress.json").read_text())
+    assert progress["steps"] == 0 and not progress["warm"]
+    train(tiny(), 3, tmp_path / "run", resume=True, progress=False)
+    assert calls[0] == 5 + 11
+    assert json.loads((tmp_path / "run" / "progress.json").read_text())["warm"]
 
 
 def test_ctrl_c_while_a_policy_is_written_leaves_a_loadable_one(
