@@ -251,9 +251,9 @@ class _Run:
             "population": self.scenario.population.source,
             "seed_namespace": "train",
             "seed": self.seed,
-            "algorithm": "PPO (Stable-Baselines3) on belief and anchored action",
+            "algorithm": "warm start, then PPO (Stable-Baselines3), on belief and anchored action",
             "belief": asdict(self.preset.belief),
-            "steps": steps,
+            "steps": steps,  # of PPO; 0 where the warm start was not surpassed
             "minutes": round((self.seconds + time.monotonic() - self.begun) / 60, 1),
             "select": {
                 "seed": _SELECT_SEED,

@@ -398,7 +398,7 @@ def edited(old: str, new: str) -> str:
         ("epochs = 6", "epochs = true", "epochs = True; expected int"),
         ("epochs = 6", 'epochs = "6"', "epochs = '6'; expected int"),
         ("fade = 0.9", 'fade = "0.9"', "fade = '0.9'; expected float"),
-        ("hidden = [64, 64]", "hidden = 64", "hidden = 64; expected"),
+        ("hidden = [128, 128]", "hidden = 128", "hidden = 128; expected"),
         ('drug = "warfarin"', "drug = 1", "drug = 1; expected str"),
     ],
 )
