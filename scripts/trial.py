@@ -107,7 +107,7 @@ def _print(result: TrialResult, reference: str, policy: str | None) -> None:
             low, high = (factor * bound for bound in (estimate.low, estimate.high))
             cells.append(f"{factor * estimate.mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})")
         table.add_row(name, *cells)
-    Console(width=132).print(table)
+    Console(width=144).print(table)
     for sentence in summary["answer"]["sentences"]:
         click.echo(sentence)
     for reason, number in result.refused.items():
