@@ -372,12 +372,16 @@ def read_cohort(path: str | Path, table: CohortTable, needs: frozenset[str] = fr
     """
     file = Path(path)
     if not file.is_file():
-        raise ValueError(f"cohort file {file}: not found")
-    with file.open(newline="", encoding="utf-8-sig") as handle:
-        reader = csv.DictReader(handle)
-        header = reader.fieldnames or []
-        _check_header(file, header, table)
-        records = list(reader)
+        found = "is a folder" if file.is_dir() else "not found"
+        raise ValueError(f"cohort file {file}: {found}; give a CSV file, docs/cohorts.md has its columns")
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as handle:
+            reader = csv.DictReader(handle)
+            header = reader.fieldnames or []
+            _check_header(file, header, table)
+            records = list(reader)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"cohort file {file}: not UTF-8 ({error.reason}); save it as UTF-8") from None
     if not records:
         raise ValueError(f"cohort file {file}: has a header and no rows")
     columns = (*table.columns, table.race)

@@ -70,9 +70,13 @@ def check_folder(folder: str | Path, overwrite: bool = False) -> None:
     Raises
     ------
     ExistingResultError
-        If the folder is there, and `overwrite` is not set or it is not the folder of a trial.
+        If the folder is there, and `overwrite` is not set or it is not the folder of a trial; or if it cannot
+        be made.
     """
     path = Path(folder)
+    parent = next(item for item in path.absolute().parents if item.exists())
+    if not parent.is_dir():
+        raise ExistingResultError(f"output folder {path}: {parent} is no folder; choose another")
     if not path.exists():
         return
     if not overwrite:

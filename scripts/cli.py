@@ -32,14 +32,20 @@ def run(command: click.Command) -> None:
     """Run a command; wrong input ends with one line and exit code 2, Ctrl-C with exit code 130."""
     try:
         command.main(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "dosewright"
+        message = " ".join(error.format_message().split())
+        print(f"dosewright: {message.rstrip('.')}; see {path} --help", file=sys.stderr)
         sys.exit(2)
-    except ValueError as error:
+    except (ValueError, click.ClickException) as error:
         print(f"dosewright: {error}", *getattr(error, "__notes__", ()), sep="\n  ", file=sys.stderr)
         sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
-        print("dosewright: stopped", file=sys.stderr)
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        print(f"dosewright: cannot use{where}: {error.strerror}; choose another path", file=sys.stderr)
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort) as stop:
+        print(f"dosewright: {stop}" if str(stop) else "dosewright: stopped", file=sys.stderr)
         sys.exit(130)
 
 

@@ -11,9 +11,14 @@ import click
 @click.command()
 @click.argument("drug")
 @click.option("--config", metavar="TOML", help="Preset: a shipped name or a .toml file. Default: the drug's.")
-@click.option("-n", "--n-timesteps", type=click.IntRange(1), help="Decision steps, instead of the preset's.")
+@click.option(
+    "-n",
+    "--n-timesteps",
+    type=click.IntRange(1),
+    help="Decision steps of PPO, instead of the preset's; rounded up to whole updates.",
+)
 @click.option("--realism", help="clinic or textbook; chooses the preset too, unless --config names one.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of everything.")
+@click.option("--seed", type=click.IntRange(0), help="Seed of everything. Default: 1.")
 @click.option(
     "-f",
     "--log-folder",
@@ -30,14 +35,16 @@ def train(
     config: str | None,
     n_timesteps: int | None,
     realism: str | None,
-    seed: int,
+    seed: int | None,
     log_folder: Path,
     resume: Path | None,
 ) -> None:
-    """Train a policy for DRUG: PPO on the belief, acting by departures from Bayesian monitoring.
+    """Train a policy for DRUG: a warm start from what every dose would have done, then PPO, on the belief,
+    acting by departures from Bayesian monitoring.
 
     The run's folder holds the preset, TensorBoard events, a checkpoint, and in policy/ the best policy so
-    far, chosen on patients of the `select` namespace. Ctrl-C leaves it usable; --resume goes on.
+    far, chosen on patients of the `select` namespace. Ctrl-C leaves it usable; --resume goes on (a warm start
+    that was not finished begins anew).
     """
     from dosewright.envs import environment_id, scenario
 
@@ -46,14 +53,15 @@ def train(
     from dosewright.agents.learning import train as run_training
 
     if resume is not None:
-        if any(value is not None for value in (config, n_timesteps, realism)):
+        if any(value is not None for value in (config, n_timesteps, realism, seed)):
             raise ValueError(
-                "--resume goes on with the run's own preset; leave out --config, -n and --realism"
+                "--resume goes on with the run's own preset and seed; leave out --config, -n, --realism and "
+                "--seed"
             )
+        folder, seed = resume, _seed_of(resume)
         preset = read_preset(str(resume / "preset.toml"))
-        folder = resume
-        seed = _seed_of(resume)
     else:
+        seed = 1 if seed is None else seed
         preset = read_preset(config or preset_name(drug, realism))
         preset = preset.changed(timesteps=n_timesteps, realism=realism)
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -63,8 +71,12 @@ def train(
     try:
         policy = run_training(preset, seed, folder, resume=resume is not None)
     except KeyboardInterrupt:
-        click.echo(f"stopped; policy so far: {folder / 'policy'}; go on with --resume {folder}", err=True)
-        raise
+        if not folder.exists():
+            raise
+        raise KeyboardInterrupt(
+            f"stopped; policy so far: {folder / 'policy'}; go on with "
+            f"`dosewright train {drug} --resume {folder}`"
+        ) from None
     click.echo(f"policy: {policy}")
     click.echo("Research simulation, not for clinical use.")
 
@@ -76,7 +88,7 @@ def _seed_of(run: Path) -> int:
         return int(json.loads((run / "progress.json").read_text())["seed"])
     except (OSError, KeyError, json.JSONDecodeError):
         raise ValueError(
-            f"run {run}: no checkpoint to resume; it was stopped before the first evaluation"
+            f"--resume {run}: no checkpoint there; give the folder of a run, runs/…, that reached one"
         ) from None
 
 

@@ -139,7 +139,11 @@ def _print(result: TrialResult, reference: str, policy: str | None) -> None:
 )
 @click.option("--cohort", metavar="CSV", help="Treat real people: covariates and genotypes from a table.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the result.")
-@click.option("--reference", help="Arm that the others are compared with. Default: Bayesian monitoring.")
+@click.option(
+    "--reference",
+    help="Arm that the others are compared with. Default: the first there "
+    "is of bayesian-adaptive, bayesian, clinical-nomogram, label.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing result.")
 def trial(
     drug: str,

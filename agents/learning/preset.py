@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass, fields, replace
 from importlib.resources import files
@@ -50,13 +51,13 @@ class PPOPart:
     """Proximal policy optimisation, as in Stable-Baselines3, except for two things.
 
     Exploration is a schedule: the log SD of the action falls from `initial_log_sd` to `final_log_sd`; left to
-    itself it collapses long before the policy is good. In the first `critic_first` of the `timesteps` only
-    the critic learns: its first guesses would undo the warm start. `first_harm_weight` is that of
-    `BeliefVectorEnv`.
+    itself it collapses long before the policy is good. In the share `critic_first` of the `timesteps`, their
+    first part, only the critic learns: its first guesses would undo the warm start. `first_harm_weight` is
+    that of `BeliefVectorEnv`.
     """
 
     timesteps: int
-    critic_first: int
+    critic_first: float
     environments: int
     steps_per_update: int
     batch_size: int
@@ -166,8 +167,18 @@ def _part(where: str, kind: Any, table: Any) -> Any:
         expected = {float: float, int: int, list[int]: list}.get(hint, str)
         if not isinstance(value, expected) or isinstance(value, bool):
             raise ValueError(f"{where}: {name} = {value!r}; expected {getattr(hint, '__name__', hint)}")
+        least = _LEAST.get(name, 1 if hint is int else 0.0)
+        if hint in (int, float) and not value >= least:
+            raise ValueError(f"{where}: {name} = {value!r}; expected at least {least:g}")
         values[name] = value
     return kind(**values)
+
+
+# Smallest values; 1 for other whole numbers, 0 for other decimals
+_LEAST = {
+    "rounds": 0, "ahead_days": 0, "steps_per_round": 0, "final_steps": 0, "batch_size": 2,
+    "initial_log_sd": -math.inf, "final_log_sd": -math.inf,
+}  # fmt: skip
 
 
 def _same_keys(where: str, table: dict[str, Any], expected: dict[str, Any]) -> None:

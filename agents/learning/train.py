@@ -89,7 +89,7 @@ class _Progress(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         self.run.explore(self.model._current_progress_remaining)
-        self.run.actor().requires_grad_(self.num_timesteps >= self.run.preset.ppo.critic_first)
+        self.run.actor().requires_grad_(self.num_timesteps >= self.run.critic_first())
         # the network is the updated one here: after an update, before the next rollout
         if self.updates and self.updates % self.run.preset.evaluation.every_updates == 0:
             self.run.evaluate(self.num_timesteps)
@@ -191,12 +191,17 @@ class _Run:
             self.seed + _OTHER_PATIENTS,
             bar.update,
         )
-        self.warm = True
+        # what an interruption left of an earlier warm start is no rival of the finished one
+        self.warm, self.best, self.curve = True, None, []
 
     def actor(self) -> torch.nn.Module:
         """Return the part of the network that chooses the dose."""
         policy = self.model.policy
         return torch.nn.ModuleList([policy.mlp_extractor.policy_net, policy.action_net])
+
+    def critic_first(self) -> int:
+        """Return the number of steps before the actor learns."""
+        return round(self.preset.ppo.critic_first * self.preset.ppo.timesteps)
 
     def explore(self, left: float) -> None:
         """Set the SD of exploration for the share `left` of the training that is to come."""
@@ -312,7 +317,6 @@ def train(preset: Preset, seed: int, folder: str | Path, resume: bool = False, p
         raise ValueError(f"run folder {path} is not empty; name another, or go on with --resume {path}")
     if resume and not all((path / file).is_file() for file in ("progress.json", "checkpoint.zip")):
         raise ValueError(f"run {path}: no checkpoint to resume; it was stopped before the first evaluation")
-    path.mkdir(parents=True, exist_ok=True)
     run = _Run(preset, seed, path)
     threads = torch.get_num_threads()
     try:

@@ -44,7 +44,9 @@ def regimen(name: str, scenario: Scenario) -> Regimen:
     if fixed:
         return FixedDose(scenario, float(fixed[1]))
     if name not in _RULES:
-        raise ValueError(f"unknown arm {name!r}; known: fixed-<dose>mg, {', '.join(_RULES)}, policy:PATH")
+        raise ValueError(
+            f"unknown arm {name!r}; known: fixed-<dose>mg, {', '.join(_RULES)}, policy, policy:PATH"
+        )
     return _RULES[name](scenario)
 
 

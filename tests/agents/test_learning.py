@@ -432,7 +432,7 @@ def tiny(updates: int = 4) -> Preset:
     preset = read_preset("warfarin")
     ppo = replace(
         preset.ppo, timesteps=updates * UPDATE, environments=32, steps_per_update=11, batch_size=UPDATE // 2,
-        epochs=2, hidden=[16], initial_log_sd=-1.0, final_log_sd=-2.5, critic_first=UPDATE,
+        epochs=2, hidden=[16], initial_log_sd=-1.0, final_log_sd=-2.5, critic_first=1 / updates,
     )  # fmt: skip
     return replace(
         preset,
@@ -484,9 +484,9 @@ def test_the_policy_kept_is_the_best_of_the_curve(run: Path) -> None:
     assert ranks[kept["steps"]] == max(ranks.values()) == progress["best"]
 
 
-@pytest.mark.parametrize("critic_first", [UPDATE, 0])
+@pytest.mark.parametrize("critic_first", [1.0, 0.0])
 def test_at_first_only_the_critic_learns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, critic_first: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, critic_first: float
 ) -> None:
     module, states = importlib.import_module("dosewright.agents.learning.train"), []
     evaluate = module._Run.evaluate
@@ -612,7 +612,15 @@ def test_ctrl_c_in_the_warm_start_leaves_a_checkpoint_that_begins_it_anew(
     assert progress["steps"] == 0 and not progress["warm"]
     train(tiny(), 3, tmp_path / "run", resume=True, progress=False)
     assert calls[0] == 5 + 11
-    assert json.loads((tmp_path / "run" / "progress.json").read_text())["warm"]
+    progress = json.loads((tmp_path / "run" / "progress.json").read_text())
+    assert progress["warm"]
+    # what the interruption left is no rival of the finished warm start
+    assert [point["steps"] for point in progress["curve"]] == [0, 2 * UPDATE, 4 * UPDATE]
+    card = json.loads((tmp_path / "run" / "policy" / "card.json").read_text())
+    limit = card["select"]["bayesian, same fading"]["ever_harm"]
+    assert progress["best"] == max(
+        point["returns"] - max(0.0, point["ever_harm"] - limit) for point in progress["curve"]
+    )
 
 
 def test_ctrl_c_while_a_policy_is_written_leaves_a_loadable_one(
