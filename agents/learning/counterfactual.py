@@ -2,14 +2,14 @@
 
 The simulator can do what no clinic can: give the same patient, on the same day and with the same life ahead,
 one dose after the other. At every visit of an episode each candidate dose is scored by what it does until
-the next visit and a few days beyond, and the network is fitted so that the dose it chooses scores best on
-average. It is not shown the best dose of each patient, which nobody could know: patients who look alike share
-one input, so the average over them is the expectation under the posterior, drift, missed doses and
-interacting drugs included.
+the next visit, and for a few days at least, and the network is fitted so that the dose it chooses scores
+best on average. It is not shown the best dose of each patient, which nobody could know: patients who look
+alike share one input, so the average over them is the expectation under the posterior, drift, missed doses
+and interacting drugs included.
 
-This is the policy gradient over all actions at once instead of the one that was drawn. It needs two orders of
-magnitude fewer visits than PPO to arrive at the same policy, but sees only a few days ahead; PPO goes on from
-there with the whole course.
+This is the policy gradient over all actions at once instead of the one that was drawn. It needs a tenth of
+the visits that PPO needs to arrive at the same policy, but sees only a few days ahead; PPO goes on from there
+with the whole course.
 """
 
 from __future__ import annotations
