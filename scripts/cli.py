@@ -45,7 +45,9 @@ def run(command: click.Command) -> None:
         print(f"dosewright: cannot use{where}: {error.strerror}; choose another path", file=sys.stderr)
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort) as stop:
-        print(f"dosewright: {stop}" if str(stop) else "dosewright: stopped", file=sys.stderr)
+        # click hands Ctrl-C on as an Abort; what the command had to say is its cause
+        said = str(stop.__cause__ or stop) or "stopped"
+        print(f"dosewright: {said}", file=sys.stderr)
         sys.exit(130)
 
 

@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+
+from dosewright.scripts.cli import run
 
 SLOW_TO_IMPORT = ("torch", "numba", "gymnasium", "polars", "stable_baselines3", "numpy", "matplotlib")
 
@@ -102,3 +105,20 @@ def test_unknown_cohort_column_is_named_with_the_nearest_known_one(tmp_path: Pat
         "trial", "warfarin", "--cohort", "people.csv", "--arms", "label", "--out", "x", cwd=tmp_path
     )
     assert_refused(done, "unknown column 'sexx'", "did you mean 'sex'")
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"), [("", "stopped"), ("go on with --resume", "go on with --resume")]
+)
+def test_ctrl_c_says_how_to_go_on(
+    said: str, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @click.command()
+    def stopping() -> None:
+        raise KeyboardInterrupt(said) if said else KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["stopping"])
+    with pytest.raises(SystemExit) as stop:
+        run(stopping)
+    assert stop.value.code == 130
+    assert capsys.readouterr().err.strip() == f"dosewright: {expected}"
