@@ -37,7 +37,18 @@ def demo(out: Path, patients: int, seed: int) -> None:
         shutil.rmtree(run)
     policy = train(read_preset("warfarin-demo"), seed, run)
     arms = _ARMS.format(policy=policy)
-    conduct("warfarin", arms, patients, seed, "clinic", "diplotype", None, out, None, True)
+    conduct(
+        "warfarin",
+        arms,
+        patients,
+        seed,
+        realism="clinic",
+        genotype="diplotype",
+        cohort=None,
+        out=out,
+        reference=None,
+        overwrite=True,
+    )
     minutes = (time.monotonic() - begun) / 60
     click.echo(f"{minutes:.1f} minutes; policy: {policy}")
 

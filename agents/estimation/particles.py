@@ -22,7 +22,7 @@ from scipy.stats import qmc
 
 from dosewright.agents.estimation.prior import Prior, parameters, prior
 from dosewright.envs import Scenario
-from dosewright.envs.pharmacology import follow, initial_state
+from dosewright.envs.pharmacology import daily_response, initial_state
 
 Floats = NDArray[np.float64]
 
@@ -140,10 +140,6 @@ class BeliefFilter:
             raise ValueError(f"fade = {fade}; expected a number above 0, at most 1")
         self.scenario, self.particles, self.fade = scenario, particles, fade
         self._spec = scenario.observation
-        self._run = follow(scenario.model)
-        self._rule = scenario.model.rules["belief"]
-        self._shape = scenario.model.plan_shape(self._rule)
-        self._output = np.array([scenario.model.output(scenario.output)])
 
     def step(
         self,
@@ -180,7 +176,7 @@ class BeliefFilter:
         kinetics = np.repeat(belief.kinetics.reshape(n * k, -1), c, axis=0)
         theta = np.repeat(belief.theta.reshape(n * k, -1), c, axis=0)
         amount = np.broadcast_to(dose[:, None], (n, k, c, days)).reshape(n * k * c, days)
-        return self._follow(kinetics, theta, amount, np.full(n * k * c, days))[..., 0].reshape(n, k, c, days)
+        return self._follow(kinetics, theta, amount, np.full(n * k * c, days)).reshape(n, k, c, days)
 
     def predict_mean(self, belief: Belief, dose: Floats, days: NDArray[np.int64]) -> Floats:
         """Return the response (n, c) of each posterior-mean patient after `days` (n,) at c constant doses (n,
@@ -194,7 +190,7 @@ class BeliefFilter:
         span = max(int(days.max()), 1)
         amount = np.broadcast_to(dose[:, :, None], (n, c, span)).reshape(n * c, span)
         path = self._follow(kinetics, np.repeat(theta[:, 0], c, axis=0), amount, np.repeat(days, c))
-        last = np.take_along_axis(path[..., 0], np.repeat(np.maximum(days - 1, 0), c)[:, None], axis=1)
+        last = np.take_along_axis(path, np.repeat(np.maximum(days - 1, 0), c)[:, None], axis=1)
         return np.where((days > 0)[:, None], last.reshape(n, c), belief.mean(belief.response)[:, None])
 
     def maintenance_dose(self, belief: Belief) -> tuple[Floats, Floats]:
@@ -253,7 +249,7 @@ class BeliefFilter:
         days = max(int(count.max()), 1)
         amount = np.repeat(np.broadcast_to(dose[:, None], (n, days)), k, axis=0)
         path = self._follow(kinetics, belief.theta.reshape(n * k, -1), amount, np.repeat(count, k))
-        last = path[np.arange(n * k), np.maximum(np.repeat(count, k) - 1, 0), 0].reshape(n, k)
+        last = path[np.arange(n * k), np.maximum(np.repeat(count, k) - 1, 0)].reshape(n, k)
         rows, doses, days_of = np.arange(n), belief.dose.copy(), belief.visit_day.copy()
         doses[rows, belief.visit] = dose
         visit = belief.visit + 1
@@ -366,7 +362,7 @@ class BeliefFilter:
             n, k, 1
         )
         path = self._follow(kinetics, flat, np.repeat(daily, k, axis=0), np.repeat(belief.day, k))
-        course = np.concatenate([start, path[..., 0].reshape(n, k, days)], axis=2)
+        course = np.concatenate([start, path.reshape(n, k, days)], axis=2)
         where = np.broadcast_to(np.where(reached, belief.visit_day, 0)[:, None], (n, k, visits))
         response = np.where(reached[:, None], np.take_along_axis(course, where, axis=2), np.nan)
         return kinetics.reshape(n, k, -1), response
@@ -374,11 +370,5 @@ class BeliefFilter:
     def _follow(
         self, kinetics: Floats, theta: Floats, dose: Floats, count: NDArray[np.int64], hours: float = 24.0
     ) -> Floats:
-        """Move particles (m, s) in place over `count` (m,) segments and return their response (m, days,
-        1)."""
-        out = np.empty((*dose.shape, 1))
-        self._run(
-            kinetics, theta[:, None], dose * self.scenario.model.dose_fraction, np.full(dose.shape, hours),
-            np.zeros(len(count), dtype=np.int64), count, self._rule, self._shape, self._output, out,
-        )  # fmt: skip
-        return out
+        """Move particles (m, s) in place over `count` (m,) days and return their response (m, days)."""
+        return daily_response(self.scenario.model, self.scenario.output, kinetics, theta, dose, count, hours)

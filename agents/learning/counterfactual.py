@@ -24,6 +24,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from dosewright.agents.learning.anchored import EXPONENT
 from dosewright.agents.learning.belief import BeliefVectorEnv, share_of_harm
 from dosewright.agents.learning.preset import WarmStartPart
+from dosewright.envs import Scenario
 
 Floats = NDArray[np.float64]
 
@@ -69,6 +70,11 @@ def interpolated(score: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
     return low + share * (high - low)
 
 
+def visits_of(part: WarmStartPart, scenario: Scenario, lanes: int) -> int:
+    """Return the number of visits that a warm start takes."""
+    return part.rounds * lanes * len(scenario.calendar)
+
+
 def warm_start(
     policy: ActorCriticPolicy,
     env: BeliefVectorEnv,
@@ -97,7 +103,7 @@ def warm_start(
     rng, visits = np.random.default_rng(seed), len(env.filter.scenario.calendar)
     actor = [*policy.mlp_extractor.policy_net.parameters(), *policy.action_net.parameters()]
     optimiser = torch.optim.Adam(actor, part.learning_rate)
-    rows = env.num_envs * visits * part.rounds
+    rows = visits_of(part, env.filter.scenario, env.num_envs)
     seen = np.empty((rows, len(env.features.names)), dtype=np.float32)
     score = np.empty((rows, len(CANDIDATES)), dtype=np.float32)
     filled = 0
@@ -126,4 +132,5 @@ def warm_start(
             features, *_ = env.step(np.clip(explored, -1.0, 1.0).astype(np.float32))
             progress(env.num_envs)
         fit(part.steps_per_round, 1.0)
-    fit(part.final_steps, _FINAL_RATE)
+    if filled:
+        fit(part.final_steps, _FINAL_RATE)

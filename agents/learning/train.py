@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from dosewright.agents.estimation import BeliefFilter
 from dosewright.agents.learning.belief import BeliefVectorEnv, Scaling
-from dosewright.agents.learning.counterfactual import warm_start
+from dosewright.agents.learning.counterfactual import visits_of, warm_start
 from dosewright.agents.learning.policy import LearnedPolicy
 from dosewright.agents.learning.preset import Preset
 from dosewright.agents.regimens import Bayesian
@@ -178,10 +178,6 @@ class _Run:
         )
         return progress["steps"]
 
-    def visits_before_ppo(self) -> int:
-        """Visits that the warm start takes."""
-        return self.preset.warm_start.rounds * self.preset.ppo.environments * len(self.scenario.calendar)
-
     def warm_up(self, bar: Any) -> None:
         """Fit the actor to what every dose would have done, on patients that PPO will not meet."""
         warm_start(
@@ -324,7 +320,7 @@ def train(preset: Preset, seed: int, folder: str | Path, resume: bool = False, p
         done = run.resume() if resume else run.begin()
         run.model.set_logger(configure(str(path / "tensorboard"), ["tensorboard"]))
         (path / "preset.toml").write_text(preset.text())
-        before = run.visits_before_ppo()
+        before = visits_of(preset.warm_start, run.scenario, preset.ppo.environments)
         with tqdm(
             total=before + preset.ppo.timesteps,
             initial=before * run.warm + done,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dosewright.agents.regimens.planner import expected_loss
 from dosewright.envs import Scenario, Treatment
-from dosewright.envs.pharmacology import follow
+from dosewright.envs.pharmacology import daily_response
 
 Floats = NDArray[np.float64]
 
@@ -78,14 +78,10 @@ class Oracle:
         steady = scenario.doses.snap(scenario.maintenance_dose(theta, scenario.target))
         amount = np.repeat(np.tile(grid, n)[:, None], until, axis=1)
         amount[:, days:] = np.repeat(steady, c)[:, None]
-        out, rule = np.empty((n * c, until, 1)), model.rules["belief"]
-        follow(model)(
-            np.repeat(kinetics, c, axis=0), np.repeat(theta, c, axis=0)[:, None],
-            amount * model.dose_fraction,
-            np.full(amount.shape, 24.0), np.zeros(n * c, dtype=np.int64), np.full(n * c, until), rule,
-            model.plan_shape(rule), np.array([model.output(scenario.output)]), out,
-        )  # fmt: skip
-        response = out.reshape(n, 1, c, until)
+        response = daily_response(
+            model, scenario.output, np.repeat(kinetics, c, axis=0), np.repeat(theta, c, axis=0),
+            amount, np.full(n * c, until),
+        ).reshape(n, 1, c, until)  # fmt: skip
         loss = expected_loss(scenario, response, np.ones((n, 1)))
         # many doses keep the next days in range; drift and missed doses punish those that keep them at its
         # edge

@@ -6,13 +6,12 @@ Every candidate is simulated in every particle over the next interval.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dosewright.agents.estimation import Belief, BeliefFilter
-from dosewright.agents.regimens.bayesian import ADAPTIVE_FADE
+from dosewright.agents.estimation import Belief
+from dosewright.agents.regimens.bayesian import ADAPTIVE_FADE, Bayesian
 from dosewright.envs import Scenario
 
 Floats = NDArray[np.float64]
@@ -37,25 +36,10 @@ def expected_loss(scenario: Scenario, response: Floats, weight: Floats) -> Float
 
 
 @dataclass(frozen=True)
-class Planner:
-    """Minimise the expected loss over the next interval.
+class Planner(Bayesian):
+    """Minimise the expected loss over the next interval, among multiples of the dose of `Bayesian`."""
 
-    Attributes
-    ----------
-    scenario, name, fade, particles
-        As in `Bayesian`.
-    """
-
-    scenario: Scenario
     name: str = "planner"
-    fade: float = 1.0
-    particles: int = 128
-    needs: frozenset[str] = frozenset()
-
-    @cached_property
-    def filter(self) -> BeliefFilter:
-        """The filter that keeps the belief."""
-        return BeliefFilter(self.scenario, self.particles, self.fade)
 
     def predict(
         self,
@@ -76,7 +60,7 @@ class Planner:
         return dose, belief
 
     def _best(self, belief: Belief, days: int) -> Floats:
-        centre = np.exp(self.filter.maintenance_dose(belief)[0])
+        centre = self.dose(belief)
         candidates = self.scenario.doses.snap(centre[:, None] * MULTIPLES)
         response = self.filter.predict(belief, np.repeat(candidates[:, :, None], days, axis=2))
         loss = expected_loss(self.scenario, response, belief.weight)

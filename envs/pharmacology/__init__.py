@@ -1,6 +1,12 @@
 """Pharmacology: what a population model is, and the one engine that moves patients through any of them."""
 
-from dosewright.envs.pharmacology.engine import follow, initial_state, outputs_now, simulate
+from dosewright.envs.pharmacology.engine import (
+    daily_response,
+    follow,
+    initial_state,
+    outputs_now,
+    simulate,
+)
 from dosewright.envs.pharmacology.model import (
     Constant,
     Flag,
@@ -17,6 +23,7 @@ __all__ = [
     "Output",
     "Parameter",
     "PopulationModel",
+    "daily_response",
     "follow",
     "initial_state",
     "outputs_now",

@@ -78,6 +78,36 @@ def outputs_now(model: PopulationModel, state: Floats, theta: Floats, outputs: N
     return out[:, 0]
 
 
+def daily_response(
+    model: PopulationModel,
+    output: str,
+    state: Floats,
+    theta: Floats,
+    dose: Floats,
+    count: NDArray[np.int64],
+    hours: float = 24.0,
+) -> Floats:
+    """Move m patients in place over daily doses and return their response (m, d) at the end of each day.
+
+    For what is foreseen or believed: parameters constant, every dose taken, accuracy level "belief".
+
+    Parameters
+    ----------
+    state : (m, s), moved in place
+    theta : (m, p) parameters
+    dose : (m, d) prescribed
+    count : (m,) days that each patient is followed; the response after them is not set
+    hours : length of a day; 0 reads the present response
+    """
+    rule, response = model.rules["belief"], np.empty((*dose.shape, 1))
+    follow(model)(
+        state, theta[:, None], dose * model.dose_fraction, np.full(dose.shape, hours),
+        np.zeros(len(count), dtype=np.int64), count, rule, model.plan_shape(rule),
+        np.array([model.output(output)]), response,
+    )  # fmt: skip
+    return response[..., 0]
+
+
 def simulate(
     model: PopulationModel,
     theta: ArrayLike,

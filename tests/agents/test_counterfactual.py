@@ -189,5 +189,5 @@ def test_the_same_seed_gives_the_same_network_and_another_seed_another() -> None
 def test_no_rounds_leave_monitoring() -> None:
     env = wrapped(8)
     policy = network(env)
-    warm_start(policy, env, replace(PART, rounds=0, final_steps=0), 5, lambda _: None)
+    warm_start(policy, env, replace(PART, rounds=0), 5, lambda _: None)
     assert last_layer(policy).abs().max() == 0

@@ -4,12 +4,11 @@ import html
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from dosewright.agents.regimens import FixedDose
 from dosewright.envs import Noise, Treatment, scenario
 from dosewright.evaluation import Difference, TrialResult, run_trial, summarise, write_report
 from dosewright.evaluation.answer import answer, benefit_shown, change, harm_shown, number
@@ -18,33 +17,15 @@ from dosewright.evaluation.report.page import difference_cell
 WARFARIN = scenario("warfarin")
 
 
-class Fixed:
-    """A constant dose."""
-
-    needs: frozenset[str] = frozenset()
-
-    def __init__(self, dose: float) -> None:
-        self.name, self.dose = f"fixed-{dose:g}mg", dose
-
-    def predict(
-        self,
-        observation: NDArray[np.float32],
-        state: Any = None,
-        episode_start: NDArray[np.bool_] | None = None,
-        deterministic: bool = True,
-    ) -> tuple[NDArray[np.float64], Any]:
-        return np.full(len(observation), self.dose), state
-
-
-class Seeing(Fixed):
-    """Is shown the truth."""
+class Seeing(FixedDose):
+    """Is shown the truth, and does not look."""
 
     def attach(self, treatment: Treatment) -> None:
-        self.treatment = treatment
+        pass
 
 
 def trial(n: int = 200, realism: str = "clinic", **doses: float) -> TrialResult:
-    arms = {name.replace("_", "-"): Fixed(dose) for name, dose in doses.items()}
+    arms = {name.replace("_", "-"): FixedDose(WARFARIN, dose) for name, dose in doses.items()}
     return run_trial(
         WARFARIN, arms, WARFARIN.population, np.arange(n), Noise("trial", 3), WARFARIN.preset(realism)
     )
@@ -184,7 +165,7 @@ def test_without_a_policy_the_best_arm_meets_the_runner_up(result: TrialResult) 
 
 
 def test_an_upper_bound_competes_with_nobody(tmp_path: Path) -> None:
-    arms = {"five": Fixed(5.0), "seer": Seeing(3.0)}
+    arms = {"five": FixedDose(WARFARIN, 5.0), "seer": Seeing(WARFARIN, 3.0)}
     found = run_trial(
         WARFARIN, arms, WARFARIN.population, np.arange(30), Noise("trial", 3), WARFARIN.preset("textbook")
     )
@@ -204,7 +185,7 @@ def test_one_arm_and_few_patients_still_make_a_page(tmp_path: Path) -> None:
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:
-    arms = {"<b>&5": Fixed(5.0), "three": Fixed(3.0)}
+    arms = {"<b>&5": FixedDose(WARFARIN, 5.0), "three": FixedDose(WARFARIN, 3.0)}
     found = run_trial(
         WARFARIN, arms, WARFARIN.population, np.arange(30), Noise("trial", 3), WARFARIN.preset("clinic")
     )
