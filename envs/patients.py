@@ -325,9 +325,11 @@ class RealCohort:
         if n is None:
             return self.usable
         if n > len(self.usable):
+            most = next(iter(self.reasons.items()), None)
+            why = "" if most is None else f"; most often refused: {most[0]} ({most[1]} rows)"
             raise ValueError(
                 f"{self.path}: {n} patients wanted, {len(self.usable)} of {self.rows} rows are usable; "
-                f"ask for at most {len(self.usable)}"
+                f"ask for at most {len(self.usable)}{why}"
             )
         order = np.argsort(noise.uniforms(self.usable, Stream.ROWS)[:, 0, 0], kind="stable")
         return np.sort(self.usable[order[:n]])

@@ -81,6 +81,16 @@ class ArmResult:
     seconds: float
     decisions: int
 
+    @property
+    def scores(self) -> dict[str, Floats | Flags]:
+        """What every scenario has, by name: "benefit", "harm", "return" and "ever_harm", (n,) each."""
+        return {
+            "benefit": self.benefit,
+            "harm": self.harm,
+            "return": self.returns,
+            "ever_harm": self.ever_harm,
+        }
+
     def values(self, outcome: str) -> Floats | Flags:
         """Return an outcome (n,) by its name, or "benefit", "harm", "return" or "ever_harm".
 
@@ -89,13 +99,7 @@ class ArmResult:
         ValueError
             For a name that is neither.
         """
-        scores: dict[str, Floats | Flags] = {
-            "benefit": self.benefit,
-            "harm": self.harm,
-            "return": self.returns,
-            "ever_harm": self.ever_harm,
-        }
-        known = {**scores, **self.outcomes}
+        known = {**self.scores, **self.outcomes}
         if outcome not in known:
             raise ValueError(f"unknown outcome {outcome!r}; known: {', '.join(known)}")
         return known[outcome]
@@ -240,14 +244,8 @@ class TrialResult:
         }
         frames = []
         for name, arm in self.arms.items():
-            scores = {
-                "benefit": arm.benefit,
-                "harm": arm.harm,
-                "return": arm.returns,
-                "ever_harm": arm.ever_harm,
-            }
             doses = [row[~np.isnan(row)].tolist() for row in arm.doses]
-            columns = {"id": self.ids, "arm": [name] * len(self.ids), **who, **scores, **arm.outcomes}
+            columns = {"id": self.ids, "arm": [name] * len(self.ids), **who, **arm.scores, **arm.outcomes}
             frames.append(polars.DataFrame({**columns, "doses": doses}, nan_to_null=True))
         return polars.concat(frames)
 
@@ -298,11 +296,11 @@ def run_trial(
     Raises
     ------
     ValueError
-        For no arm, a policy trained on the namespace of the trial, fewer than two patients, one listed twice,
-        or a dose that is missing or negative.
+        For no arm, a policy trained on the namespace of the trial, an arm that needs the genotype where it is
+        unknown, fewer than two patients, one listed twice, or a dose that is missing or negative.
     """
     chosen = _checked_patients(ids, block)
-    _check_arms(arms, noise)
+    _check_arms(arms, noise, _hidden(scenario, genotype))
     started, clock = datetime.now(UTC), time.perf_counter()
     people: list[Patients] = []
     courses: dict[str, list[_Course]] = {name: [] for name in arms}
@@ -350,7 +348,13 @@ def _checked_patients(ids: ArrayLike, block: int) -> NDArray[np.int64]:
     return chosen
 
 
-def _check_arms(arms: Mapping[str, Regimen], noise: Noise) -> None:
+def _hidden(scenario: Scenario, genotype: GenotypeMode) -> frozenset[str]:
+    """Return the observation entries that nobody sees."""
+    terms = scenario.model.genotype_terms if genotype == "unknown" else ()
+    return frozenset(allele_entry(term.gene, allele) for term in terms for allele in term.per_allele)
+
+
+def _check_arms(arms: Mapping[str, Regimen], noise: Noise, hidden: frozenset[str]) -> None:
     if not arms:
         raise ValueError("a trial without arms; give at least one")
     for name, regimen in arms.items():
@@ -358,6 +362,11 @@ def _check_arms(arms: Mapping[str, Regimen], noise: Noise) -> None:
             raise ValueError(
                 f"arm {name!r}: its card says that it was trained on seed namespace {noise.namespace!r}, "
                 "which this trial draws its patients from; train it on 'train', or use another namespace"
+            )
+        if regimen.needs & hidden:
+            raise ValueError(
+                f"arm {name!r} needs {min(regimen.needs & hidden)}, which genotype = 'unknown' hides; "
+                "leave the arm out"
             )
 
 

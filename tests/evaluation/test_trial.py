@@ -169,6 +169,14 @@ def test_subgroups_are_partitions(result: TrialResult) -> None:
     ][two]
 
 
+def test_an_arm_that_needs_the_genotype_is_refused_where_it_is_unknown() -> None:
+    guided = Fixed(5.0)
+    guided.needs = frozenset({"vkorc1_A"})
+    with pytest.raises(ValueError, match="arm 'guided' needs vkorc1_A, which genotype = 'unknown' hides"):
+        trial(5, arms={"five": Fixed(5.0), "guided": guided}, genotype="unknown")
+    assert trial(5, arms={"guided": guided}).arms["guided"].decisions > 0
+
+
 def test_a_policy_of_the_same_namespace_is_refused() -> None:
     policy = Fixed(5.0)
     policy.seed_namespace = "trial"  # type: ignore[attr-defined]
