@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from dosewright.envs import genotype_effects
-from dosewright.envs.pharmacology import PopulationModel, simulate
-from dosewright.envs.pharmacology.models import warfarin_hamberg2010
+from benchmarks.cases import CASES, Case
+from dosewright.envs.pharmacology import simulate
 
 RELATIVE, ABSOLUTE = 1e-6, 1e-9
 KEYS = ("model_id", "scenario", "model", "time_unit", "inputs", "derived", "states", "initial", "events",
@@ -42,63 +41,6 @@ class Trajectory:
     def json(self, key: str) -> Any:
         """Return a header entry that holds JSON."""
         return json.loads(self.header[key])
-
-
-@dataclass(frozen=True)
-class Case:
-    """How a model answers a trajectory file.
-
-    Attributes
-    ----------
-    model
-        The model.
-    theta
-        ``theta(inputs) -> (p,)`` individual parameters.
-    doses
-        ``doses(inputs) -> [(time, amount), …]`` as prescribed.
-    derived
-        Key of `derived` -> value, from theta.
-    outputs
-        Column of the table -> output of the model.
-    """
-
-    model: PopulationModel
-    theta: Callable[[Mapping[str, Any]], Floats]
-    doses: Callable[[Mapping[str, Any]], list[tuple[float, float]]]
-    derived: Callable[[Floats], Mapping[str, float]]
-    outputs: Mapping[str, str]
-
-
-def _hamberg_theta(inputs: Mapping[str, Any]) -> Floats:
-    model = warfarin_hamberg2010.MODEL
-    genotypes = {gene: np.array([inputs[gene]]) for gene in ("CYP2C9", "VKORC1")}
-    effects, _ = genotype_effects(model.genotype_terms, genotypes)
-    known = {"age_y": [inputs["age_y"]], "baseline": [inputs.get("INR_base", 1.0)]}
-    theta = model.typical(known, effects)[0]
-    for parameter, key in (("CL", "cl_mult"), ("V", "v_mult"), ("EC50", "ec_mult")):
-        theta[model.column(parameter)] *= inputs.get(key, 1.0)
-    return theta
-
-
-def _hamberg_derived(theta: Floats) -> Mapping[str, float]:
-    names = ("CL_S_L_h", "V_L", "ka_1_h", "EC50_mg_L", "gamma", "ktr1_1_h", "ktr2_1_h", "INR_base")
-    constants = {
-        "Emax": 1.0,
-        "INR_max_increment": warfarin_hamberg2010.INR_MAX.value,
-        "S_fraction": warfarin_hamberg2010.S_FRACTION.value,
-    }
-    return dict(zip(names, theta.tolist(), strict=True)) | constants
-
-
-CASES: dict[str, Case] = {
-    "warfarin_hamberg2010": Case(
-        model=warfarin_hamberg2010.MODEL,
-        theta=_hamberg_theta,
-        doses=lambda inputs: [tuple(dose) for dose in inputs.get("racemic_doses_h_mg", [])],
-        derived=_hamberg_derived,
-        outputs={"Cs_mg_L": "Cs", "A3": "X3", "B3": "Y3", "INR": "INR"},
-    ),
-}
 
 
 def read(path: Path) -> Trajectory:
@@ -125,18 +67,27 @@ def read(path: Path) -> Trajectory:
 
 def compare(trajectory: Trajectory, case: Case) -> tuple[float, str]:
     """Return the largest discrepancy, as a share of what is allowed times 1e-6, and where it is."""
-    inputs = trajectory.json("inputs")
+    try:
+        inputs = case.read(trajectory.json("inputs"))
+    except ValueError as error:
+        raise ValueError(f"{trajectory.path}: {error}") from None
     theta = case.theta(inputs)
     worst, where = 0.0, "derived"
-    derived = case.derived(theta)
+    derived = case.derived(theta, inputs)
     for key, value in trajectory.json("derived").items():
         if key not in derived:
             raise ValueError(
                 f"{trajectory.path}: derived parameter {key!r} is not one of {', '.join(derived)}"
             )
-        error = abs(derived[key] - value) / max(abs(value), 1e-300)
+        mine, theirs = np.ravel(derived[key]), np.ravel(value)
+        if mine.shape != theirs.shape:
+            raise ValueError(f"{trajectory.path}: derived {key!r} is {value}; expected {derived[key]}")
+        error = float(np.max(np.abs(mine - theirs) / np.maximum(np.abs(theirs), 1e-300)))
         worst, where = max((worst, where), (error, f"derived {key}"))
     names = trajectory.columns[1:]
+    unknown = [name for name in names if name not in case.outputs]
+    if unknown:
+        raise ValueError(f"{trajectory.path}: column {unknown[0]!r} is not one of {', '.join(case.outputs)}")
     outputs = [case.outputs[name] for name in names]
     got = simulate(case.model, theta, case.doses(inputs), trajectory.table[:, 0], outputs)[0]
     for column, name in enumerate(names):

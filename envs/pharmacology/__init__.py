@@ -1,31 +1,57 @@
 """Pharmacology: what a population model is, and the one engine that moves patients through any of them."""
 
 from dosewright.envs.pharmacology.engine import (
+    SolverError,
     daily_response,
     follow,
-    initial_state,
     outputs_now,
     simulate,
+    steady_state,
+    stream,
 )
+from dosewright.envs.pharmacology.events import Dose, Events, Kind
 from dosewright.envs.pharmacology.model import (
     Constant,
+    Covariate,
     Flag,
     GenotypeTerm,
     Output,
     Parameter,
     PopulationModel,
+    ResidualError,
+    Route,
+    columns,
+    empty,
+    stack,
+    variance_of_cv,
 )
+from dosewright.envs.pharmacology.solvers import Driven, Linear, Tailored
 
 __all__ = [
     "Constant",
+    "Covariate",
+    "Dose",
+    "Driven",
+    "Events",
     "Flag",
     "GenotypeTerm",
+    "Kind",
+    "Linear",
     "Output",
     "Parameter",
     "PopulationModel",
+    "ResidualError",
+    "Route",
+    "SolverError",
+    "Tailored",
+    "columns",
     "daily_response",
+    "empty",
     "follow",
-    "initial_state",
     "outputs_now",
     "simulate",
+    "stack",
+    "steady_state",
+    "stream",
+    "variance_of_cv",
 ]

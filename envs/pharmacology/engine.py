@@ -1,81 +1,289 @@
 """The engine: any population model, any number of patients, doses and samples at exact times.
 
-A patient's course is a row of *segments*. At the start of a segment its dose enters; the model's state then
-moves over the segment's duration; at its end the outputs are read. Doses and samples are therefore hit
-exactly, never stepped over, and a value read at the time of a dose is the value before it.
+A patient's course is a row of `Events`. Between two events the model's solver moves the state; doses and
+samples are therefore hit exactly, never stepped over, and a value read at the time of a dose is the value
+before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
-from numba import prange
+from numba import prange, types
 from numpy.typing import ArrayLike, NDArray
 
-from dosewright.envs.pharmacology.compilation import kernel
+from dosewright.envs.pharmacology.compilation import Pointer, compiled, kernel
+from dosewright.envs.pharmacology.events import ROUTE, Dose, Events, Kind, schedule_events
 from dosewright.envs.pharmacology.model import Floats, PopulationModel
+from dosewright.envs.pharmacology.solvers.signatures import CUBE, INDICES, MATRIX, OBSERVE, VECTOR
 
-# Patients per call of `simulate`: bounds the memory of the segment arrays, results do not depend on it.
+# Patients per block of `stream`: bounds the memory, results do not depend on it.
 _BLOCK = 20_000
+
+_READ, _PARAMETERS, _RATE, _BOLUS = (
+    int(kind) for kind in (Kind.READ, Kind.PARAMETERS, Kind.RATE, Kind.BOLUS)
+)
+_REASONS = {
+    1: "the step size fell to rounding",
+    2: "too many steps",
+    3: "the rate matrix is not finite, or has no real rates that differ; put three equal rates in a row into the "
+    "right-hand side",
+    4: "an input into a compartment that nothing leaves; make it one of the states of the right-hand side",
+    5: "the state is not finite",
+    6: "the course was not run",
+}
+
+
+class SolverError(RuntimeError):
+    """A patient's course could not be computed. Nothing is returned in its place."""
+
+
+def _in_order(times, codes, values, events, lags, theta, at, order):
+    """Sort a patient's events by time and kind, lags included: write their times and places.
+
+    Return the number of readings.
+
+    Schedules come nearly sorted, so insertion is enough.
+    """
+    column, reads, late = 0, 0, np.zeros(events)
+    for e in range(events):
+        kind, route = codes[e] % ROUTE, codes[e] // ROUTE
+        if kind == _PARAMETERS:
+            column = min(int(values[e]), theta.shape[0] - 1)
+        due = times[e]
+        if kind >= _RATE and lags[route] >= 0:
+            late[e] = theta[column, lags[route]]
+            if kind == _RATE and values[e] < 0.0:  # an infusion ends as late as it began
+                for earlier in range(e - 1, -1, -1):
+                    if codes[earlier] == codes[e] and values[earlier] == -values[e]:
+                        late[e] = late[earlier]
+                        break
+            due += late[e]
+        if kind == _READ:
+            reads += 1
+        j = e
+        while j > 0 and (at[j - 1] > due or (at[j - 1] == due and codes[order[j - 1]] % ROUTE > kind)):
+            at[j], order[j] = at[j - 1], order[j - 1]
+            j -= 1
+        at[j], order[j] = due, e
+    return reads
+
+
+_in_order = kernel(_in_order)
+
+
+def _share(route, theta, fractions, parameters):
+    """Share of a prescribed amount that enters by a route."""
+    share = fractions[route]
+    if parameters[route] >= 0:
+        share *= theta[parameters[route]]
+    return share
+
+
+_share = kernel(_share, inline=True)
+
+
+def _course(  # noqa: C901, the event loop is one story
+    first, second, observe, state, theta, begin, which, time, code, value, count, route_state, route_lag,
+    route_fraction, route_parameter, breaks, rule, layout, shape, outputs, out, status, stuck,
+):  # fmt: skip
+    """Move every patient through its events, and read its outputs."""
+    for i in prange(state.shape[0]):
+        row, mine, sizes, work = which[i], state[i].copy(), layout.copy(), np.zeros(shape)
+        events, routes = count[row], route_state.shape[0]
+        prescribed, rate = np.zeros(routes), np.zeros(routes)
+        at, order = np.empty(events), np.empty(events, dtype=np.int64)
+        reads = _in_order(time[row], code[row], value[row], events, route_lag, theta[i], at, order)
+        column, t, passed, trouble = 0, begin[i], 0, 0
+        for k in range(events):
+            if reads == 0 or trouble != 0:
+                break
+            while t < at[k] and trouble == 0:
+                stop = at[k]
+                while passed < breaks.shape[0] and breaks[passed] <= t:
+                    passed += 1
+                if passed < breaks.shape[0]:
+                    stop = min(stop, breaks[passed])
+                if breaks.shape[0] > 0:
+                    sizes[2] = passed
+                trouble = _advance(
+                    first, second, t, stop - t, mine, rate, route_state, theta[i, column], column, rule,
+                    sizes, work,
+                )  # fmt: skip
+                if trouble == 0:
+                    t = stop
+            e = order[k]
+            kind, route, amount = code[row, e] % ROUTE, code[row, e] // ROUTE, value[row, e]
+            if kind == _READ:
+                reads -= 1
+                for o in range(outputs.shape[0] if amount >= 0.0 else 0):
+                    out[i, int(amount), o] = observe(t, mine, theta[i, column], outputs[o])
+                continue
+            if kind == _BOLUS:
+                mine[route_state[route]] += amount * _share(
+                    route, theta[i, column], route_fraction, route_parameter
+                )
+                continue
+            if kind == _PARAMETERS:
+                column = min(int(amount), theta.shape[1] - 1)
+            else:
+                prescribed[route] += amount
+                if abs(prescribed[route]) < 1e-12 * abs(amount):
+                    prescribed[route] = 0.0
+            for r in range(routes):
+                rate[r] = prescribed[r] * _share(r, theta[i, column], route_fraction, route_parameter)
+        if trouble == 0 and not np.all(np.isfinite(mine)):
+            trouble = 5
+        status[i], stuck[i] = trouble, t
+        state[i] = mine
+
+
+# stands for the solver's step while the file is read; `_kernel` binds the real one
+_advance: Any = None
 
 
 @cache
-def follow(model: PopulationModel) -> Any:
-    """Compile (once) and return the batch kernel of `model`.
+def _kernel(advance: Any, signatures: tuple[Any, Any], label: str) -> Any:
+    """Compile the engine for one solver."""
+    scope = dict(_course.__globals__)
+    scope["_advance"] = advance
+    bound = type(_course)(_course.__code__, scope, "_course")
+    codes = types.Array(types.int8, 2, "C")
+    signature = types.void(
+        *(types.FunctionType(item) for item in (*signatures, OBSERVE)),
+        MATRIX, CUBE, VECTOR, INDICES, MATRIX, codes, MATRIX, INDICES, INDICES, INDICES, VECTOR, INDICES,
+        VECTOR, MATRIX, INDICES, types.UniTuple(types.int64, 2), INDICES, CUBE, INDICES, VECTOR,
+    )  # fmt: skip
+    return compiled(bound, signature, label=label, parallel=True)
 
-    The kernel is ``follow(state, theta, bolus, duration, first, count, rule, shape, outputs, out)``:
 
-    state : (n, s), moved in place
-    theta : (n, q, p), parameters by segment; the last one holds for all later segments
-    bolus : (n, m), amount that enters the dose state at the start of a segment
-    duration : (n, m), in the model's time unit
-    first, count : (n,), the segments ``first … first + count − 1`` of each patient are run
-    rule, shape : accuracy level of `PopulationModel.rules` and its work array's shape
-    outputs : (k,) indices of outputs
-    out : (n, m, k), outputs at the end of each segment, written in place
+@dataclass(frozen=True, eq=False)
+class _Machine:
+    """A model ready to run: compiled kernels, and its routes as arrays."""
+
+    model: PopulationModel
+
+    @cached_property
+    def pointers(self) -> tuple[Any, Any, Any]:
+        """The model's compiled kernels."""
+        solver, label = self.model.solver, self.model.name
+        first, second = (
+            Pointer(function, signature, label)
+            for function, signature in zip(solver.kernels, solver.signatures, strict=True)
+        )
+        return first, second, Pointer(self.model.observe, OBSERVE, label)
+
+    @cached_property
+    def run(self) -> Any:
+        """The engine for the model's solver."""
+        solver = self.model.solver
+        return _kernel(
+            solver.advance, solver.signatures, f"the engine for {type(solver).__name__.lower()} models"
+        )
+
+    @cached_property
+    def routes(self) -> tuple[Any, ...]:
+        """State, lag column, constant share, and share's column of every route; then the breaks."""
+        model = self.model
+        shares = [
+            route.fraction if isinstance(route.fraction, tuple)
+            else (1.0, route.fraction) if isinstance(route.fraction, str)
+            else (route.fraction, None)
+            for route in model.routes
+        ]  # fmt: skip
+        return (
+            np.array([model.states.index(route.state) for route in model.routes]),
+            np.array([-1 if route.lag is None else model.column(route.lag) for route in model.routes]),
+            np.array([share for share, _ in shares], dtype=np.float64),
+            np.array([-1 if name is None else model.column(name) for _, name in shares]),
+            np.array(model.breaks, dtype=np.float64),
+        )
+
+
+@cache
+def _machine(model: PopulationModel) -> _Machine:
+    return _Machine(model)
+
+
+def follow(
+    model: PopulationModel,
+    state: Floats,
+    theta: Floats,
+    events: Events,
+    outputs: NDArray[np.int64],
+    slots: int,
+    *,
+    which: NDArray[np.int64] | None = None,
+    begin: Floats | None = None,
+    rule: str = "exact",
+    ids: NDArray[np.int64] | None = None,
+) -> Floats:
+    """Move n patients through their events and return what was read: (n, slots, k), 0 where nothing was.
 
     Patients are independent: results do not depend on the batch, its order, or the number of threads.
+
+    Parameters
+    ----------
+    model
+        The population model.
+    state : (n, s), moved in place, to the time of each patient's last reading
+    theta : (n, q, p), parameters; which column holds is an event, the first one at the start
+    events
+        Schedules of r kinds of patients.
+    outputs : (k,) indices of the outputs to read
+    slots
+        Readings of a patient.
+    which : (n,) schedule of each patient; each its own by default
+    begin : (n,) time at which each patient is now; 0 by default
+    rule
+        Accuracy level of ``model.rules``.
+    ids : (n,) numbers that an error names; positions by default
+
+    Raises
+    ------
+    SolverError
+        If a course cannot be computed.
+    ValueError
+        For an infusion into a model whose solver takes none.
     """
-    plan, step, observe = model.plan, model.step, model.observe
-    dose_state, longest = model.dose_state, model.longest
-
-    def run(state, theta, bolus, duration, first, count, rule, shape, outputs, out):
-        for i in prange(state.shape[0]):
-            work = np.zeros(shape)
-            mine = state[i].copy()
-            for j in range(first[i], first[i] + count[i]):
-                values = theta[i, min(j, theta.shape[1] - 1)]
-                mine[dose_state] += bolus[i, j]
-                left = duration[i, j]
-                while left > 0.0:
-                    span = min(left, longest)
-                    plan(values, span, rule, work)
-                    step(mine, values, work)
-                    left -= span
-                for k in range(outputs.shape[0]):
-                    out[i, j, k] = observe(mine, values, outputs[k])
-            state[i] = mine
-
-    return kernel(run, label=model.name, parallel=True)
-
-
-def initial_state(model: PopulationModel, n: int) -> Floats:
-    """Return the (n, s) state of `n` patients before the first dose."""
-    return np.tile(np.asarray(model.initial, dtype=np.float64), (n, 1))
+    machine, solver, n = _machine(model), model.solver, len(state)
+    if not solver.infusions and np.any(events.code % ROUTE == Kind.RATE):
+        raise ValueError(
+            f"{model.name}: a dose has a duration; its solver takes doses that enter at once, give duration 0"
+        )
+    accuracy = solver.rules[rule]
+    out = np.zeros((n, slots, len(outputs)))
+    status, stuck = np.full(n, 6, dtype=np.int64), np.zeros(n)
+    machine.run(
+        *machine.pointers, state, np.ascontiguousarray(theta), np.zeros(n) if begin is None else begin,
+        np.arange(n) if which is None else which, events.time, events.code, events.value, events.count,
+        *machine.routes, accuracy, solver.layout(len(model.states), len(model.routes)),
+        solver.work_shape(len(model.states), len(model.routes), accuracy), outputs, out, status, stuck,
+    )  # fmt: skip
+    if status.any():
+        i = int(np.argmax(status != 0))
+        names = [item.name for item in model.parameters]
+        values = ", ".join(f"{name} {value:g}" for name, value in zip(names, theta[i, 0], strict=True))
+        raise SolverError(
+            f"{model.name}: patient {i if ids is None else ids[i]} after {stuck[i]:g} {model.time_unit}: "
+            f"{_REASONS[int(status[i])]}; parameters {values}"
+        )
+    return out
 
 
 def outputs_now(model: PopulationModel, state: Floats, theta: Floats, outputs: NDArray[np.int64]) -> Floats:
     """Return the (n, k) outputs of patients in `state` (n, s) with parameters `theta` (n, p)."""
-    n, nodes = len(state), next(iter(model.rules.values()))
-    out, nothing, one = np.empty((n, 1, len(outputs))), np.zeros((n, 1)), np.ones(n, dtype=np.int64)
-    follow(model)(
-        state.copy(), theta[:, None, :], nothing, nothing,
-        one - 1, one, nodes, model.plan_shape(nodes), outputs, out,
-    )  # fmt: skip
-    return out[:, 0]
+    n = len(state)
+    now = Events(
+        np.zeros((1, 1)), np.zeros((1, 1), dtype=np.int8), np.zeros((1, 1)), np.ones(1, dtype=np.int64)
+    )
+    return follow(model, state.copy(), theta[:, None], now, outputs, 1, which=np.zeros(n, dtype=np.int64))[
+        :, 0
+    ]
 
 
 def daily_response(
@@ -85,7 +293,7 @@ def daily_response(
     theta: Floats,
     dose: Floats,
     count: NDArray[np.int64],
-    hours: float = 24.0,
+    which: NDArray[np.int64] | None = None,
 ) -> Floats:
     """Move m patients in place over daily doses and return their response (m, d) at the end of each day.
 
@@ -95,26 +303,35 @@ def daily_response(
     ----------
     state : (m, s), moved in place
     theta : (m, p) parameters
-    dose : (m, d) prescribed
-    count : (m,) days that each patient is followed; the response after them is not set
-    hours : length of a day; 0 reads the present response
+    dose : (r, d) prescribed, of r courses
+    count : (r,) days that each course is followed; the response after them is 0
+    which : (m,) course of each patient; each its own by default
     """
-    rule, response = model.rules["belief"], np.empty((*dose.shape, 1))
-    follow(model)(
-        state, theta[:, None], dose * model.dose_fraction, np.full(dose.shape, hours),
-        np.zeros(len(count), dtype=np.int64), count, rule, model.plan_shape(rule),
-        np.array([model.output(output)]), response,
-    )  # fmt: skip
-    return response[..., 0]
+    courses, days = dose.shape
+    time, code, value = (
+        np.zeros((courses, 2 * days)),
+        np.zeros((courses, 2 * days), np.int8),
+        np.zeros((courses, 2 * days)),
+    )
+    day = np.arange(days)
+    time[:, ::2], time[:, 1::2] = day * 24.0, (day + 1) * 24.0
+    code[:, ::2] = Kind.BOLUS
+    value[:, ::2], value[:, 1::2] = dose, day
+    events = Events(time, code, value, 2 * count)
+    chosen = np.array([model.output(output)])
+    return follow(model, state, theta[:, None], events, chosen, days, which=which, rule="belief")[..., 0]
 
 
 def simulate(
     model: PopulationModel,
-    theta: ArrayLike,
-    doses: Sequence[tuple[float, float]] | Sequence[Sequence[tuple[float, float]]],
+    patients: ArrayLike,
+    events: Sequence[Any],
     times: ArrayLike,
     outputs: Sequence[str] | None = None,
     rule: str = "exact",
+    *,
+    changes: ArrayLike = (0.0,),
+    initial: ArrayLike | None = None,
 ) -> NDArray[np.float64]:
     """Simulate patients from time 0 under given doses and return their outputs at given times.
 
@@ -122,17 +339,24 @@ def simulate(
     ----------
     model
         The population model.
-    theta : (p,) or (n, p)
-        Individual parameters, columns as in ``model.parameters``.
-    doses
-        Either one list of ``(time, amount)`` that every patient takes, or one such list a patient. Times in
-        ``model.time_unit``, any order, several at one time allowed; amounts as prescribed (mg).
+    patients : (p,), (n, p) or (n, q, p)
+        Individual parameters, columns as in ``model.parameters``; `individual_parameters` makes them from
+        covariates and genotypes. With q columns they change over time, as `changes` says: covariates that
+        change, or variability between occasions.
+    events
+        Either one schedule that every patient takes, or one a patient: a sequence of `Dose`, or of
+        ``(time, amount)``, sorted by time, several at one time allowed. Times in ``model.time_unit``, amounts
+        as prescribed.
     times : (m,)
         Sampling times, not decreasing.
     outputs
         Names of outputs, all by default.
     rule
         Accuracy level of ``model.rules``.
+    changes : (q,)
+        Times from which each of the q parameter columns holds; the first is 0.
+    initial : (s,) or (n, s)
+        States at time 0, such as a steady state from `steady_state`; the drug-free state by default.
 
     Returns
     -------
@@ -141,95 +365,201 @@ def simulate(
     Raises
     ------
     ValueError
-        For a negative or non-finite dose or time, times that decrease, a parameter array of the wrong width,
-        or an unknown output or rule.
+        For a negative or non-finite dose or time, a schedule or times out of order, an observation before the
+        start, a parameter array of the wrong width or with values that are not finite, or an unknown output,
+        route or rule.
+    SolverError
+        If a patient's course cannot be computed.
     """
-    values = np.atleast_2d(np.asarray(theta, dtype=np.float64))
-    if values.shape[1] != len(model.parameters):
-        names = ", ".join(item.name for item in model.parameters)
-        raise ValueError(
-            f"theta has {values.shape[1]} columns; {model.name} has {len(model.parameters)}: {names}"
-        )
+    parts = [
+        part
+        for _, part in stream(model, patients, events, times, outputs, rule, changes=changes, initial=initial)
+    ]
+    return np.concatenate(parts)
+
+
+def stream(
+    model: PopulationModel,
+    patients: ArrayLike,
+    events: Sequence[Any],
+    times: ArrayLike,
+    outputs: Sequence[str] | None = None,
+    rule: str = "exact",
+    *,
+    changes: ArrayLike = (0.0,),
+    initial: ArrayLike | None = None,
+    block: int = _BLOCK,
+) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Simulate as `simulate` does, block by block: a million patients in the memory of one block.
+
+    Parameters
+    ----------
+    block
+        Patients a block.
+
+    Yields
+    ------
+    Number of the block's first patient, and the (b, m, k) outputs of the block.
+    """
+    theta = _theta(model, patients)
     if rule not in model.rules:
         raise ValueError(f"unknown rule {rule!r} for {model.name}; known: {', '.join(model.rules)}")
-    sample = np.asarray(times, dtype=np.float64)
-    if (
-        sample.ndim != 1
-        or not np.all(np.isfinite(sample))
-        or np.any(sample < 0)
-        or np.any(np.diff(sample) < 0)
-    ):
-        raise ValueError(f"times must be finite, not negative and not decreasing ({model.time_unit})")
-    schedules = _schedules(doses, len(values), model.time_unit)
+    if block < 1:
+        raise ValueError(f"block = {block}; expected a positive number of patients")
+    sample, change = _times(times, model.time_unit), np.asarray(changes, dtype=np.float64)
+    if change.shape != theta.shape[1:2] or change[0] != 0 or not np.all(np.diff(change) > 0):
+        raise ValueError(
+            f"changes {change.tolist()} for {theta.shape[1]} parameter columns; "
+            "give one rising time for each, the first 0"
+        )
+    schedules = _schedules(events, len(theta))
+    routes = [route.name for route in model.routes]
     chosen = np.array([model.output(name) for name in outputs or [item.name for item in model.outputs]])
-    result = np.empty((len(values), len(sample), len(chosen)))
-    for start in range(0, len(values), _BLOCK):
-        stop = min(start + _BLOCK, len(values))
-        part = schedules if len(schedules) == 1 else schedules[start:stop]
-        result[start:stop] = _simulate_block(model, values[start:stop], part, sample, chosen, rule)
-    return result
-
-
-def _schedules(doses: Any, n: int, unit: str) -> list[NDArray[np.float64]]:
-    """Return one (d, 2) array of time and amount for all patients, or one a patient."""
-    # one schedule is a list of pairs; a list of schedules may begin with an empty one
-    shared = all(np.ndim(item) == 1 and len(item) == 2 for item in doses)
-    lists = [doses] if shared else list(doses)
-    if not shared and len(lists) != n:
-        raise ValueError(f"{len(lists)} dose lists for {n} patients; give one list for all, or one a patient")
-    schedules = [np.asarray(item, dtype=np.float64).reshape(-1, 2) for item in lists]
-    for patient, schedule in enumerate(schedules):
-        bad = ~np.isfinite(schedule).all(axis=1) | (schedule < 0).any(axis=1)
-        if bad.any():
-            time, amount = schedule[np.argmax(bad)]
-            raise ValueError(
-                f"dose {np.argmax(bad)} of patient {patient}: {amount} at {time} {unit}; "
-                "times and amounts must be finite and not negative"
-            )
-    return schedules
-
-
-def _simulate_block(
-    model: PopulationModel,
-    theta: Floats,
-    schedules: list[NDArray[np.float64]],
-    times: Floats,
-    outputs: NDArray[np.int64],
-    rule: str,
-) -> Floats:
-    """Turn doses and times into segments that start at a dose or a sample, and run them."""
-    n = len(theta)
-    rows = [_segments(schedule, times) for schedule in schedules]
-    width = max(len(duration) for _, duration, _ in rows)
-    bolus, duration = np.zeros((len(rows), width)), np.zeros((len(rows), width))
-    index = np.empty((len(rows), len(times)), dtype=np.int64)
-    for i, (amount, length, where) in enumerate(rows):
-        bolus[i, : len(amount)], duration[i, : len(length)], index[i] = amount, length, where
-    bolus *= model.dose_fraction
-    if len(rows) == 1 < n:
-        bolus, duration = np.repeat(bolus, n, axis=0), np.repeat(duration, n, axis=0)
-        index = np.repeat(index, n, axis=0)
-    out = np.empty((n, width, len(outputs)))
-    nodes = model.rules[rule]
-    follow(model)(
-        initial_state(model, n), theta[:, None, :], bolus, duration,
-        np.zeros(n, dtype=np.int64), np.full(n, width), nodes, model.plan_shape(nodes), outputs, out,
-    )  # fmt: skip
-    return np.take_along_axis(out, index[:, :, None], axis=1)
-
-
-def _segments(schedule: Floats, times: Floats) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """Cut one patient's course at every dose and sample.
-
-    The first segment has no dose and no length: its output is the state before anything happened at time 0.
-    """
-    stops = np.unique(np.concatenate([[0.0], schedule[:, 0], times]))
-    amount = np.zeros(len(stops))
-    np.add.at(amount, np.searchsorted(stops, schedule[:, 0]), schedule[:, 1])
-    length = np.diff(stops)
-    # segment j + 1 starts at stops[j] with the doses of that time and ends at stops[j + 1]
-    return (
-        np.concatenate([[0.0], amount[:-1]]),
-        np.concatenate([[0.0], length]),
-        np.searchsorted(stops, times).astype(np.int64),
+    start = model.initial(theta[:, 0]) if initial is None else np.asarray(initial, dtype=np.float64)
+    if start.shape not in ((len(model.states),), (1, len(model.states)), (len(theta), len(model.states))):
+        raise ValueError(
+            f"initial has shape {start.shape}; expected ({len(theta)}, {len(model.states)}): "
+            f"{', '.join(model.states)} for each patient"
+        )
+    start = np.broadcast_to(start, (len(theta), len(model.states)))
+    shared = (
+        schedule_events(schedules, routes, sample, change, model.time_unit) if len(schedules) == 1 else None
     )
+    for first in range(0, len(theta), block):
+        rows = slice(first, min(first + block, len(theta)))
+        n = rows.stop - rows.start
+        mine = shared or schedule_events(schedules[rows], routes, sample, change, model.time_unit)
+        which = np.arange(n) if shared is None else np.zeros(n, dtype=np.int64)
+        yield first, follow(
+            model, start[rows].copy(), theta[rows], mine, chosen, len(sample), which=which, rule=rule,
+            ids=np.arange(rows.start, rows.stop),
+        )  # fmt: skip
+
+
+def steady_state(
+    model: PopulationModel,
+    patients: ArrayLike,
+    doses: Sequence[Any],
+    every: float,
+    *,
+    relative: float = 1e-12,
+    most_cycles: int = 20_000,
+) -> Floats:
+    """Return the states (n, s) to which a repeated schedule leads, just before its first dose.
+
+    The cycle is run until no state moves; where states approach a limit at a constant rate the rest of the
+    way is taken in one step (Aitken), so slow compartments cost few cycles. States that only grow, such as an
+    area under the curve, start at 0.
+
+    Parameters
+    ----------
+    model, patients
+        As in `simulate`, with parameters that do not change.
+    doses
+        One cycle, as in `simulate`.
+    every
+        Length of the cycle, in ``model.time_unit``.
+    relative
+        Change of a state over a cycle, relative to its size, at which it counts as steady.
+    most_cycles
+        Cycles after which there is none.
+
+    Raises
+    ------
+    ValueError
+        If the states still move: the drug accumulates without limit, as above the maximal elimination of a
+        saturable model.
+    """
+    theta = _theta(model, patients)
+    if theta.shape[1] != 1 or model.breaks:
+        raise ValueError(f"{model.name}: parameters change over time; a steady state needs constant ones")
+    if not (np.isfinite(every) and every > 0):
+        raise ValueError(f"every = {every}; expected the length of a cycle, above 0 {model.time_unit}")
+    routes = [route.name for route in model.routes]
+    lags = {model.column(route.lag) for route in model.routes if route.lag is not None}
+    longest = max((float(theta[..., column].max()) for column in lags), default=0.0)
+    for dose in (Dose(*item) for item in doses):
+        if dose.time + dose.duration + longest > every or dose.time + longest >= every:
+            raise ValueError(
+                f"a dose at {dose.time:g} over {dose.duration:g}, entering up to {longest:g} {model.time_unit} later, "
+                f"outlasts the cycle of {every:g}; start the cycle at another dose"
+            )
+    cycle = schedule_events([doses], routes, np.array([every]), np.zeros(1), model.time_unit)
+    n, nothing = len(theta), np.zeros(0, dtype=np.int64)
+    state, which = model.initial(theta[:, 0]), np.zeros(n, dtype=np.int64)
+    begun, grows = state.copy(), _accumulators(model)
+    jitter, absolute = model.solver.jitter(len(model.states))
+    before = earlier = None
+    for number in range(most_cycles):
+        previous = state.copy()
+        follow(model, state, theta, cycle, nothing, 1, which=which)
+        state[:, grows] = begun[:, grows]
+        moved = state - previous
+        size = np.maximum(np.abs(state), 1e-9)
+        if np.all(np.abs(moved) <= max(relative, jitter) * size + absolute):
+            return state
+        # Aitken's step every few cycles, where three changes in a row shrink at one rate
+        if before is not None and earlier is not None and number % 6 == 5:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                pace, pace_before = moved / before, before / earlier
+            even = (pace > 0.2) & (pace < 1 - 1e-9) & (np.abs(pace - pace_before) < 0.05 * (1 - pace))
+            jump = np.where(even, moved * pace / (1 - np.where(even, pace, 0.0)), 0.0)
+            state = np.where(state + jump > 0, state + jump, state)
+            before = earlier = None
+        else:
+            before, earlier = moved, before
+    i = int(np.argmax((np.abs(moved) / (size + absolute)).max(axis=1)))
+    raise ValueError(
+        f"{model.name}: patient {i} has no steady state after {most_cycles} cycles of {every:g} "
+        f"{model.time_unit}; the doses exceed what is eliminated, give less"
+    )
+
+
+def _accumulators(model: PopulationModel) -> list[int]:
+    """States that only integrate: named AUC…, they leave no compartment."""
+    return [i for i, name in enumerate(model.states) if name.startswith("AUC")]
+
+
+def _theta(model: PopulationModel, patients: ArrayLike) -> Floats:
+    """Return parameters as (n, q, p)."""
+    values = np.asarray(patients, dtype=np.float64)
+    values = values[None] if values.ndim == 1 else values
+    values = values[:, None] if values.ndim == 2 else values
+    if not values.size or values.ndim != 3 or values.shape[-1] != len(model.parameters):
+        names = ", ".join(item.name for item in model.parameters)
+        raise ValueError(
+            f"parameters have shape {np.shape(patients)}; {model.name} has {len(model.parameters)} "
+            f"columns: {names}"
+        )
+    bad = ~np.isfinite(values)
+    if bad.any():
+        i, _, j = np.argwhere(bad)[0]
+        raise ValueError(f"patient {i}: parameter {model.parameters[j].name} is {values[bad][0]}")
+    return values
+
+
+def _times(times: ArrayLike, unit: str) -> Floats:
+    sample = np.asarray(times, dtype=np.float64)
+    if sample.ndim != 1 or not len(sample):
+        raise ValueError(f"times have shape {sample.shape}; expected a row of at least one time, in {unit}")
+    if not np.all(np.isfinite(sample)):
+        place = int(np.argmin(np.isfinite(sample)))
+        raise ValueError(f"time {place} is {sample[place]} {unit}; expected finite numbers")
+    if sample.min() < 0:
+        raise ValueError(
+            f"observation at {sample.min():g} {unit} is before the start at 0; begin at 0 or later"
+        )
+    if np.any(np.diff(sample) < 0):
+        place = int(np.argmax(np.diff(sample) < 0))
+        raise ValueError(f"times decrease from {sample[place]:g} to {sample[place + 1]:g} {unit}; sort them")
+    return sample
+
+
+def _schedules(events: Any, n: int) -> list[Sequence[Any]]:
+    """Return one schedule for all patients, or one a patient."""
+    # a dose begins with a number, a schedule with a dose; a list of schedules may begin with an empty one
+    if all(len(item) and np.isscalar(item[0]) for item in events):
+        return [events]
+    if len(events) != n:
+        raise ValueError(f"{len(events)} schedules for {n} patients; give one for all, or one a patient")
+    return list(events)

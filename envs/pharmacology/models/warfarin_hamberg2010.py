@@ -27,15 +27,20 @@ import numpy as np
 from numpy.polynomial.legendre import leggauss
 from numpy.typing import ArrayLike
 
-from dosewright.envs.pharmacology.compilation import kernel
 from dosewright.envs.pharmacology.model import (
     Constant,
+    Covariate,
     Floats,
     GenotypeTerm,
     Output,
     Parameter,
     PopulationModel,
+    ResidualError,
+    Route,
+    columns,
+    stack,
 )
+from dosewright.envs.pharmacology.solvers import Tailored
 
 _PAPER = "Hamberg 2010, Clin Pharmacol Ther 87:727"
 
@@ -117,27 +122,18 @@ def typical(covariates: Mapping[str, ArrayLike], effects: Mapping[str, ArrayLike
         ``cl_s_l_h`` (n,) sum of the clearances of both CYP2C9 alleles at 71 years; ``ec50_mg_l`` (n,) sum of
         the EC50 of both VKORC1 alleles.
     """
-    age, base, clearance, ec50 = np.broadcast_arrays(
-        *(
-            np.atleast_1d(np.asarray(item, dtype=np.float64))
-            for item in (
-                covariates["age_y"],
-                covariates["baseline"],
-                effects["cl_s_l_h"],
-                effects["ec50_mg_l"],
-            )
-        )
+    age, base = columns(covariates, "age_y", "baseline")
+    clearance, ec50 = columns(effects, "cl_s_l_h", "ec50_mg_l")
+    return stack(
+        clearance * (1 + AGE_ON_CL.value * (age - 71)),
+        V.value,
+        KA.value,
+        ec50,
+        GAMMA.value,
+        3 / MTT1.value,
+        3 / MTT2.value,
+        base,
     )
-    theta = np.empty((len(age), len(PARAMETERS)))
-    theta[:, _CL] = clearance * (1 + AGE_ON_CL.value * (age - 71))
-    theta[:, _V] = V.value
-    theta[:, _KA] = KA.value
-    theta[:, _EC50] = ec50
-    theta[:, _GAMMA] = GAMMA.value
-    theta[:, _KTR1] = 3 / MTT1.value
-    theta[:, _KTR2] = 3 / MTT2.value
-    theta[:, _BASE] = base
-    return theta
 
 
 def maintenance_dose(theta: Floats, target: float) -> Floats:
@@ -226,7 +222,7 @@ def _step(state, theta, work):
         state[o + 2] = 1.0 - (decay * (z3 + kt * z2 + 0.5 * kt * kt * z1) + g3)
 
 
-def _observe(state, theta, output):
+def _observe(t, state, theta, output):
     if output == 0:
         return theta[7] + _INCREMENT * (1.0 - (state[4] + state[7]) / 2.0)
     if output == 1:
@@ -234,33 +230,43 @@ def _observe(state, theta, output):
     return state[4] if output == 2 else state[7]
 
 
+# "exact": within 1e-7 of the column maximum, 1e-6 at the ends of what patients could be. "belief":
+# within 2e-4, a
+# thousandth of the assay error.
+SOLVER = Tailored(
+    plan=_plan,
+    step=_step,
+    rules={"exact": _rule(10, 6), "belief": _rule(4, 3)},
+    longest=24,
+    shape=lambda rule: (9, max(_HEAD, len(rule))),
+)
+
 MODEL = PopulationModel(
     name="warfarin_hamberg2010",
     title="Warfarin, S-warfarin and INR (Hamberg 2010)",
     sources=(f"{_PAPER}, doi:10.1038/clpt.2010.37",),
     time_unit="h",
+    amount_unit="mg",
     parameters=PARAMETERS,
     states=("A0", "A1", "X1", "X2", "X3", "Y1", "Y2", "Y3"),
-    initial=(0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0),
-    dose_state=0,
-    dose_fraction=S_FRACTION.value,
+    initial=lambda theta: np.tile([0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], (len(theta), 1)),
+    routes=(Route("oral", "A0", S_FRACTION.value),),
     outputs=(
         # one implementation reads 0.20 as an additive SD, another 0.190 on the log scale
-        Output("INR", "1", 0.19, "PARTIAL"),
-        Output("Cs", "mg/L", 0.099, "PARTIAL"),
-        Output("X3", "1", 0.0, "VERIFIED"),
-        Output("Y3", "1", 0.0, "VERIFIED"),
+        Output("INR", "1", ResidualError(0.19, flag="PARTIAL", source=_PAPER)),
+        Output("Cs", "mg/L", ResidualError(0.099, flag="PARTIAL", source=_PAPER)),
+        Output("X3", "1"),
+        Output("Y3", "1"),
+    ),
+    typical=typical,
+    solver=SOLVER,
+    observe=_observe,
+    covariates=(
+        # Hamberg 2010 fitted the cohorts of Hamberg 2007 and one more: 22 to 87 years in the former
+        Covariate("age_y", "years", 71.0, 22.0, 87.0, "PARTIAL"),
+        Covariate("baseline", "1", BASE.value, 0.8, 1.3, least=0.0),
     ),
     genotype_terms=(CYP2C9, VKORC1),
     baseline="BASE",
-    typical=typical,
-    plan_shape=lambda rule: (9, max(_HEAD, len(rule))),
-    plan=kernel(_plan),
-    step=kernel(_step),
-    observe=kernel(_observe),
-    rhs=kernel(_rhs),
-    # "exact": within 1e-7 of the column maximum, 1e-6 at the ends of what patients could be. "belief": within
-    # 2e-4, a thousandth of the assay error.
-    rules={"exact": _rule(10, 6), "belief": _rule(4, 3)},
-    longest=24.0,
+    rhs=_rhs,
 )
