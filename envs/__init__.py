@@ -22,6 +22,7 @@ from dosewright.envs.patients import (
     RealCohort,
     VirtualPopulation,
     genotype_effects,
+    individual_parameters,
     read_cohort,
 )
 from dosewright.envs.regimen import DrawKeys, Regimen, StochasticRegimen
@@ -78,6 +79,7 @@ __all__ = [
     "VirtualPopulation",
     "environment_id",
     "genotype_effects",
+    "individual_parameters",
     "names",
     "read_cohort",
     "scenario",

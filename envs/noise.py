@@ -46,6 +46,12 @@ class Stream(IntEnum):
     ROWS = 12
     CLINICIAN = 13
     BELIEF = 14
+    OCCASION = 15
+    EPISODE = 16
+    START = 17
+    SAMPLE = 18
+    DURATION = 19
+    PAUSE = 20
 
 
 def _philox(c0, c1, c2, c3, k0, k1):

@@ -8,19 +8,32 @@ from __future__ import annotations
 
 import csv
 import math
+import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr
 
 from dosewright.envs.noise import Noise, Stream
 from dosewright.envs.pharmacology import Flag, GenotypeTerm, PopulationModel
-from dosewright.pharmacogenomics import AlleleReading, Diplotype, allele_sum, draw_diplotypes
+from dosewright.pharmacogenomics import (
+    AlleleReading,
+    Diplotype,
+    UnknownAlleleError,
+    UnknownGeneError,
+    allele_distribution,
+    allele_sum,
+    draw_diplotypes,
+    phenotype,
+    represent,
+)
 
 Floats = NDArray[np.float64]
 
@@ -54,7 +67,7 @@ class Population(Protocol):
     """A source of people."""
 
     def draw(
-        self, model: PopulationModel, base: tuple[float, float], ids: NDArray[np.int64], noise: Noise
+        self, model: PopulationModel, base: tuple[float, float] | None, ids: NDArray[np.int64], noise: Noise
     ) -> Patients:
         """Return the patients with these identifiers."""
         ...
@@ -62,16 +75,32 @@ class Population(Protocol):
 
 @dataclass(frozen=True)
 class Spread:
-    """A normal distribution, clipped to a stated range where the publication is."""
+    """A normal distribution, clipped to a stated range where the publication is.
+
+    With `log` it is log-normal: `mean` is the geometric mean, `sd` that of the logarithm.
+    """
 
     mean: float
     sd: float
     low: float = -math.inf
     high: float = math.inf
+    log: bool = False
 
     def at(self, z: Floats) -> Floats:
         """Return the values at standard normal deviates `z`."""
-        return np.clip(self.mean + self.sd * z, self.low, self.high)
+        value = self.mean * np.exp(self.sd * z) if self.log else self.mean + self.sd * z
+        return np.clip(value, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Share:
+    """A flag that a share of the people have."""
+
+    share: float
+
+    def at(self, z: Floats) -> Floats:
+        """Return 1 or 0 at standard normal deviates `z`."""
+        return (ndtr(z) < self.share).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -120,6 +149,11 @@ class VirtualPopulation:
         Covariates that nobody in this population has (0 for all), such as interacting drugs on enrolment.
     flag, source
         Where the marginals come from.
+    extra
+        Further covariates with their distributions, alike in all strata.
+    derive
+        ``derive(covariates) -> covariates``: those that follow from others, such as body surface area;
+        None where none do.
     """
 
     strata: tuple[Stratum, ...]
@@ -128,9 +162,11 @@ class VirtualPopulation:
     absent: tuple[str, ...]
     flag: Flag
     source: str
+    extra: tuple[tuple[str, Spread | Share], ...] = ()
+    derive: Callable[[dict[str, Floats]], dict[str, Floats]] | None = None
 
     def draw(
-        self, model: PopulationModel, base: tuple[float, float], ids: NDArray[np.int64], noise: Noise
+        self, model: PopulationModel, base: tuple[float, float] | None, ids: NDArray[np.int64], noise: Noise
     ) -> Patients:
         """Return the virtual patients with these identifiers: a pure function of `ids` and `noise`."""
         ids = np.asarray(ids, dtype=np.int64)
@@ -149,10 +185,16 @@ class VirtualPopulation:
         race = np.array([stratum.race for stratum in self.strata])[which]
         covariates |= {"male": male.astype(float), **_race_columns(race, self.races)}
         covariates |= {name: np.zeros(len(ids)) for name in self.absent}
+        if self.extra:
+            count = (len(self.extra) + 1) // 2
+            more = noise.normals(ids, Stream.COVARIATES, 2 + np.arange(count)).reshape(len(ids), -1)
+            covariates |= {name: law.at(more[:, i]) for i, (name, law) in enumerate(self.extra)}
+        if self.derive is not None:
+            covariates |= self.derive(covariates)
         groups = np.array([stratum.group for stratum in self.strata])[which]
         alleles = noise.uniforms(ids, Stream.GENOTYPE, np.arange(len(model.genotype_terms)))
         genotypes = {
-            term.gene: draw_diplotypes(term.gene, groups, alleles[:, i])
+            term.gene: draw_diplotypes(term.gene, groups, alleles[:, i], term.frequencies)
             for i, term in enumerate(model.genotype_terms)
         }
         labels = {"stratum": np.array([stratum.name for stratum in self.strata])[which], "ancestry": groups}
@@ -161,7 +203,7 @@ class VirtualPopulation:
 
 def enrol(
     model: PopulationModel,
-    base: tuple[float, float],
+    base: tuple[float, float] | None,
     ids: NDArray[np.int64],
     covariates: Mapping[str, Floats],
     genotypes: Mapping[str, NDArray[np.str_]],
@@ -169,28 +211,148 @@ def enrol(
     noise: Noise,
 ) -> Patients:
     """Draw baseline and random effects of people with known covariates and genotypes."""
-    baseline = base[0] + base[1] * noise.normals(ids, Stream.BASELINE)[:, 0, 0]
+    if base is not None:
+        baseline = base[0] + base[1] * noise.normals(ids, Stream.BASELINE)[:, 0, 0]
+        covariates = {**covariates, "baseline": baseline}
     effects, substituted = genotype_effects(model.genotype_terms, genotypes)
-    typical = model.typical({**covariates, "baseline": baseline}, effects)
+    typical = model.typical(covariates, effects)
+    if len(typical) < len(ids):  # a model without covariates
+        typical = np.repeat(typical, len(ids), axis=0)
     n_effects = len(model.random_effects)
     z = noise.normals(ids, Stream.RANDOM_EFFECTS, np.arange((n_effects + 1) // 2)).reshape(len(ids), -1)
-    eta = z[:, :n_effects] @ np.linalg.cholesky(model.omega).T
-    return Patients(ids, covariates, genotypes, labels, model.individual(typical, eta), substituted)
+    # not a matrix product: its last bit would depend on how many people are drawn together
+    factor = np.linalg.cholesky(model.omega)
+    eta = sum((z[:, [j]] * factor[:, j] for j in range(n_effects)), np.zeros((len(ids), n_effects)))
+    known = {name: values for name, values in covariates.items() if name != "baseline"}
+    return Patients(ids, known, genotypes, labels, model.individual(typical, eta), substituted)
+
+
+class CovariateRangeWarning(UserWarning):
+    """A covariate lies outside the range of the people that a model was made from."""
+
+
+def individual_parameters(
+    model: PopulationModel,
+    covariates: Mapping[str, ArrayLike],
+    genotypes: Mapping[str, Sequence[str]] | None = None,
+    eta: Floats | None = None,
+) -> Floats:
+    """Return the parameters (n, p) of people, for `dosewright.envs.pharmacology.simulate`.
+
+    Parameters
+    ----------
+    model
+        The population model.
+    covariates
+        Name -> scalar or (n,), everything in ``model.covariates``, in its unit.
+    genotypes
+        Gene -> (n,) diplotypes ("*1/*2"), for every gene of ``model.genotype_terms``.
+    eta : (n, r), optional
+        Random effects; typical people by default.
+
+    Raises
+    ------
+    ValueError
+        For a covariate that is missing, unknown, not finite, or at a value that breaks the equations, or a
+        genotype that is missing or that the model has no value for.
+
+    Warns
+    -----
+    CovariateRangeWarning
+        For a covariate outside the published range.
+    """
+    known = {item.name: item for item in model.covariates}
+    unknown = sorted(set(covariates) - set(known))
+    if unknown:
+        near = get_close_matches(unknown[0], list(known), 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(
+            f"{model.name} does not use covariate {unknown[0]!r}{hint}; it uses: {', '.join(known) or 'none'}"
+        )
+    for name, item in known.items():
+        if name not in covariates:
+            raise ValueError(
+                f"{model.name} needs covariate {name!r} ({item.unit}); the reference is {item.reference:g}"
+            )
+        values = np.atleast_1d(np.asarray(covariates[name], dtype=np.float64))
+        broken = ~np.isfinite(values) | (values <= item.least)
+        if broken.any():
+            where = int(np.argmax(broken))
+            limit = "" if item.least == -math.inf else f" above {item.least:g}"
+            raise ValueError(
+                f"person {where}: {name} is {values[where]:g} {item.unit}; {model.name} needs a number{limit}"
+            )
+        outside = (values < item.low) | (values > item.high)
+        if outside.any():
+            where = int(np.argmax(outside))
+            warnings.warn(
+                f"person {where}: {name} = {values[where]:g} {item.unit} lies outside the published range "
+                f"{item.low:g} to {item.high:g} of {model.name}: an extrapolation",
+                CovariateRangeWarning,
+                stacklevel=2,
+            )
+    given = {} if genotypes is None else dict(genotypes)
+    for term in model.genotype_terms:
+        if term.gene not in given:
+            first = next(iter(term.per_allele))
+            raise ValueError(
+                f"{model.name} needs the {term.gene} genotype; give a diplotype such as '{first}/{first}'"
+            )
+    effects, _ = genotype_effects(
+        model.genotype_terms, {gene: np.atleast_1d(np.asarray(value)) for gene, value in given.items()}
+    )
+    typical = model.typical(covariates, effects)
+    if eta is None:
+        return model.individual(typical, np.zeros((len(typical), len(model.random_effects))))
+    return model.individual(np.repeat(typical, len(eta) // len(typical), axis=0), eta)
 
 
 def genotype_effects(
     terms: Sequence[GenotypeTerm], genotypes: Mapping[str, NDArray[np.str_]]
 ) -> tuple[dict[str, Floats], dict[str, int]]:
-    """Return the effects that `PopulationModel.typical` needs, and how many alleles were read as another."""
+    """Return the effects that `PopulationModel.typical` needs, and how many alleles were read as another.
+
+    Raises
+    ------
+    ValueError
+        For a pair of alleles that the model has no value for.
+    """
     effects, substituted = {}, Counter[str]()
     for term in terms:
-        effects[term.effect], counts = allele_sum(
-            genotypes[term.gene], term.gene, term.per_allele, term.by_function
-        )
+        modelled = _modelled(term)
+        values, counts = allele_sum(genotypes[term.gene], term.gene, modelled, term.by_function)
+        effects[term.effect] = _pair_values(term, genotypes[term.gene]) if term.pairs else values
         for reading, number in counts.items():
             if reading is not AlleleReading.MODELLED and number:
                 substituted[f"{term.gene}: {reading.value}"] += number
     return effects, dict(substituted)
+
+
+def _modelled(term: GenotypeTerm) -> dict[str, float]:
+    """Return the contribution of every allele the model has a value for."""
+    return {**term.per_allele, **{alias: term.per_allele[name] for alias, name in term.same_as.items()}}
+
+
+def _carried(term: GenotypeTerm, allele: str, diplotypes: NDArray[np.str_]) -> Floats:
+    """Return how many alleles (n,), 0 to 2, count as `allele` in the model."""
+    indicator = {name: float(name == allele or term.same_as.get(name) == allele) for name in _modelled(term)}
+    return allele_sum(diplotypes, term.gene, indicator, term.by_function)[0]
+
+
+def _pair_values(term: GenotypeTerm, diplotypes: NDArray[np.str_]) -> Floats:
+    """Return the value (n,) of each pair of alleles."""
+    carried = {allele: _carried(term, allele, diplotypes) for allele in term.per_allele}
+    values = np.full(len(diplotypes), np.nan)
+    for (a, b), value in term.pairs.items():
+        here = (carried[a] == 2) if a == b else (carried[a] == 1) & (carried[b] == 1)
+        values[here] = value
+    if np.isnan(values).any():
+        where = int(np.argmax(np.isnan(values)))
+        known = ", ".join(f"{a}/{b}" for a, b in term.pairs)
+        raise ValueError(
+            f"person {where}: {term.gene} {diplotypes[where]} has no value in the model; it has: {known}"
+        )
+    return values
 
 
 def allele_counts(
@@ -202,15 +364,89 @@ def allele_counts(
     An allele the model has no value for counts as the one that stands in for it.
     """
     return {
-        allele_entry(term.gene, allele): allele_sum(
-            genotypes[term.gene],
-            term.gene,
-            {a: float(a == allele) for a in term.per_allele},
-            term.by_function,
-        )[0]
+        allele_entry(term.gene, allele): _carried(term, allele, genotypes[term.gene])
         for term in terms
         for allele in list(term.per_allele)[1:]
     }
+
+
+def expected_counts(terms: Sequence[GenotypeTerm], groups: NDArray[np.str_]) -> dict[str, Floats]:
+    """Return, by observation entry, the expected number of alleles in each person's biogeographic group:
+    what is known of a genotype that was not tested."""
+    counts = {}
+    for term in terms:
+        table = {str(group): group_frequencies(term, str(group)) for group in np.unique(groups)}
+        for i, allele in enumerate(term.per_allele):
+            if i:
+                counts[allele_entry(term.gene, allele)] = np.array([2 * table[str(g)][i] for g in groups])
+    return counts
+
+
+def group_frequencies(term: GenotypeTerm, group: str) -> Floats:
+    """Return the frequencies (a,) of the modelled alleles in a biogeographic group, other alleles read
+    by their function."""
+    return np.array(_read_group(_Hashable(term), group))
+
+
+@dataclass(frozen=True)
+class _Hashable:
+    """A genotype term as a key: terms hold mappings."""
+
+    term: GenotypeTerm
+
+    def __hash__(self) -> int:
+        return id(self.term)
+
+
+@lru_cache
+def _read_group(key: _Hashable, group: str) -> tuple[float, ...]:
+    term = key.term
+    modelled = _modelled(term)
+    total = dict.fromkeys(term.per_allele, 0.0)
+    for allele, frequency in allele_distribution(term.gene, group, term.frequencies).items():
+        if frequency > 0:
+            stands_for = represent(term.gene, allele, modelled, term.by_function).stands_for
+            total[term.same_as.get(stands_for, stands_for)] += frequency
+    return tuple(total.values())
+
+
+# CPIC's phenotypes on an ordinal scale, as an observation shows them
+PHENOTYPE_CODES = (
+    (0, "poor"),
+    (1, "intermediate"),
+    (2, "normal"),
+    (3, "rapid"),
+    (4, "ultrarapid metabolizer"),
+)
+
+
+def phenotyped(terms: Sequence[GenotypeTerm]) -> tuple[str, ...]:
+    """Return the genes of `terms` for which CPIC has phenotypes; of the others the alleles themselves
+    are seen."""
+    known = []
+    for term in terms:
+        first = next(iter(term.per_allele))
+        try:
+            if phenotype(term.gene, f"{first}/{first}") is not None:
+                known.append(term.gene)
+        except (UnknownGeneError, UnknownAlleleError):
+            continue
+    return tuple(dict.fromkeys(known))
+
+
+def phenotype_entry(gene: str) -> str:
+    """Name of the observation entry that holds the phenotype of `gene`."""
+    return f"{gene.lower()}_phenotype"
+
+
+def phenotype_codes(gene: str, diplotypes: NDArray[np.str_]) -> Floats:
+    """Return (n,) the codes of `PHENOTYPE_CODES`; NaN where CPIC's phenotype is indeterminate."""
+    codes = {}
+    for text in np.unique(diplotypes).tolist():
+        words = (phenotype(gene, text) or "").lower()
+        order = ((4, "ultrarapid"), (3, "rapid"), (1, "intermediate"), (0, "poor"), (2, "normal"))
+        codes[text] = next((float(code) for code, word in order if word in words), math.nan)
+    return np.array([codes[text] for text in diplotypes.tolist()])
 
 
 def allele_entry(gene: str, allele: str) -> str:
@@ -335,7 +571,7 @@ class RealCohort:
         return np.sort(self.usable[order[:n]])
 
     def draw(
-        self, model: PopulationModel, base: tuple[float, float], ids: NDArray[np.int64], noise: Noise
+        self, model: PopulationModel, base: tuple[float, float] | None, ids: NDArray[np.int64], noise: Noise
     ) -> Patients:
         """Return the people of rows `ids`."""
         where = np.searchsorted(self.usable, ids)

@@ -2,7 +2,8 @@
 drop-out.
 
 A patient's whole `Life` is realised when the patient is enrolled, from counter-based noise alone, so no
-regimen can change it and every arm of a trial meets the same one.
+regimen can change it and every arm of a trial meets the same one. Time is counted in the scenario's
+units: days, or cycles, or seconds of an infusion.
 """
 
 from __future__ import annotations
@@ -18,28 +19,53 @@ from dosewright.envs.noise import Noise, Stream
 from dosewright.envs.pharmacology import Flag, PopulationModel
 
 _DAYS_PER_MONTH = 365.25 / 12
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Drift:
-    """A parameter that wanders: log random walk, `log_sd` per square root of a week."""
+    """A parameter that wanders: log random walk, `log_sd` per square root of `per` units (a week of days by
+    default)."""
 
     parameter: str
     log_sd: float
+    per: float = 7.0
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """A parameter that differs between occasions: a new log-normal factor of `log_sd` every `units` units."""
+
+    parameter: str
+    log_sd: float
+    units: int
 
 
 @dataclass(frozen=True)
 class Interaction:
-    """Interacting drugs: `share` of patients meet one, once, starting uniformly over the horizon, for `days`
-    days.
+    """Interacting drugs: `share` of patients meet one, once, starting uniformly over the horizon, for `units`
+    units; None: all the time from the start.
 
-    `factors` holds ``(factor on the parameter, share among those who meet one)``.
+    `factors` holds ``(factor on the parameter, share among those who meet one)``; `also` further parameters
+    with their one factor.
     """
 
     parameter: str
     share: float
     factors: tuple[tuple[float, float], ...]
-    days: int
+    units: int | None
+    also: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Episode:
+    """Something that comes and goes, such as an infection: begins on any day with the probability that makes
+    `per_month` of it, and multiplies the parameter by `factor` for `units` units."""
+
+    parameter: str
+    factor: float
+    per_month: float
+    units: int
 
 
 @dataclass(frozen=True)
@@ -51,13 +77,19 @@ class Realism:
     name
         "textbook" or "clinic".
     missed_dose
-        Probability that a dose is missed, independently.
-    drifts, interaction
+        Probability that an administration is missed, independently.
+    drifts, occasions, interactions, episodes
         What changes a patient's parameters over time.
     late, missing
-        Probability that a result comes a day late; that it never comes.
+        Probability that a result comes after its visit; that it never comes.
     dropout_per_month
         Probability of leaving within a month, at random.
+    start_sd, sample_sd
+        SD of the time of an administration and of a sample, in the model's time unit.
+    duration_sd
+        SD of the duration of an infusion, as a share of it; the amount stays.
+    pause
+        (share of patients, units): an infusion that stops once, at a random time, for so many units.
     flag, source
         How well the numbers are known.
     """
@@ -65,14 +97,20 @@ class Realism:
     name: Literal["textbook", "clinic"]
     missed_dose: float = 0.0
     drifts: tuple[Drift, ...] = ()
-    interaction: Interaction | None = None
+    occasions: tuple[Occasion, ...] = ()
+    interactions: tuple[Interaction, ...] = ()
+    episodes: tuple[Episode, ...] = ()
     late: float = 0.0
     missing: float = 0.0
     dropout_per_month: float = 0.0
+    start_sd: float = 0.0
+    sample_sd: float = 0.0
+    duration_sd: float = 0.0
+    pause: tuple[float, int] | None = None
     flag: Flag = "ASSUMPTION"
     source: str = ""
 
-    def log_staying(self, days: ArrayLike) -> NDArray[np.float64]:
+    def log_staying(self, days: ArrayLike) -> Floats:
         """Return the log probability of not dropping out within so many days, at any time of the course."""
         return math.log(1 - self.dropout_per_month) / _DAYS_PER_MONTH * np.asarray(days, dtype=np.float64)
 
@@ -83,29 +121,64 @@ TEXTBOOK = Realism(
 
 
 @dataclass(frozen=True)
-class Life:
-    """What will happen to n patients over `days` days, whatever they are prescribed.
+class Span:
+    """What a life is counted in.
 
     Attributes
     ----------
-    theta : (n, days or 1, p)
-        Individual parameters on each day; one column where they are constant.
-    taken : (n, days) bool
-        Whether the dose of that day is taken.
-    residual : (n, days + 1)
-        Standard normal error of a sample drawn at the start of that day.
-    late, missing : (n, days + 1) bool
-        Whether the result of such a sample comes a day late, or never. The sample of day 0 is always in hand.
-    leaves : (n,) int
-        Day at whose start the patient is gone; ``days + 1`` for those who stay.
+    units
+        Units of the horizon.
+    days
+        Days a unit.
+    administrations
+        Administrations a unit, at most.
+    measurements
+        Kinds of measurement.
+    checks
+        Further samples that a rule may ask for before the next unit.
+    readings
+        Samples a unit whose time may vary.
     """
 
-    theta: NDArray[np.float64]
+    units: int
+    days: float
+    administrations: int
+    measurements: int
+    checks: int
+    readings: int
+
+
+@dataclass(frozen=True)
+class Life:
+    """What will happen to n patients over the u units of a horizon, whatever they are prescribed.
+
+    Attributes
+    ----------
+    theta : (n, u or 1, p)
+        Individual parameters in each unit; one column where they are constant.
+    taken : (n, u, a) bool
+        Whether each administration of a unit is taken.
+    residual : (n, u + 1, m, c + 1)
+        Standard normal error of each kind of sample drawn at the start of a unit, and of c checks after it.
+    late, missing : (n, u + 1, m) bool
+        Whether the result of such a sample comes after its visit, or never. Those of unit 0 are always
+        in hand.
+    leaves : (n,) int
+        Unit at whose start the patient is gone; ``u + 1`` for those who stay.
+    start, sample, duration : (n, u, a or r) or (n, 1, 1)
+        Standard normal deviates of the times of administrations and samples, and of durations; all 0 where
+        nothing varies.
+    """
+
+    theta: Floats
     taken: NDArray[np.bool_]
-    residual: NDArray[np.float64]
+    residual: Floats
     late: NDArray[np.bool_]
     missing: NDArray[np.bool_]
     leaves: NDArray[np.int64]
+    start: Floats
+    sample: Floats
+    duration: Floats
 
     @classmethod
     def realise(
@@ -113,69 +186,128 @@ class Life:
         realism: Realism,
         model: PopulationModel,
         patients: NDArray[np.int64],
-        theta: NDArray[np.float64],
+        theta: Floats,
         noise: Noise,
-        days: int,
+        span: Span,
+        trend: Floats | None = None,
     ) -> Life:
-        """Draw the lives of `patients` (n,) with parameters `theta` (n, p)."""
-        n, calendar = len(patients), np.arange(days + 1)
-        residual = noise.normals(patients, Stream.RESIDUAL, calendar)[..., 0]
+        """Draw the lives of `patients` (n,) with parameters `theta` (n, p).
+
+        Parameters
+        ----------
+        trend : (n, u, p) factors on the parameters, of covariates that change for everybody, such as the
+            weight of a growing child; None where there are none
+        """
+        n, u, m = len(patients), span.units, span.measurements
+        a, c = span.administrations, span.checks
+        z = noise.normals(patients, Stream.RESIDUAL, np.arange((u + 1) * m * (c + 1)))[..., 0]
+        # the first (u + 1) events are the first kind's samples at visits
+        residual = z.reshape(n, m, c + 1, u + 1).transpose(0, 3, 1, 2)
         if realism.missed_dose > 0:
-            taken = noise.uniforms(patients, Stream.MISSED_DOSE, calendar[:-1])[..., 0] >= realism.missed_dose
+            draws = noise.uniforms(patients, Stream.MISSED_DOSE, np.arange(u * a))[..., 0]
+            taken = (draws >= realism.missed_dose).reshape(n, u, a)
         else:
-            taken = np.ones((n, days), dtype=bool)
+            taken = np.ones((n, u, a), dtype=bool)
+        if realism.pause is not None:
+            taken &= _running(realism.pause, patients, noise, u)[:, :, None]
         if realism.late + realism.missing > 0:
-            fate = noise.uniforms(patients, Stream.RESULT, calendar)[..., 0]
+            draws = noise.uniforms(patients, Stream.RESULT, np.arange(m * (u + 1)))[..., 0]
+            fate = draws.reshape(n, m, u + 1).transpose(0, 2, 1).copy()
             fate[:, 0] = 1.0
         else:
-            fate = np.ones((n, days + 1))
+            fate = np.ones((n, u + 1, m))
         missing, late = fate < realism.missing, fate < realism.missing + realism.late
-        leaves = np.full(n, days + 1)
+        leaves = np.full(n, u + 1)
         if realism.dropout_per_month > 0:
-            daily = -realism.log_staying(1)
-            waiting = -np.log(1 - noise.uniforms(patients, Stream.DROPOUT)[:, 0, 0]) / daily
-            leaves = np.minimum(np.ceil(np.maximum(waiting, 1e-9)), days + 1).astype(np.int64)
-        path = _parameter_path(realism, model, patients, theta, noise, days)
-        return cls(path, taken, residual, late & ~missing, missing, leaves)
+            waiting = np.log(1 - noise.uniforms(patients, Stream.DROPOUT)[:, 0, 0]) / realism.log_staying(
+                span.days
+            )
+            leaves = np.minimum(np.ceil(np.maximum(waiting, 1e-9)), u + 1).astype(np.int64)
+        return cls(
+            theta=_parameter_path(realism, model, patients, theta, noise, span, trend),
+            taken=taken,
+            residual=residual,
+            late=late & ~missing,
+            missing=missing,
+            leaves=leaves,
+            start=_deviates(realism.start_sd, patients, noise, Stream.START, u, a),
+            sample=_deviates(realism.sample_sd, patients, noise, Stream.SAMPLE, u, span.readings),
+            duration=_deviates(realism.duration_sd, patients, noise, Stream.DURATION, u, a),
+        )
+
+
+def _deviates(
+    sd: float, patients: NDArray[np.int64], noise: Noise, stream: Stream, units: int, kinds: int
+) -> Floats:
+    """Return (n, u, k) standard normal deviates; zeros (n, 1, 1) where nothing varies."""
+    if sd == 0:
+        return np.zeros((len(patients), 1, 1))
+    return noise.normals(patients, stream, np.arange(units * kinds))[..., 0].reshape(-1, units, kinds)
+
+
+def _running(
+    pause: tuple[float, int], patients: NDArray[np.int64], noise: Noise, units: int
+) -> NDArray[np.bool_]:
+    """Return (n, u): whether the pump runs."""
+    share, length = pause
+    draws = noise.uniforms(patients, Stream.PAUSE)[:, 0]
+    begins = np.where(draws[:, 0] < share, np.floor(draws[:, 1] * units), np.inf)[:, None]
+    unit = np.arange(units)
+    return ~((unit >= begins) & (unit < begins + length))
 
 
 def _parameter_path(
     realism: Realism,
     model: PopulationModel,
     patients: NDArray[np.int64],
-    theta: NDArray[np.float64],
+    theta: Floats,
     noise: Noise,
-    days: int,
-) -> NDArray[np.float64]:
-    """Return (n, days or 1, p): parameters day by day under drift and interacting drugs."""
-    if not realism.drifts and realism.interaction is None:
+    span: Span,
+    trend: Floats | None,
+) -> Floats:
+    """Return (n, u or 1, p): parameters unit by unit under everything that changes them."""
+    units = span.units
+    if trend is None and not (
+        realism.drifts or realism.occasions or realism.interactions or realism.episodes
+    ):
         return theta[:, None, :]
-    path = np.repeat(theta[:, None, :], days, axis=1)
+    path = np.repeat(theta[:, None, :], units, axis=1)
+    if trend is not None:
+        path *= trend
     for which, drift in enumerate(realism.drifts):
-        # days * which: every drifting parameter has event numbers of its own
-        steps = noise.normals(patients, Stream.DRIFT, days * which + np.arange(days))[..., 0]
+        # units * which: every drifting parameter has event numbers of its own
+        steps = noise.normals(patients, Stream.DRIFT, units * which + np.arange(units))[..., 0]
         path[:, :, model.column(drift.parameter)] *= np.exp(
-            drift.log_sd / math.sqrt(7) * np.cumsum(steps, axis=1)
+            drift.log_sd / math.sqrt(drift.per) * np.cumsum(steps, axis=1)
         )
-    if realism.interaction is not None:
-        path[:, :, model.column(realism.interaction.parameter)] *= _interaction(
-            realism.interaction, patients, noise, days
-        )
+    for which, occasion in enumerate(realism.occasions):
+        number = np.arange(units) // occasion.units
+        draws = noise.normals(patients, Stream.OCCASION, units * which + np.unique(number))[..., 0]
+        path[:, :, model.column(occasion.parameter)] *= np.exp(occasion.log_sd * draws[:, number])
+    for which, interaction in enumerate(realism.interactions):
+        factor, active = _interaction(interaction, which, patients, noise, units)
+        path[:, :, model.column(interaction.parameter)] *= factor
+        for parameter, other in interaction.also:
+            path[:, :, model.column(parameter)] *= np.where(active, other, 1.0)
+    for which, episode in enumerate(realism.episodes):
+        chance = 1 - (1 - episode.per_month) ** (span.days / _DAYS_PER_MONTH)
+        begins = noise.uniforms(patients, Stream.EPISODE, units * which + np.arange(units))[..., 0] < chance
+        total = np.cumsum(begins, axis=1)
+        before = np.pad(total, ((0, 0), (episode.units, 0)))[:, :units]
+        path[:, :, model.column(episode.parameter)] *= np.where(total > before, episode.factor, 1.0)
     return path
 
 
 def _interaction(
-    interaction: Interaction, patients: NDArray[np.int64], noise: Noise, days: int
-) -> NDArray[np.float64]:
-    """Return (n, days) factors."""
-    draws = noise.uniforms(patients, Stream.INTERACTION, np.arange(2))
-    meets, which, start = draws[:, 0, 0] < interaction.share, draws[:, 0, 1], draws[:, 1, 0] * days
+    interaction: Interaction, which: int, patients: NDArray[np.int64], noise: Noise, units: int
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return (n, u) factors, and whether the interacting drug is there."""
+    draws = noise.uniforms(patients, Stream.INTERACTION, 2 * which + np.arange(2))
+    meets, chosen, start = draws[:, 0, 0] < interaction.share, draws[:, 0, 1], draws[:, 1, 0] * units
     values, shares = np.array(interaction.factors).T
-    factor = values[np.minimum(np.searchsorted(np.cumsum(shares), which, side="right"), len(values) - 1)]
-    day = np.arange(days)
-    active = (
-        meets[:, None]
-        & (day >= np.floor(start)[:, None])
-        & (day < np.floor(start)[:, None] + interaction.days)
-    )
-    return np.where(active, factor[:, None], 1.0)
+    factor = values[np.minimum(np.searchsorted(np.cumsum(shares), chosen, side="right"), len(values) - 1)]
+    unit, begins = np.arange(units), np.floor(start)[:, None]
+    active = np.repeat(meets[:, None], units, axis=1)
+    if interaction.units is not None:
+        active = active & (unit >= begins) & (unit < begins + interaction.units)
+    return np.where(active, factor[:, None], 1.0), active

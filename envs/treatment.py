@@ -7,18 +7,31 @@ trial and the oracle all stand on it, so they agree bit for bit.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dosewright.envs.noise import Noise
-from dosewright.envs.patients import Patients, allele_counts
-from dosewright.envs.pharmacology import follow, initial_state, outputs_now
+from dosewright.envs.patients import (
+    Patients,
+    allele_counts,
+    expected_counts,
+    genotype_effects,
+    phenotype_codes,
+    phenotype_entry,
+    phenotyped,
+)
+from dosewright.envs.pharmacology import Events, Kind, follow, outputs_now
+from dosewright.envs.pharmacology.events import ROUTE
 from dosewright.envs.realism import Life, Realism
 from dosewright.envs.scenarios.scenario import GenotypeMode, Scenario
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_QUEUE = 8  # results that a monitor with a delay can hold back
 
 
 @dataclass(frozen=True)
@@ -28,18 +41,20 @@ class Interval:
     Attributes
     ----------
     dose : (n,) dose really given, after cap and grid
-    benefit, harm : (n,) days in the scenario's benefit and harm band, as shares of the horizon
-    days : (n,) days followed
-    mean, highest : (n,) mean and highest daily response
+    benefit, harm : (n,) the scenario's benefit and harm, summed over the interval, as shares of the
+        units scored
+    days : (n,) units followed
+    mean, highest, lowest : (n,) of the latent response over the units
     finished, left : (n,) bool, follow-up ended; the patient dropped out
     """
 
     dose: Floats
     benefit: Floats
     harm: Floats
-    days: NDArray[np.int64]
+    days: Ints
     mean: Floats
     highest: Floats
+    lowest: Floats
     finished: NDArray[np.bool_]
     left: NDArray[np.bool_]
 
@@ -52,14 +67,18 @@ class Intake:
     ----------
     patients : m of them
     life : their lives
+    realism : what made them
     vector : (m, k) observation with covariates and genotype filled in
-    baseline : (m,) response before any drug
+    before : output -> (m,) before any drug
+    grown : covariate that an observation shows -> (m, u), where it changes over time
     """
 
     patients: Patients
     life: Life
+    realism: Realism
     vector: NDArray[np.float32]
-    baseline: Floats
+    before: Mapping[str, Floats]
+    grown: Mapping[str, Floats]
 
     @classmethod
     def prepare(
@@ -71,19 +90,53 @@ class Intake:
         genotype: GenotypeMode = "diplotype",
     ) -> Intake:
         """Realise the lives of `patients` and encode what is known of them."""
-        model, spec, m = scenario.model, scenario.observation, len(patients)
-        life = Life.realise(realism, model, patients.ids, patients.theta, noise, scenario.horizon)
-        counts = allele_counts(model.genotype_terms, patients.genotypes)
-        if genotype == "unknown":
-            counts = {name: np.full(m, np.nan) for name in counts}
-        known = {**patients.covariates, **counts}
+        model, m = scenario.model, len(patients)
+        spec = scenario.seen_as(genotype).observation
+        path = None if scenario.trend is None else scenario.trend(patients.covariates, scenario.horizon)
+        trend = None if path is None else _trend(scenario, patients, path)
+        life = Life.realise(realism, model, patients.ids, patients.theta, noise, scenario.span, trend)
+        known = {**patients.covariates, **_shown_genotype(scenario, patients, genotype)}
         vector = np.zeros((m, len(spec.names)), dtype=np.float32)
-        for entry in scenario.covariates:
+        for entry in scenario.seen_as(genotype).covariates:
             spec.write(vector, entry.name, known[entry.name])
-        output = np.array([model.output(scenario.output)])
-        return cls(
-            patients, life, vector, outputs_now(model, initial_state(model, m), patients.theta, output)[:, 0]
+        now = outputs_now(
+            model, model.initial(life.theta[:, 0]), life.theta[:, 0], np.arange(len(model.outputs))
         )
+        before = {output.name: now[:, i] for i, output in enumerate(model.outputs)}
+        grown = {
+            name: np.stack([now[name] for now in path], axis=1)
+            for name in (path[0] if path is not None else ())
+            if name in {entry.name for entry in scenario.covariates}
+        }
+        return cls(patients, life, realism, vector, before, grown)
+
+
+def _shown_genotype(scenario: Scenario, patients: Patients, genotype: GenotypeMode) -> dict[str, Floats]:
+    """Return what a genotype mode shows, by observation entry."""
+    terms = scenario.model.genotype_terms
+    if not terms:
+        return {}
+    counts = allele_counts(terms, patients.genotypes)
+    if genotype == "unknown":
+        return {name: np.full(len(patients), np.nan) for name in counts}
+    if genotype == "posterior":
+        return expected_counts(terms, patients.labels["ancestry"])
+    if genotype == "phenotype":
+        for gene in phenotyped(terms):
+            counts[phenotype_entry(gene)] = phenotype_codes(gene, patients.genotypes[gene])
+    return counts
+
+
+def _trend(scenario: Scenario, patients: Patients, path: Sequence[Mapping[str, Floats]]) -> Floats:
+    """Return (m, u, p) factors on the parameters of people whose covariates change as `path` says."""
+    model = scenario.model
+    effects, _ = genotype_effects(model.genotype_terms, patients.genotypes)
+    first = model.typical(patients.covariates, effects)
+    factors: dict[int, Floats] = {}
+    for now in path:  # units in which nothing changes share one object
+        if id(now) not in factors:
+            factors[id(now)] = model.typical({**patients.covariates, **now}, effects) / first
+    return np.stack([factors[id(now)] for now in path], axis=1)
 
 
 class Treatment:
@@ -98,45 +151,64 @@ class Treatment:
 
     Attributes
     ----------
-    truth : (n, horizon + 1) latent response at the start of each day; NaN where not (yet) followed
+    responses : name -> (n, horizon + 1) latent responses: of unit u in column u + 1, before treatment in
+        column
+        0; NaN where not (yet) followed or not defined
+    benefit, harm : (n, horizon) scores of every unit; NaN where not (yet) followed
     given : (n, visits) dose given after each visit; NaN where none
-    measured : (n, visits + 1) measured response of the sample drawn at each visit, the end of follow-up
-    included; NaN
-        where there is none. A late result is here too.
-    day, visit : (n,) present day and number of decisions taken
+    measured : (n, visits + 1) result of the first measurement's sample drawn for each visit, the end of
+        follow-up
+        included; NaN where there is none. A late result is here too.
+    day, visit : (n,) present unit (day, cycle, …) and number of decisions taken
     active : (n,) bool, still followed
     ids : (n,) who is treated
     """
 
     def __init__(self, scenario: Scenario, intake: Intake) -> None:
-        self.scenario, self.spec = scenario, scenario.observation
+        self.scenario = scenario
         n, horizon, visits = len(intake.patients), scenario.horizon, len(scenario.calendar)
-        self.truth = np.full((n, horizon + 1), np.nan)
+        m = len(scenario.measurements)
+        self.responses = {item.name: np.full((n, horizon + 1), np.nan) for item in scenario.responses}
+        self.benefit, self.harm = np.full((n, horizon), np.nan), np.full((n, horizon), np.nan)
         self.given = np.full((n, visits), np.nan)
         self.measured = np.full((n, visits + 1), np.nan)
         self.day, self.visit = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         self.active = np.zeros(n, dtype=bool)
         self.ids = np.zeros(n, dtype=np.int64)
-        self._days = scenario.days
-        self._run = follow(scenario.model)
-        self._rule = scenario.model.rules["exact"]
-        self._shape = scenario.model.plan_shape(self._rule)
-        self._output = np.array([scenario.model.output(scenario.output)])
-        self._bolus, self._hours = np.zeros((n, horizon)), np.full((n, horizon), 24.0)
-        self._out = np.empty((n, horizon, 1))
-        self._state = initial_state(scenario.model, n)
-        # newest result in hand (value, day of its sample), and whether it came in since the previous visit
-        self._result, self._result_day = np.full(n, np.nan), np.zeros(n, dtype=np.int64)
-        self._fresh = np.zeros(n, dtype=bool)
-        # a result on its way, and one that came in late
-        self._pending, self._pending_day = np.full(n, np.nan), np.zeros(n, dtype=np.int64)
-        self._late, self._late_day = np.full(n, np.nan), np.zeros(n, dtype=np.int64)
-        self._vector = np.zeros((n, len(self.spec.names)), dtype=np.float32)
+        self._days, self._realism = scenario.days, intake.realism
+        model = scenario.model
+        self._outputs = [item.name for item in model.outputs]
+        self._columns = np.arange(len(model.outputs))
+        self._state = np.zeros((n, len(model.states)))
+        self._clock, self._visited = np.zeros(n), np.zeros(n)  # model time now, and at the previous visit
+        self._delays, self._omitted = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool)
+        self._people = {name: np.zeros(n) for name in intake.patients.covariates}
+        # newest result in hand of each kind (value, time of its sample), and whether it came in since the
+        # previous visit; one on its way; one that came in late
+        self._result, self._result_at = np.full((n, m), np.nan), np.zeros((n, m))
+        self._fresh = np.zeros((n, m), dtype=bool)
+        self._pending, self._pending_at = np.full((n, m), np.nan), np.zeros((n, m))
+        self._late, self._late_at = np.full((n, m), np.nan), np.zeros((n, m))
+        # results of a monitor with a delay, the newest first (value, time of its sample)
+        self._queue = np.full((n, m, _QUEUE, 2), np.nan)
+        self._vector = np.zeros((n, intake.vector.shape[1]), dtype=np.float32)
+        # layouts differ between genotype modes by the covariates only
+        self.spec = next(
+            spec
+            for mode in ("diplotype", "phenotype")
+            if len((spec := scenario.seen_as(mode).observation).names) == intake.vector.shape[1]
+        )
+        self._grown = {name: values.copy() for name, values in intake.grown.items()}
         self._life = copy.deepcopy(intake.life)
         self.admit(np.arange(n), intake, np.arange(n))
 
     def __len__(self) -> int:
         return len(self.day)
+
+    @property
+    def truth(self) -> Floats:
+        """(n, horizon + 1) latent course of the response that is dosed to."""
+        return self.responses[self.scenario.output]
 
     @property
     def theta(self) -> Floats:
@@ -149,20 +221,42 @@ class Treatment:
         """(n, s) state of the model today. Truth, not seen."""
         return self._state.copy()
 
-    def admit(self, lanes: NDArray[np.int64], intake: Intake, rows: NDArray[np.int64]) -> None:
+    def admit(self, lanes: Ints, intake: Intake, rows: Ints) -> None:
         """Begin new courses in `lanes` (m,) with patients `rows` (m,) of `intake`."""
         for field in fields(Life):
             getattr(self._life, field.name)[lanes] = getattr(intake.life, field.name)[rows]
-        for array in (self.truth, self.given, self.measured, self._result, self._pending, self._late):
+        for array in (
+            *self.responses.values(), self.benefit, self.harm, self.given, self.measured, self._result,
+            self._pending, self._late, self._queue,
+        ):  # fmt: skip
             array[lanes] = np.nan
-        for array in (self.day, self.visit, self._result_day, self._pending_day, self._late_day, self._bolus):
+        for array in (
+            self.day, self.visit, self._clock, self._visited, self._delays, self._omitted, self._result_at,
+            self._pending_at, self._late_at, self._fresh,
+        ):  # fmt: skip
             array[lanes] = 0
         self.active[lanes] = True
-        self._state[lanes] = self.scenario.model.initial
-        self.truth[lanes, 0] = intake.baseline[rows]
+        self._state[lanes] = self.scenario.model.initial(intake.life.theta[rows, 0])
+        for item in self.scenario.responses:
+            if item.before is not None:
+                self.responses[item.name][lanes, 0] = intake.before[item.before][rows]
         self.ids[lanes] = intake.patients.ids[rows]
         self._vector[lanes] = intake.vector[rows]
-        self._sample(lanes)
+        for name, values in self._people.items():
+            values[lanes] = intake.patients.covariates[name][rows]
+        for name, values in self._grown.items():
+            values[lanes] = intake.grown[name][rows]
+        first = np.zeros(len(self), dtype=bool)
+        first[lanes] = True
+        self._sample(first, {key: self._spread(values[rows], lanes) for key, values in intake.before.items()})
+        if self._days[0] > 0:  # what is given to everybody before the first decision
+            self._advance(np.zeros(len(self)), first, np.where(first, self._days[0], self.day))
+            self._visited[lanes] = self._clock[lanes]
+
+    def _spread(self, values: Floats, lanes: Ints) -> Floats:
+        full = np.full(len(self), np.nan)
+        full[lanes] = values
+        return full
 
     def give(self, dose: ArrayLike) -> Interval:
         """Give `dose` (n,) until each active patient's next visit, or until the patient leaves.
@@ -179,37 +273,199 @@ class Treatment:
         scenario, life, n = self.scenario, self._life, len(self)
         wanted = np.broadcast_to(np.asarray(dose, dtype=np.float64), (n,))
         given = scenario.doses.snap(np.where(self.active, wanted, 0.0), self.ids)
-        start, stop = self.day, self._days[np.minimum(self.visit + 1, len(self._days) - 1)]
+        given = np.where(self._omitted, 0.0, given)
+        stop = self._days[np.minimum(self.visit + 1, len(self._days) - 1)]
         leaving = self.active & (life.leaves <= stop)
-        stop = np.where(self.active, np.minimum(stop, life.leaves), start)
-        window = slice(
-            int(start.min()), int(stop.max())
-        )  # lanes are mostly in step: work on their common days only
-        calendar = np.arange(window.start, window.stop)
-        within = (calendar >= start[:, None]) & (calendar < stop[:, None])
-        taken = np.where(life.taken[:, window], given[:, None] * scenario.model.dose_fraction, 0.0)
-        self._bolus[:, window] = np.where(within, taken, self._bolus[:, window])
-        self._run(
-            self._state, life.theta, self._bolus, self._hours, start, stop - start,
-            self._rule, self._shape, self._output, self._out,
-        )  # fmt: skip
-        response = np.where(within, self._out[:, window, 0], np.nan)
-        truth = self.truth[:, window.start + 1 : window.stop + 1]
-        np.copyto(truth, response, where=within)
+        stop = np.where(self.active, np.minimum(stop, life.leaves), self.day)
         lanes = np.flatnonzero(self.active)
         self.given[lanes, self.visit[lanes]] = given[lanes]
-        interval = self._summarise(given, response, within, stop, leaving)
-        self.day = stop
-        self.visit = self.visit + self.active
-        self.active = self.active & ~interval.finished & ~interval.left
+        start, active = self.day.copy(), self.active.copy()
         self._fresh[:] = False
         self._late[:] = np.nan
-        self._sample(lanes[~interval.left[lanes]])
-        return interval
+        self._visited[lanes] = self._clock[lanes]
+        self.visit = self.visit + self.active
+        self.active = active & (stop < scenario.horizon) & ~leaving
+        scores = self._advance(given, active & ~leaving, stop, leaving)
+        return self._summarise(given, start, stop, active, leaving, scores)
+
+    def _advance(
+        self,
+        dose: Floats,
+        here: NDArray[np.bool_],
+        stop: Ints,
+        leaving: NDArray[np.bool_] | None = None,
+    ) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]]:
+        """Move the patients to the start of unit `stop` (n,), and draw the samples of those who are `here`.
+
+        Returns
+        -------
+        Response that is dosed to, benefit and harm (n, u) of the units passed, and which were: (n, u).
+        """
+        moving = here if leaving is None else here | leaving
+        start = np.where(moving, self.day, stop)
+        units = np.arange(int((stop - start).max(initial=0)))
+        within = units < (stop - start)[:, None]
+        unit = np.minimum(start[:, None] + units, self.scenario.horizon - 1)
+        reads = self._course(dose[:, None] * np.ones(len(units)), unit, within, self._state, "exact", None)
+        passed = {item.name: np.where(within, item.of(reads), np.nan) for item in self.scenario.responses}
+        # a score may look at what came before, so it is given the units as they are numbered
+        benefit = np.where(within, self.scenario.benefit.of(passed, unit), 0.0)
+        harm = np.where(within, self.scenario.harm.of(passed, unit), 0.0)
+        rows, columns = np.nonzero(within)
+        numbers = unit[rows, columns]
+        for name, values in passed.items():
+            self.responses[name][rows, numbers + 1] = values[rows, columns]
+        self.benefit[rows, numbers], self.harm[rows, numbers] = benefit[rows, columns], harm[rows, columns]
+        self.day = np.where(moving, stop, self.day)
+        self._clock = np.where(
+            moving, self._clock + within.sum(axis=1) * self.scenario.clock.length, self._clock
+        )
+        if here.any():
+            last = np.maximum(within.sum(axis=1) - 1, 0)
+            everyone = np.arange(len(self))
+            values = {key: value[everyone, last] for key, value in reads.items()}
+            self._sample(here, values)
+            if self.scenario.delay is not None:
+                self._put_off(here & self.active)
+        return passed[self.scenario.output], benefit, harm, within
+
+    def _course(
+        self,
+        dose: Floats,
+        unit: Ints,
+        within: NDArray[np.bool_],
+        state: Floats,
+        rule: str,
+        repeat: int | None,
+    ) -> dict[tuple[str, str], Floats]:
+        """Move states in place through units, and return what was read: (reading, output) -> (n, u).
+
+        Parameters
+        ----------
+        dose : (m, u) decided, m = n · repeat
+        unit : (m, u) numbers of the units
+        within : (m, u) those that are passed, the first ones
+        state : (m, s)
+        repeat : patients are repeated so often, one after the other; None: once
+        """
+        scenario, life, length = self.scenario, self._life, self.scenario.clock.length
+        m, u = unit.shape
+        lane = np.arange(m) if repeat is None else np.repeat(np.arange(len(self)), repeat)
+        people = self._people if repeat is None else {k: v[lane] for k, v in self._people.items()}
+        clock = self._clock[lane]
+        begins = clock[:, None] + np.arange(u) * length
+        parts: list[tuple[Floats, int | NDArray[np.int8], Floats]] = [
+            (begins[:, :, None], int(Kind.PARAMETERS), unit[:, :, None].astype(np.float64))
+        ]
+        taken = life.taken[lane[:, None], unit]
+        first = 0
+        for item in scenario.administrations:
+            route = [r.name for r in scenario.model.routes].index(item.route)
+            which = slice(first, first + item.count)
+            first += item.count
+            given = item.give(dose, people, unit)
+            amount = np.where(taken[:, :, which], given.amount, 0.0)
+            offset, duration = given.offset, given.duration
+            if self._realism.duration_sd:
+                deviate = life.duration[lane[:, None], unit][:, :, which]
+                duration = duration * np.maximum(1 + self._realism.duration_sd * deviate, 0.1)
+            if self._realism.start_sd:
+                deviate = life.start[lane[:, None], unit][:, :, which]
+                offset = np.maximum(offset + self._realism.start_sd * deviate, 0.0)
+                offset = np.minimum(offset, np.maximum(length - duration, 0.0))
+            at = begins[:, :, None] + np.broadcast_to(offset, (m, u, item.count))
+            if not item.infused:
+                parts.append((at, int(Kind.BOLUS) + ROUTE * route, amount))
+                continue
+            lasts = np.broadcast_to(duration, (m, u, item.count))
+            rate = np.divide(amount, lasts, out=np.zeros(amount.shape), where=lasts > 0)
+            parts.append((at, int(Kind.RATE) + ROUTE * route, rate))
+            parts.append((at + lasts, int(Kind.RATE) + ROUTE * route, -rate))
+        slots = len(scenario.readings)
+        for slot, reading in enumerate(scenario.readings):
+            at = reading.at if isinstance(reading.at, float | int) else reading.at(dose, people, unit)
+            if reading.varies and self._realism.sample_sd:
+                deviate = life.sample[lane[:, None], unit][:, :, slot]
+                at = np.clip(at + self._realism.sample_sd * deviate, 0.0, length)
+            place = np.broadcast_to(np.arange(u) * slots + slot, (m, u))[:, :, None].astype(np.float64)
+            parts.append(
+                (
+                    begins[:, :, None] + np.broadcast_to(np.asarray(at), (m, u))[:, :, None],
+                    int(Kind.READ),
+                    place,
+                )
+            )
+        if not any(reading.at == length for reading in scenario.readings):
+            # the last event of a unit is its end: a unit passed is passed whole
+            parts.append((begins[:, :, None] + length, int(Kind.READ), np.full((m, u, 1), -1.0)))
+        width = sum(part[0].shape[2] for part in parts)
+        time, value = np.empty((m, u, width)), np.empty((m, u, width))
+        code, column = np.empty((m, u, width), dtype=np.int8), 0
+        for at, kind, amount in parts:
+            k = at.shape[2]
+            time[:, :, column : column + k], value[:, :, column : column + k] = at, amount
+            code[:, :, column : column + k] = kind
+            column += k
+        events = Events(
+            time.reshape(m, u * width), code.reshape(m, u * width), value.reshape(m, u * width),
+            within.sum(axis=1) * width,
+        )  # fmt: skip
+        theta = life.theta if repeat is None else life.theta[lane]
+        out = follow(
+            scenario.model,
+            state,
+            theta,
+            events,
+            self._columns,
+            u * slots,
+            begin=clock,
+            rule=rule,
+            ids=self.ids[lane],
+        ).reshape(m, u, slots, len(self._columns))
+        return {
+            (reading.name, output): out[:, :, slot, k]
+            for slot, reading in enumerate(scenario.readings)
+            for k, output in enumerate(self._outputs)
+        }
+
+    def _put_off(self, here: NDArray[np.bool_]) -> None:
+        """Apply the scenario's rule that puts a treatment off, to those who are `here`."""
+        rule, model = self.scenario.delay, self.scenario.model
+        assert rule is not None
+        which = [item.name for item in self.scenario.measurements].index(rule.measurement)
+        item = self.scenario.measurements[which]
+        output = np.array([model.output(item.output)])
+        self._delays[here], self._omitted[here] = 0, False
+        # the sample is looked at on the day itself: a result that is late for the record is not late for this
+        life, unit = self._life, np.minimum(self.day, self.scenario.horizon)
+        rows = np.arange(len(self))
+        value = item.read(
+            outputs_now(model, self._state, self.theta, output)[:, 0], life.residual[rows, unit, which, 0]
+        )
+        low = here & (value < rule.below)
+        for check in range(1, rule.at_most + 1):
+            if not low.any():
+                return
+            theta = self.theta
+            stop = np.where(low, self._clock + rule.by, self._clock)
+            events = Events(
+                stop[:, None], np.zeros((len(self), 1), dtype=np.int8), np.full((len(self), 1), -1.0),
+                low.astype(np.int64),
+            )  # fmt: skip
+            follow(model, self._state, theta[:, None], events, output, 1, begin=self._clock, ids=self.ids)
+            self._clock = stop
+            self._delays[low] = check
+            value = item.read(
+                outputs_now(model, self._state, theta, output)[:, 0], life.residual[rows, unit, which, check]
+            )
+            self._result[low, which], self._result_at[low, which] = value[low], stop[low]
+            self._fresh[low, which] = True
+            low = low & (value < rule.below)
+        self._omitted[low] = True
 
     def foresee(self, dose: Floats, after: Floats, ahead_days: int) -> Floats:
-        """Return what would happen under other doses: the latent daily response (n, c, horizon + 1), laid out
-        as `truth`, NaN up to today and where nothing is foreseen.
+        """Return what would happen under other doses: the latent response (n, c, horizon + 1), laid out as
+        `truth`, NaN up to today and where nothing is foreseen.
 
         Truth, for training in the simulator: the patient's own missed doses, drift and interacting drugs are
         met, drop-out is not. Nothing changes.
@@ -218,92 +474,184 @@ class Treatment:
         ----------
         dose : (n, c) c alternatives until the next visit, not rounded to the grid
         after : (n,) dose from the next visit on
-        ahead_days : days foreseen at least, within the horizon; never fewer than until the next visit
+        ahead_days : units foreseen at least, within the horizon; never fewer than until the next visit
         """
-        (n, c), horizon, model, life = dose.shape, self.scenario.horizon, self.scenario.model, self._life
+        (n, c), horizon, maximum = dose.shape, self.scenario.horizon, self.scenario.doses.maximum
         coming = self._days[np.minimum(self.visit + 1, len(self._days) - 1)]
         until = np.where(
             self.active, np.minimum(np.maximum(coming, self.day + ahead_days), horizon), self.day
         )
-        calendar, maximum = np.arange(horizon), self.scenario.doses.maximum
-        now = (calendar < coming[:, None])[:, None]
+        units = np.arange(int((until - self.day).max(initial=0)))
+        unit = self.day[:, None] + units
         daily = np.where(
-            now, np.minimum(dose, maximum)[:, :, None], np.minimum(after, maximum)[:, None, None]
+            (unit < coming[:, None])[:, None],
+            np.minimum(dose, maximum)[:, :, None],
+            np.minimum(after, maximum)[:, None, None],
         )
-        taken = np.where(life.taken[:, None], daily * model.dose_fraction, 0.0).reshape(n * c, horizon)
-        rule, response = model.rules["belief"], np.full((n * c, horizon, 1), np.nan)
-        self._run(
-            np.repeat(self._state, c, axis=0), np.repeat(life.theta, c, axis=0), taken,
-            np.full(taken.shape, 24.0), np.repeat(self.day, c), np.repeat(until - self.day, c),
-            rule, model.plan_shape(rule), self._output, response,
+        within = units < (until - self.day)[:, None]
+        clipped = np.minimum(unit, horizon - 1)
+        reads = self._course(
+            daily.reshape(n * c, len(units)), np.repeat(clipped, c, axis=0), np.repeat(within, c, axis=0),
+            np.repeat(self._state, c, axis=0), "belief", c,
         )  # fmt: skip
-        return np.concatenate([np.full((n, c, 1), np.nan), response.reshape(n, c, horizon)], axis=2)
+        response = self.scenario.responses[0].of(reads).reshape(n, c, len(units))
+        course = np.full((n, c, horizon + 1), np.nan)
+        rows, columns = np.nonzero(within)
+        course[rows, :, unit[rows, columns] + 1] = response[rows, :, columns]
+        return course
 
     def observe(self) -> NDArray[np.float32]:
         """Return what a clinician knows now: (n, k), laid out by the scenario's `ObservationSpec`."""
-        vector, spec, name = self._vector, self.spec, self.scenario.output.lower()
+        vector, spec, clock = self._vector, self.spec, self.scenario.clock
         day, last = self.day, len(self._days) - 1
-        previous = np.where(self.visit > 0, self._days[np.maximum(self.visit - 1, 0)], 0)
         coming = np.where(self.active, self._days[np.minimum(self.visit + 1, last)] - day, 0)
         rows = np.arange(len(self))
         dose = np.where(self.visit > 0, self.given[rows, np.maximum(self.visit - 1, 0)], np.nan)
-        known, late = ~np.isnan(self._result), ~np.isnan(self._late)
-        for entry, value in (
-            ("day", day),
-            ("interval", day - previous),
-            ("next_interval", coming),
-            ("last_dose", dose),
-            (name, self._result),
-            (f"{name}_age", np.where(known, day - self._result_day, np.nan)),
-            (f"{name}_new", self._fresh),
-            (f"late_{name}", self._late),
-            (f"late_{name}_age", np.where(late, day - self._late_day, np.nan)),
-        ):
-            spec.write(vector, entry, value)
+        for name, values in self._grown.items():
+            spec.write(vector, name, values[rows, np.minimum(day, values.shape[1] - 1)])
+        spec.write(vector, clock.entry, self._shown(self._clock))
+        spec.write(
+            vector, "interval", np.where(self.visit > 0, self._shown(self._clock - self._visited), 0.0)
+        )
+        spec.write(vector, "next_interval", coming * clock.shown)
+        spec.write(vector, "last_dose", dose)
+        if self.scenario.delay is not None:
+            spec.write(vector, "delays", self._delays)
+            spec.write(vector, "omitted", self._omitted)
+        for i, item in enumerate(self.scenario.measurements):
+            known, late = ~np.isnan(self._result[:, i]), ~np.isnan(self._late[:, i])
+            since, late_since = (
+                self._shown(np.maximum(self._clock - at[:, i], 0.0))
+                for at in (self._result_at, self._late_at)
+            )
+            for entry, value in (
+                (item.name, self._result[:, i]),
+                (f"{item.name}_age", np.where(known, since, np.nan)),
+                (f"{item.name}_new", self._fresh[:, i]),
+                (f"late_{item.name}", self._late[:, i]),
+                (f"late_{item.name}_age", np.where(late, late_since, np.nan)),
+            ):
+                spec.write(vector, entry, value)
         return vector.copy()
 
-    def _sample(self, lanes: NDArray[np.int64]) -> None:
-        """Draw a sample from the patients in `lanes`, and hand over the results that are ready by now."""
-        life, day = self._life, self.day[lanes]
-        ready = ~np.isnan(self._pending[lanes])
-        waiting = lanes[ready]
-        value = self.scenario.measurement.read(self.truth[lanes, day], life.residual[lanes, day])
-        missing, late = life.missing[lanes, day], life.late[lanes, day]
-        self.measured[lanes, self.visit[lanes]] = np.where(missing, np.nan, value)
-        # a result of the previous visit, at least two days ago, has come in
-        self._late[waiting], self._late_day[waiting] = self._pending[waiting], self._pending_day[waiting]
-        self._pending[waiting] = np.nan
-        now = lanes[~missing & ~late]
-        self._result[now], self._result_day[now] = value[~missing & ~late], day[~missing & ~late]
-        self._fresh[now] = True
+    def _shown(self, time: Floats) -> Floats:
+        """Return model time in the unit that an observation shows."""
+        return time / self.scenario.clock.length * self.scenario.clock.shown
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Return (n, g) which doses of the grid can be given now: none but 0 where a treatment is left
+        out."""
+        masks = np.ones((len(self), len(self.scenario.doses.doses)), dtype=bool)
+        masks[self._omitted, 1:] = False
+        return masks
+
+    def _sample(self, here: NDArray[np.bool_], values: Mapping[object, Floats]) -> None:
+        """Draw the samples of a visit from those who are `here`, and hand over the results that are ready by
+        now.
+
+        Parameters
+        ----------
+        values
+            Output, before treatment, or (reading, output), afterwards -> (n,) latent value.
+        """
+        life, unit = self._life, self.day
+        rows = np.flatnonzero(here)
+        for i, item in enumerate(self.scenario.measurements):
+            first = item.output in values
+            if first and not item.baseline:
+                continue
+            lanes = rows
+            if not first and item.units is not None:
+                lanes = rows[np.isin(unit[rows], item.units)]
+            truth = values[item.output] if first else values[item.reading, item.output]
+            at = unit[lanes]
+            value = item.read(truth[lanes], life.residual[lanes, at, i, 0])
+            drawn = self._clock[lanes] - (0.0 if first else self._age(item.reading, lanes))
+            if item.units_ago is not None:
+                value, drawn = self._delayed(lanes, i, value, drawn)
+            self._hand_over(rows, lanes, i, value, drawn, life.missing[lanes, at, i], life.late[lanes, at, i])
+
+    def _delayed(self, lanes: Ints, i: int, value: Floats, drawn: Floats) -> tuple[Floats, Floats]:
+        """Put results into a monitor's queue and return those that it shows now; at first it shows the
+        oldest."""
+        ago = self.scenario.measurements[i].units_ago
+        assert ago is not None
+        queue = self._queue[lanes, i]
+        queue[:, 1:] = queue[:, :-1].copy()
+        queue[:, 0, 0], queue[:, 0, 1] = value, drawn
+        self._queue[lanes, i] = queue
+        people = {key: values[lanes] for key, values in self._people.items()}
+        held = (~np.isnan(queue[:, :, 0])).sum(axis=1) - 1
+        shown = queue[np.arange(len(lanes)), np.minimum(np.minimum(ago(people), held), _QUEUE - 1)]
+        return shown[:, 0], shown[:, 1]
+
+    def _age(self, name: str, lanes: Ints) -> float | Floats:
+        """Return how long ago, in the model's time, the samples of a reading were drawn."""
+        reading = next(item for item in self.scenario.readings if item.name == name)
+        if isinstance(reading.at, float | int):
+            return self.scenario.clock.length - reading.at
+        people = {key: value[lanes] for key, value in self._people.items()}
+        before = np.maximum(self.visit[lanes] - 1, 0)
+        dose = np.nan_to_num(self.given[lanes, before])[:, None]
+        return self.scenario.clock.length - reading.at(dose, people, self.day[lanes][:, None] - 1)[:, 0]
+
+    def _hand_over(
+        self,
+        rows: Ints,
+        lanes: Ints,
+        i: int,
+        value: Floats,
+        drawn: Floats,
+        missing: NDArray[np.bool_],
+        late: NDArray[np.bool_],
+    ) -> None:
+        """Put results where a clinician finds them: in hand, on their way, or nowhere."""
+        if i == 0:
+            self.measured[lanes, self.visit[lanes]] = np.where(missing, np.nan, value)
+        # a result of the previous visit has come in
+        waiting = rows[~np.isnan(self._pending[rows, i])]
+        self._late[waiting, i], self._late_at[waiting, i] = (
+            self._pending[waiting, i],
+            self._pending_at[waiting, i],
+        )
+        self._pending[waiting, i] = np.nan
+        prompt = ~missing & ~late
+        now = lanes[prompt]
+        self._result[now, i], self._result_at[now, i] = value[prompt], drawn[prompt]
+        self._fresh[now, i] = True
         # without a result of today the late one is the newest in hand
-        newest = lanes[ready & (missing | late)]
-        self._result[newest], self._result_day[newest] = self._late[newest], self._late_day[newest]
-        self._fresh[newest], self._late[newest] = True, np.nan
+        newest = waiting[~self._fresh[waiting, i]]
+        self._result[newest, i], self._result_at[newest, i] = self._late[newest, i], self._late_at[newest, i]
+        self._fresh[newest, i], self._late[newest, i] = True, np.nan
         postponed = lanes[late]
-        self._pending[postponed], self._pending_day[postponed] = value[late], day[late]
+        self._pending[postponed, i], self._pending_at[postponed, i] = value[late], drawn[late]
 
     def _summarise(
         self,
         given: Floats,
-        response: Floats,
-        within: NDArray[np.bool_],
-        stop: NDArray[np.int64],
+        start: Ints,
+        stop: Ints,
+        active: NDArray[np.bool_],
         leaving: NDArray[np.bool_],
+        scores: tuple[Floats, Floats, Floats, NDArray[np.bool_]],
     ) -> Interval:
-        scenario, days = self.scenario, within.sum(axis=1)
+        response, benefit, harm, within = scores
+        scenario, days = self.scenario, np.where(active, stop - start, 0)
+        seen = within & ~np.isnan(response)
+        followed = seen.any(axis=1)
         # a running sum adds in the order of days: the last bit does not depend on how far other lanes go
-        total = (
-            np.cumsum(np.where(within, response, 0.0), axis=1)[:, -1] if within.size else np.zeros(len(days))
-        )
-        highest = np.where(within, response, -np.inf).max(axis=1, initial=-np.inf)
+        total = np.cumsum(np.where(seen, response, 0.0), axis=1)[:, -1] if seen.size else np.zeros(len(days))
+        highest = np.where(seen, response, -np.inf).max(axis=1, initial=-np.inf)
+        lowest = np.where(seen, response, np.inf).min(axis=1, initial=np.inf)
+        count = seen.sum(axis=1)
         return Interval(
             dose=given,
-            benefit=scenario.benefit.contains(response).sum(axis=1) / scenario.horizon,
-            harm=scenario.harm.contains(response).sum(axis=1) / scenario.horizon,
+            benefit=np.where(within, benefit, 0.0).sum(axis=1) / scenario.scored,
+            harm=np.where(within, harm, 0.0).sum(axis=1) / scenario.scored,
             days=days,
-            mean=np.divide(total, days, out=np.zeros(len(days)), where=days > 0),
-            highest=np.where(days > 0, highest, 0.0),
-            finished=self.active & (stop >= scenario.horizon) & ~leaving,
+            mean=np.divide(total, count, out=np.zeros(len(days)), where=followed),
+            highest=np.where(followed, highest, 0.0),
+            lowest=np.where(followed, lowest, 0.0),
+            finished=active & (stop >= scenario.horizon) & ~leaving,
             left=leaving,
         )

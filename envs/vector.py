@@ -5,7 +5,7 @@ The scalar environment of `dosewright.envs.dosing` is this one with a single lan
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -35,7 +35,12 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
     realism
         "clinic" or "textbook".
     genotype
-        "diplotype" or "unknown": whether the observation shows it.
+        What the observation shows of it: "diplotype" (counts of alleles), "phenotype" (CPIC's), "posterior"
+        (expected counts in the person's ancestry, as before a test) or "unknown".
+    action
+        "dose": a `Box`, the dose in the scenario's unit. "tablet": `Discrete`, the number of a dose of "
+        "the grid, with
+        `action_masks`.
     namespace
         Seed namespace of the patients and their noise: "train", "select" or "trial".
     population
@@ -61,6 +66,7 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
         *,
         realism: str = "clinic",
         genotype: GenotypeMode = "diplotype",
+        action: Literal["dose", "tablet"] = "dose",
         namespace: str = "train",
         population: Population | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
@@ -68,11 +74,11 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs = {num_envs}; expected at least 1")
-        if genotype not in ("diplotype", "unknown"):
-            raise ValueError(f"unknown genotype mode {genotype!r}; known: diplotype, unknown")
+        if action not in ("dose", "tablet"):
+            raise ValueError(f"unknown action {action!r}; known: dose, tablet")
         if render_mode is not None:
             raise ValueError(f"render_mode {render_mode!r}: nothing is rendered; use None")
-        self.scenario: Scenario = scenario_named(drug)
+        self.scenario: Scenario = scenario_named(drug).seen_as(genotype)
         self.num_envs, self.namespace = num_envs, namespace
         self.genotype: GenotypeMode = genotype
         self.realism = self.scenario.preset(realism)
@@ -82,7 +88,13 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
         self.render_mode = render_mode
         self.spec_of_observation = spec = self.scenario.observation
         self.single_observation_space = gymnasium.spaces.Box(spec.low, spec.high, dtype=np.float32)
-        self.single_action_space = gymnasium.spaces.Box(0.0, self.scenario.doses.maximum, (1,), np.float32)
+        self.action: Literal["dose", "tablet"] = action
+        self._tablets = self.scenario.doses.doses
+        self.single_action_space: gymnasium.Space[Any] = (
+            gymnasium.spaces.Box(0.0, self.scenario.doses.maximum, (1,), np.float32)
+            if action == "dose"
+            else gymnasium.spaces.Discrete(len(self._tablets))
+        )
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         Noise(namespace, 0)  # an unknown namespace is refused here, not at the first reset
@@ -136,16 +148,16 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
 
         Parameters
         ----------
-        actions : (n, 1) or (n,) doses, in the scenario's unit. Above the cap they are capped; a negative or
-        missing one is
-            an error.
+        actions : (n, 1) or (n,) doses, in the scenario's unit; above the cap they are capped, a negative
+            or missing
+            one is an error. With ``action="tablet"`` (n,) numbers of doses of the grid.
         """
         treatment, again = self.treatment, self._over.copy()
         if again.any() and self.autoreset_mode is AutoresetMode.DISABLED:
             raise gymnasium.error.ResetNeeded(
                 f"lane {int(np.argmax(again))} is over; reset it with reset_mask"
             )
-        interval = treatment.give(np.asarray(actions, dtype=np.float64).reshape(self.num_envs))
+        interval = treatment.give(self._doses(actions))
         self._over = interval.finished | interval.left
         reward = interval.benefit - self.scenario.weight * interval.harm
         info = self._info(interval)
@@ -162,6 +174,28 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
             self._over = np.zeros(self.num_envs, dtype=bool)
             return observation, reward, finished, left, info
         return observation, reward, interval.finished, interval.left, info
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Return (n, g) which doses of the grid can be given now, for a masked policy with
+        ``action="tablet"``.
+
+        Every dose can, but where a rule of the scenario leaves a treatment out.
+        """
+        return self.treatment.action_masks()
+
+    def _doses(self, actions: Any) -> NDArray[np.float64]:
+        """Return actions as doses (n,)."""
+        if self.action == "dose":
+            return np.asarray(actions, dtype=np.float64).reshape(self.num_envs)
+        number = np.asarray(actions).reshape(self.num_envs)
+        bad = (number != np.floor(number)) | (number < 0) | (number >= len(self._tablets))
+        if bad.any():
+            lane = int(np.argmax(bad))
+            raise ValueError(
+                f"action of patient {self.treatment.ids[lane]}: {number[lane]}; "
+                f"expected a whole number from 0 to {len(self._tablets) - 1}"
+            )
+        return self._tablets[number.astype(np.int64)]
 
     def _begin(self, lanes: NDArray[np.int64], chosen: Any) -> None:
         """Admit the next, or the chosen, patients to `lanes`."""
@@ -223,6 +257,7 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
                 "days": interval.days,
                 "mean": interval.mean,
                 "highest": interval.highest,
+                "lowest": interval.lowest,
             },
             "patient": self.treatment.ids.copy(),
         }

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dosewright.envs import DrawKeys, Intake, Noise, Population, Scenario, StochasticRegimen, Treatment
 from dosewright.envs.realism import Realism
-from dosewright.envs.scenarios.scenario import Band, GenotypeMode
+from dosewright.envs.scenarios.scenario import GenotypeMode
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -287,15 +287,15 @@ def _record_block(
         log["terminated"] |= interval.finished
         log["truncated"] |= interval.left
         visit += 1
-    log["first_harm"] = _first_in(scenario.harm, treatment.truth, scenario.days)
+    log["first_harm"] = _first_harm(treatment.harm, scenario.days)
     return log
 
 
-def _first_in(band: Band, truth: FloatArray, days: npt.NDArray[np.int64]) -> FloatArray:
-    """1 in the interval (n, T) with the first day of the response in `band`; day 0 is before any drug."""
-    inside = band.contains(truth[:, 1:])
+def _first_harm(harm: FloatArray, days: npt.NDArray[np.int64]) -> FloatArray:
+    """1 in the interval (n, T) with the first unit that was scored as harm (n, u), NaN where not followed."""
+    inside = np.nan_to_num(harm) > 0
     ever = np.flatnonzero(inside.any(axis=1))
-    first = np.zeros((len(truth), len(days) - 1))
+    first = np.zeros((len(harm), len(days) - 1))
     # the response at the start of a visit's day is what the doses before that visit led to
     first[ever, np.searchsorted(days, inside[ever].argmax(axis=1) + 1) - 1] = 1.0
     return first

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dosewright.envs.scenarios.scenario import Band, Hazard, Outcome
+from dosewright.envs.scenarios import Band, Hazard, Outcome
 
 Floats = NDArray[np.float64]
 

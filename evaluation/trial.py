@@ -20,8 +20,9 @@ from dosewright.envs import Intake, Noise, Patients, Population, RealCohort, Reg
 from dosewright.envs.patients import allele_counts, allele_entry
 from dosewright.envs.pharmacology.model import GenotypeTerm
 from dosewright.envs.realism import Realism
+from dosewright.envs.scenarios import Score
 from dosewright.envs.scenarios.scenario import GenotypeMode
-from dosewright.evaluation.outcomes import ever_in, followed_days, outcome_values, share_of_days
+from dosewright.evaluation.outcomes import outcome_values
 from dosewright.evaluation.provenance import provenance
 from dosewright.evaluation.statistics import (
     Difference,
@@ -56,12 +57,13 @@ class ArmResult:
     upper_bound
         Whether it was shown the truth.
     outcomes : name -> (n,) the scenario's outcomes; bool for "ever", NaN where one is not defined
-    benefit, harm : (n,) shares of the followed days in the scenario's benefit and harm band
+    benefit, harm : (n,) the scenario's benefit and harm, averaged over the followed units that score
     returns : (n,) benefit − weight × harm
-    ever_harm : (n,) bool, response ever in the harm band
+    ever_harm : (n,) bool, whether the scenario's event happened
     doses : (n, visits) doses given, NaN after drop-out
     measured : (n, visits + 1) measured responses, NaN where there is none
-    truth : (n, horizon + 1) float32, daily latent response, NaN after drop-out
+    truth : (n, horizon + 1) float32, latent response of every unit, NaN after drop-out
+    followed : (n,) units followed
     seconds
         Time spent in `predict`.
     decisions
@@ -78,6 +80,7 @@ class ArmResult:
     doses: Floats
     measured: Floats
     truth: NDArray[np.float32]
+    followed: NDArray[np.int64]
     seconds: float
     decisions: int
 
@@ -254,7 +257,9 @@ class TrialResult:
 class _Course:
     """One arm, one block of patients."""
 
-    truth: Floats
+    responses: Mapping[str, Floats]
+    benefit: Floats
+    harm: Floats
     measured: Floats
     doses: Floats
     seconds: float
@@ -321,7 +326,7 @@ def run_trial(
         namespace=noise.namespace,
         seed=int(noise.seed),
         ids=chosen,
-        followed_days=followed_days(next(iter(results.values())).truth),
+        followed_days=next(iter(results.values())).followed,
         covariates=_join([p.covariates for p in people]),
         genotypes=_join([p.genotypes for p in people]),
         labels=_join([p.labels for p in people]),
@@ -388,27 +393,52 @@ def _treat(name: str, regimen: Regimen, scenario: Scenario, intake: Intake) -> _
         except ValueError as error:
             raise ValueError(f"arm {name!r}, patients from {intake.patients.ids[0]} on: {error}") from error
         start = np.zeros(len(treatment), dtype=bool)
-    return _Course(treatment.truth, treatment.measured, treatment.given, seconds, decisions)
+    return _Course(
+        responses=treatment.responses,
+        benefit=treatment.benefit,
+        harm=treatment.harm,
+        measured=treatment.measured,
+        doses=treatment.given,
+        seconds=seconds,
+        decisions=decisions,
+    )
 
 
 def _arm_result(scenario: Scenario, name: str, regimen: Regimen, blocks: Sequence[_Course]) -> ArmResult:
-    truth = np.concatenate([course.truth for course in blocks])
+    responses = _join([course.responses for course in blocks])
     measured = np.concatenate([course.measured for course in blocks])
-    benefit, harm = share_of_days(scenario.benefit, truth), share_of_days(scenario.harm, truth)
+    scored = {key: np.concatenate([getattr(course, key) for course in blocks]) for key in ("benefit", "harm")}
+    followed = ~np.isnan(scored["benefit"])
+    # units that score, of those followed: all of them in most scenarios
+    counted = scenario.scored * followed.sum(axis=1) / scenario.horizon
+    benefit, harm = (np.nansum(values, axis=1) / counted for values in scored.values())
+    after = {name: values[:, 1:] for name, values in responses.items()}
     return ArmResult(
         name=name,
         upper_bound=isinstance(regimen, AttachedRegimen),
-        outcomes={o.name: outcome_values(o, truth, measured, scenario.days) for o in scenario.outcomes},
+        outcomes={
+            o.name: _scored(o.score, after, followed)
+            if o.score is not None
+            else outcome_values(o, responses[o.response or scenario.output], measured, scenario.days)
+            for o in scenario.outcomes
+        },
         benefit=benefit,
         harm=harm,
         returns=benefit - scenario.weight * harm,
-        ever_harm=ever_in(scenario.harm, truth),
+        ever_harm=scenario.event.happened(after, followed),
         doses=np.concatenate([course.doses for course in blocks]),
         measured=measured,
-        truth=truth.astype(np.float32),
+        truth=responses[scenario.output].astype(np.float32),
+        followed=followed.sum(axis=1),
         seconds=sum(course.seconds for course in blocks),
         decisions=sum(course.decisions for course in blocks),
     )
+
+
+def _scored(score: Score, responses: Mapping[str, Floats], followed: Flags) -> Floats:
+    """Return (n,) the mean of a score over the followed units."""
+    values = np.where(followed, score.of(responses, np.arange(followed.shape[1])), 0.0)
+    return values.sum(axis=1) / np.maximum(followed.sum(axis=1), 1)
 
 
 def _join(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:

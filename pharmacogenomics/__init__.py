@@ -7,7 +7,7 @@ Nothing is borrowed or guessed: an unlisted gene, group or allele is an error. N
 """
 
 from dosewright.pharmacogenomics.alleles import Diplotype, InvalidDiplotypeError, coding_strand_allele
-from dosewright.pharmacogenomics.cohort import NoDistributionError, draw_diplotypes
+from dosewright.pharmacogenomics.cohort import NoDistributionError, allele_distribution, draw_diplotypes
 from dosewright.pharmacogenomics.effects import (
     AlleleReading,
     Represented,
@@ -47,6 +47,7 @@ __all__ = [
     "UnrepresentedAlleleError",
     "activity_score",
     "activity_value",
+    "allele_distribution",
     "allele_frequencies",
     "allele_sum",
     "biogeographic_groups",

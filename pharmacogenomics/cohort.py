@@ -1,29 +1,41 @@
 """Draw diplotypes of virtual people from allele frequencies."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from dosewright.pharmacogenomics.alleles import Diplotype, coding_strand_allele
-from dosewright.pharmacogenomics.tables import allele_frequencies
+from dosewright.pharmacogenomics.tables import UnknownGroupError, allele_frequencies, clinical_function
 
 # The tables' sums differ from 1 by rounding, at most 2e-7; DPYD's per-variant frequencies by 0.14 or more.
 _SUM_TOLERANCE = 1e-3
+# Genes whose frequencies are per variant: CPIC's name of the allele that carries none of them
+_PER_VARIANT = {"DPYD": "Reference"}
 
 
 class NoDistributionError(ValueError):
     """The frequencies of a gene form no distribution over alleles."""
 
 
-def draw_diplotypes(gene: str, groups: NDArray[np.str_], uniforms: NDArray[np.float64]) -> NDArray[np.str_]:
+def draw_diplotypes(
+    gene: str,
+    groups: NDArray[np.str_],
+    uniforms: NDArray[np.float64],
+    frequencies: Mapping[str, Mapping[str, float]] | None = None,
+) -> NDArray[np.str_]:
     """Two independent alleles per person from the frequencies of the person's group (Hardy-Weinberg).
 
     A pure function: all randomness is in `uniforms`. A person's draw depends on that person's row only.
 
     Parameters
     ----------
-    gene : one of `tables.genes()` but DPYD, whose frequencies are per variant
+    gene : one of `tables.genes()`. The frequencies of DPYD are per variant: a chromosome carries one of the
+        variants that change the function, each with its frequency, or none (reference); that no chromosome
+        carries two is an ASSUMPTION
     groups : (n,) CPIC biogeographic group of each person
     uniforms : (n, 2) numbers in [0, 1), one for each allele
+    frequencies : group to allele to frequency, instead of the tables', for a gene that they lack
 
     Returns
     -------
@@ -32,11 +44,11 @@ def draw_diplotypes(gene: str, groups: NDArray[np.str_], uniforms: NDArray[np.fl
     Raises
     ------
     UnknownGeneError, UnknownGroupError : there are no frequencies
-    NoDistributionError : the frequencies do not sum to 1 (DPYD)
+    NoDistributionError : the frequencies do not sum to 1
     ValueError : a shape does not fit, or a uniform lies outside [0, 1)
     """
     groups, uniforms = _checked(groups, uniforms)
-    tables = {group: _distribution(gene, group) for group in np.unique(groups).tolist()}
+    tables = {group: allele_distribution(gene, group, frequencies) for group in np.unique(groups).tolist()}
     names = list(dict.fromkeys(name for table in tables.values() for name in table))
     drawn = np.empty(uniforms.shape, dtype=np.intp)
     for group, table in tables.items():
@@ -51,13 +63,31 @@ def draw_diplotypes(gene: str, groups: NDArray[np.str_], uniforms: NDArray[np.fl
     return np.array(labels, dtype=np.str_)[index]
 
 
-def _distribution(gene: str, group: str) -> dict[str, float]:
-    table = allele_frequencies(gene, group)
+def allele_distribution(
+    gene: str, group: str, frequencies: Mapping[str, Mapping[str, float]] | None = None
+) -> dict[str, float]:
+    """Return allele to probability on one chromosome, in one group; parameters and errors as
+    `draw_diplotypes`.
+
+    Alleles are named on the coding strand.
+    """
+    if frequencies:
+        if group not in frequencies:
+            raise UnknownGroupError(
+                f"{gene} has no frequencies for {group!r}; there are some for: {', '.join(frequencies)}"
+            )
+        table = dict(frequencies[group])
+    else:
+        table = allele_frequencies(gene, group)
+        if gene in _PER_VARIANT:
+            changed = {a: f for a, f in table.items() if clinical_function(gene, a) != "Normal function"}
+            table = {_PER_VARIANT[gene]: 1 - sum(changed.values()), **changed}
     total = sum(table.values())
     if abs(total - 1) > _SUM_TOLERANCE:
         raise NoDistributionError(
-            f"the {gene} frequencies of {group!r} sum to {total:.4f}: they are per variant and form no "
-            "distribution over alleles; draw each variant on its own"
+            f"the {gene} frequencies of {group!r} sum to {total:.4f}: they form no distribution over "
+            f"alleles; "
+            "give one frequency for each allele, with sum 1"
         )
     return {coding_strand_allele(gene, allele): frequency for allele, frequency in table.items()}
 

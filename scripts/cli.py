@@ -11,6 +11,8 @@ import click
 
 from dosewright import __version__
 from dosewright.scripts.demo import demo
+from dosewright.scripts.scenarios import scenarios
+from dosewright.scripts.simulate import simulate
 from dosewright.scripts.train import train
 from dosewright.scripts.trial import trial
 
@@ -24,7 +26,7 @@ def cli() -> None:
     """
 
 
-for _command in (demo, train, trial):
+for _command in (demo, scenarios, simulate, train, trial):
     cli.add_command(_command)
 
 

@@ -22,7 +22,7 @@ from scipy.stats import qmc
 
 from dosewright.agents.estimation.prior import Prior, parameters, prior
 from dosewright.envs import Scenario
-from dosewright.envs.pharmacology import daily_response, initial_state
+from dosewright.envs.pharmacology import daily_response, outputs_now
 
 Floats = NDArray[np.float64]
 
@@ -138,6 +138,7 @@ class BeliefFilter:
             raise ValueError(f"particles = {particles}; expected a power of two")
         if not 0 < fade <= 1:
             raise ValueError(f"fade = {fade}; expected a number above 0, at most 1")
+        _ = scenario.bands  # refuses a scenario that no belief can be kept about yet
         self.scenario, self.particles, self.fade = scenario, particles, fade
         self._spec = scenario.observation
 
@@ -175,8 +176,10 @@ class BeliefFilter:
         n, k, (c, days) = *belief.response.shape, dose.shape[1:]
         kinetics = np.repeat(belief.kinetics.reshape(n * k, -1), c, axis=0)
         theta = np.repeat(belief.theta.reshape(n * k, -1), c, axis=0)
-        amount = np.broadcast_to(dose[:, None], (n, k, c, days)).reshape(n * k * c, days)
-        return self._follow(kinetics, theta, amount, np.full(n * k * c, days)).reshape(n, k, c, days)
+        # particle and candidate of row i: patients share their candidates
+        which = (np.arange(n)[:, None, None] * c + np.arange(c)).repeat(k, axis=1).reshape(-1)
+        path = self._follow(kinetics, theta, dose.reshape(n * c, days), np.full(n * c, days), which)
+        return path.reshape(n, k, c, days)
 
     def predict_mean(self, belief: Belief, dose: Floats, days: NDArray[np.int64]) -> Floats:
         """Return the response (n, c) of each posterior-mean patient after `days` (n,) at c constant doses (n,
@@ -195,7 +198,7 @@ class BeliefFilter:
 
     def maintenance_dose(self, belief: Belief) -> tuple[Floats, Floats]:
         """Return posterior mean and SD (n,) of the log of the dose that holds the response on target."""
-        dose = self.scenario.maintenance_dose(belief.theta, self.scenario.target)
+        dose = self.scenario.steady_dose(belief.theta, self.scenario.target)
         # a particle that needs no drug at all counts as one that needs a tenth of the smallest dose
         return belief.mean_sd(np.log(np.maximum(dose, self.scenario.doses.step / 10)))
 
@@ -210,12 +213,9 @@ class BeliefFilter:
         z, u = _points(k, len(before.sd))
         x = before.at(z, u)
         theta = parameters(scenario, before.theta, x)
-        kinetics = initial_state(scenario.model, n * k)
+        kinetics = scenario.model.initial(theta.reshape(n * k, -1))
         nothing = np.zeros((n, visits))
-        response = self._follow(
-            kinetics, theta.reshape(n * k, -1), np.zeros((n * k, 1)), np.ones(n * k, int), 0.0
-        )
-        response = response.reshape(n, k)
+        response = self._now(kinetics, theta)
         return Belief(
             prior=before,
             x=x,
@@ -247,8 +247,10 @@ class BeliefFilter:
         count = day - belief.day
         kinetics = belief.kinetics.reshape(n * k, -1).copy()
         days = max(int(count.max()), 1)
-        amount = np.repeat(np.broadcast_to(dose[:, None], (n, days)), k, axis=0)
-        path = self._follow(kinetics, belief.theta.reshape(n * k, -1), amount, np.repeat(count, k))
+        amount = np.repeat(dose[:, None], days, axis=1)
+        path = self._follow(
+            kinetics, belief.theta.reshape(n * k, -1), amount, count, np.repeat(np.arange(n), k)
+        )
         last = path[np.arange(n * k), np.maximum(np.repeat(count, k) - 1, 0)].reshape(n, k)
         rows, doses, days_of = np.arange(n), belief.dose.copy(), belief.visit_day.copy()
         doses[rows, belief.visit] = dose
@@ -267,7 +269,7 @@ class BeliefFilter:
 
     def _weigh(self, belief: Belief, observation: NDArray[np.float32]) -> Belief:
         """Take in the results that came in: a late one first, then the newest."""
-        name, spec = self.scenario.output.lower(), self._spec
+        name, spec = self.scenario.measurement.name, self._spec
         late, late_age = spec.read(observation, f"late_{name}"), spec.read(observation, f"late_{name}_age")
         value, age = spec.read(observation, name), spec.read(observation, f"{name}_age")
         value = np.where(spec.read(observation, f"{name}_new") > 0.5, value, np.nan)
@@ -356,19 +358,29 @@ class BeliefFilter:
         reached = np.arange(visits) <= belief.visit[:, None]
         in_force = ((belief.visit_day[:, :, None] <= calendar) & reached[:, :, None]).sum(axis=1) - 1
         daily = np.take_along_axis(belief.dose, in_force, axis=1)
-        kinetics = initial_state(self.scenario.model, n * k)
         flat = theta.reshape(n * k, -1)
-        start = self._follow(kinetics.copy(), flat, np.zeros((n * k, 1)), np.ones(n * k, int), 0.0).reshape(
-            n, k, 1
-        )
-        path = self._follow(kinetics, flat, np.repeat(daily, k, axis=0), np.repeat(belief.day, k))
+        kinetics = self.scenario.model.initial(flat)
+        start = self._now(kinetics, theta)[:, :, None]
+        path = self._follow(kinetics, flat, daily, belief.day, np.repeat(np.arange(n), k))
         course = np.concatenate([start, path.reshape(n, k, days)], axis=2)
         where = np.broadcast_to(np.where(reached, belief.visit_day, 0)[:, None], (n, k, visits))
         response = np.where(reached[:, None], np.take_along_axis(course, where, axis=2), np.nan)
         return kinetics.reshape(n, k, -1), response
 
+    def _now(self, kinetics: Floats, theta: Floats) -> Floats:
+        """Return the response (n, k) of particles in a kinetic state (n·k, s)."""
+        n, k, p = theta.shape
+        output = np.array([self.scenario.model.output(self.scenario.output)])
+        return outputs_now(self.scenario.model, kinetics, theta.reshape(n * k, p), output).reshape(n, k)
+
     def _follow(
-        self, kinetics: Floats, theta: Floats, dose: Floats, count: NDArray[np.int64], hours: float = 24.0
+        self,
+        kinetics: Floats,
+        theta: Floats,
+        dose: Floats,
+        count: NDArray[np.int64],
+        which: NDArray[np.int64] | None = None,
     ) -> Floats:
-        """Move particles (m, s) in place over `count` (m,) days and return their response (m, days)."""
-        return daily_response(self.scenario.model, self.scenario.output, kinetics, theta, dose, count, hours)
+        """Move particles (m, s) in place over the days of their courses and return their response (m,
+        days)."""
+        return daily_response(self.scenario.model, self.scenario.output, kinetics, theta, dose, count, which)

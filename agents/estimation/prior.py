@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from dosewright.envs.patients import allele_entry
+from dosewright.envs.patients import allele_entry, group_frequencies
 from dosewright.envs.pharmacology import GenotypeTerm
 from dosewright.envs.scenarios import Scenario
-from dosewright.pharmacogenomics import allele_frequencies, coding_strand_allele, represent
 
 Floats = NDArray[np.float64]
 
@@ -84,7 +82,8 @@ def prior(scenario: Scenario, observation: NDArray[np.float32]) -> Prior:
     genotype."""
     model, spec = scenario.model, scenario.observation
     seen = {entry.name: spec.read(observation, entry.name) for entry in scenario.covariates}
-    seen["baseline"] = np.full(len(observation), scenario.base[0])
+    mean, base_sd = _base(scenario)
+    seen["baseline"] = np.full(len(observation), mean)
     known = {term.gene: ~np.isnan(_counts(term, seen).sum(axis=1)) for term in model.genotype_terms}
     options = [_options(scenario, term, seen, known[term.gene]) for term in model.genotype_terms]
     means, weights, first = [], [], None
@@ -99,15 +98,28 @@ def prior(scenario: Scenario, observation: NDArray[np.float32]) -> Prior:
         weights.append(sum(weight[:, i] for (_, weight), i in zip(options, combination, strict=True)))
     assert first is not None
     variances = [model.parameters[i].variance for i in model.random_effects]
-    sd = np.append(np.sqrt(variances), scenario.base[1])
+    sd = np.append(np.sqrt(variances), base_sd)
     return Prior(np.stack(means, axis=1), np.stack(weights, axis=1), sd, first)
+
+
+def _base(scenario: Scenario) -> tuple[float, float]:
+    """Mean and SD of the baseline."""
+    if scenario.base is None:
+        raise ValueError(f"{scenario.name}: the prior needs a baseline response; it has none")
+    return scenario.base
+
+
+def _baseline_column(scenario: Scenario) -> int:
+    """Column of the parameter that is the baseline."""
+    assert scenario.model.baseline is not None
+    return scenario.model.column(scenario.model.baseline)
 
 
 def unknowns(scenario: Scenario, theta: Floats) -> Floats:
     """Return x (..., d) of parameters theta (..., p)."""
     model = scenario.model
     return np.concatenate(
-        [np.log(theta[..., list(model.random_effects)]), theta[..., [model.column(model.baseline)]]], axis=-1
+        [np.log(theta[..., list(model.random_effects)]), theta[..., [_baseline_column(scenario)]]], axis=-1
     )
 
 
@@ -116,7 +128,7 @@ def parameters(scenario: Scenario, theta: Floats, x: Floats) -> Floats:
     model = scenario.model
     full = np.repeat(theta[:, None, :], x.shape[1], axis=1)
     full[..., list(model.random_effects)] = np.exp(x[..., :-1])
-    full[..., model.column(model.baseline)] = x[..., -1]
+    full[..., _baseline_column(scenario)] = x[..., -1]
     return full
 
 
@@ -148,27 +160,8 @@ def _frequencies(scenario: Scenario, term: GenotypeTerm, seen: dict[str, Floats]
     """(n, a) frequencies of the modelled alleles in each patient's ancestry, other alleles read by their
     function."""
     population = scenario.population
-    mixture = sum(s.share * _group_frequencies(term, s.group) for s in population.strata)
+    mixture = sum(s.share * group_frequencies(term, s.group) for s in population.strata)
     result = np.tile(np.asarray(mixture), (len(seen["baseline"]), 1))
     for race, group in population.groups.items():
-        result[seen[f"race_{race.lower()}"] == 1] = _group_frequencies(term, group)
+        result[seen[f"race_{race.lower()}"] == 1] = group_frequencies(term, group)
     return result
-
-
-def _group_frequencies(term: GenotypeTerm, group: str) -> Floats:
-    return np.array(
-        _read_group(term.gene, group, tuple(term.per_allele.items()), tuple(term.by_function.items()))
-    )
-
-
-@lru_cache
-def _read_group(
-    gene: str, group: str, per_allele: tuple[tuple[str, float], ...], by_function: tuple[tuple[str, str], ...]
-) -> tuple[float, ...]:
-    modelled, substitutes = dict(per_allele), dict(by_function)
-    total = dict.fromkeys(modelled, 0.0)
-    for name, frequency in allele_frequencies(gene, group).items():
-        if frequency > 0:
-            allele = coding_strand_allele(gene, name)
-            total[represent(gene, allele, modelled, substitutes).stands_for] += frequency
-    return tuple(total.values())

@@ -71,7 +71,7 @@ class BeliefFeatures:
     def __call__(self, belief: Belief, observation: NDArray[np.float32]) -> tuple[NDArray[np.float32], Any]:
         """Return the features (n, f) and the anchor, the monitoring dose (n,)."""
         scenario, spec = self.scenario, self.scenario.observation
-        name, before = scenario.output.lower(), belief.prior
+        name, before = scenario.measurement.name, belief.prior
         log_dose, log_dose_sd = self.filter.maintenance_dose(belief)
         mean, sd = belief.mean_sd(belief.x)
         log_response, log_response_sd = belief.mean_sd(np.log(belief.response / scenario.target))
@@ -81,7 +81,7 @@ class BeliefFeatures:
         last = np.nan_to_num(spec.read(observation, "last_dose"))
         # the response is monotone in the dose: harm in steady state means a dose above the one that leads to
         # its edge
-        edge = scenario.maintenance_dose(belief.theta, scenario.harm.above)
+        edge = scenario.steady_dose(belief.theta, scenario.bands[1].above)
         day, horizon = spec.read(observation, "day"), scenario.horizon
         columns = [
             log_dose,
@@ -133,11 +133,12 @@ def share_of_harm(scenario: Scenario, highest: NDArray[np.float64]) -> NDArray[n
     ValueError
         If the scenario's harm is no band above a level.
     """
-    if not scenario.harm.above > 0:
+    harm = scenario.bands[1]
+    if not harm.above > 0:
         raise ValueError(
-            f"{scenario.name}: {scenario.harm.label!r} is no band above a level; use first_harm_weight = 0"
+            f"{scenario.name}: {harm.label!r} is no band above a level; use first_harm_weight = 0"
         )
-    above = np.log(np.maximum(highest, 1e-9) / scenario.harm.above)
+    above = np.log(np.maximum(highest, 1e-9) / harm.above)
     return np.clip(0.5 + above / (2 * _EDGE), 0.0, 1.0)
 
 

@@ -50,8 +50,7 @@ def scores(env: BeliefVectorEnv, ahead_days: int, first_harm_weight: float) -> F
     """
     scenario, treatment = env.filter.scenario, env.treatment
     response = treatment.foresee(env.anchor[:, None] * CANDIDATES, env.anchor, ahead_days)
-    benefit = scenario.benefit.contains(response).sum(axis=-1)
-    harm = scenario.harm.contains(response).sum(axis=-1)
+    benefit, harm = (band.contains(response).sum(axis=-1) for band in scenario.bands)
     score = (benefit - scenario.weight * harm) / scenario.horizon
     if first_harm_weight:
         ahead = share_of_harm(scenario, np.nanmax(response, axis=-1))

@@ -9,7 +9,7 @@ from dosewright.agents.regimens.bayesian import Bayesian, bayesian, bayesian_ada
 from dosewright.agents.regimens.clinician import Clinician, ClinicianState
 from dosewright.agents.regimens.fixed import FixedDose
 from dosewright.agents.regimens.guideline import Guideline
-from dosewright.agents.regimens.nomogram import Nomogram, clinical_nomogram, label, nomogram
+from dosewright.agents.regimens.nomogram import Nomogram, Proportional, clinical_nomogram, label, nomogram
 from dosewright.agents.regimens.oracle import Oracle
 from dosewright.agents.regimens.planner import Planner, planner, planner_adaptive
 from dosewright.envs import Regimen, Scenario
@@ -59,6 +59,7 @@ __all__ = [
     "Nomogram",
     "Oracle",
     "Planner",
+    "Proportional",
     "names",
     "regimen",
 ]

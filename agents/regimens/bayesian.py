@@ -36,6 +36,9 @@ class Bayesian:
     particles: int = 128
     needs: frozenset[str] = frozenset()
 
+    def __post_init__(self) -> None:
+        _ = self.scenario.bands  # refuses a scenario that no belief can be kept about yet
+
     @cached_property
     def filter(self) -> BeliefFilter:
         """The filter that keeps the belief."""

@@ -1,4 +1,4 @@
-"""A published dosing equation, without feedback: the predicted dose at the first visit, kept."""
+"""A published first dose by genotype, without feedback: an equation or a guideline's table, kept."""
 
 from __future__ import annotations
 
@@ -9,19 +9,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosewright.envs import Scenario
+from dosewright.envs.scenarios import StartRule
+
+
+def guided_start(scenario: Scenario) -> StartRule:
+    """Return the genotype-guided first dose of a scenario; an error where neither CPIC nor the label has
+    one."""
+    if scenario.guideline is None:
+        raise ValueError(f"{scenario.name}: there is no genotype-guided dose; use label or clinical-nomogram")
+    return scenario.guideline
 
 
 @dataclass(frozen=True)
 class Guideline:
-    """The dose of the scenario's genotype-guided equation. Nothing that is measured changes it."""
+    """The scenario's genotype-guided dose. Nothing that is measured changes it."""
 
     scenario: Scenario
     name: str = "guideline"
 
+    def __post_init__(self) -> None:
+        _ = self._rule  # refuses a drug without one
+
+    @property
+    def _rule(self) -> StartRule:
+        return guided_start(self.scenario)
+
     @property
     def needs(self) -> frozenset[str]:
-        """What the equation asks for."""
-        return self.scenario.guideline.needs
+        """What the rule asks for."""
+        return self._rule.needs
 
     def predict(
         self,
@@ -31,4 +47,4 @@ class Guideline:
         deterministic: bool = True,
     ) -> tuple[NDArray[np.float64], None]:
         """Return the dose (n,); the equation's inputs are in every observation."""
-        return self.scenario.guideline.dose(self.scenario.observation.decode(observation)), None
+        return self._rule.dose(self.scenario.observation.decode(observation)), None

@@ -37,6 +37,9 @@ class Oracle:
     needs: frozenset[str] = frozenset()
     _treatment: Treatment | None = None
 
+    def __post_init__(self) -> None:
+        _ = self.scenario.bands  # refuses a scenario that it cannot dose yet
+
     def attach(self, treatment: Treatment) -> None:
         """Look into these patients from now on."""
         self._treatment = treatment
@@ -75,7 +78,7 @@ class Oracle:
         scenario, model = self.scenario, self.scenario.model
         grid = scenario.doses.doses
         n, c = len(theta), len(grid)
-        steady = scenario.doses.snap(scenario.maintenance_dose(theta, scenario.target))
+        steady = scenario.doses.snap(scenario.steady_dose(theta, scenario.target))
         amount = np.repeat(np.tile(grid, n)[:, None], until, axis=1)
         amount[:, days:] = np.repeat(steady, c)[:, None]
         response = daily_response(

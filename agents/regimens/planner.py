@@ -29,9 +29,8 @@ def expected_loss(scenario: Scenario, response: Floats, weight: Floats) -> Float
     response : (n, k, c, days) daily response
     weight : (n, k)
     """
-    score = scenario.weight * scenario.harm.contains(response).sum(axis=-1) - scenario.benefit.contains(
-        response
-    ).sum(axis=-1)
+    benefit, harm = scenario.bands
+    score = scenario.weight * harm.contains(response).sum(axis=-1) - benefit.contains(response).sum(axis=-1)
     return np.einsum("nk,nkc->nc", weight, score)
 
 

@@ -3,78 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from dosewright.envs.measurement import Measurement
 from dosewright.envs.observation import Entry, ObservationSpec
-from dosewright.envs.patients import CohortTable, VirtualPopulation
+from dosewright.envs.patients import (
+    PHENOTYPE_CODES,
+    CohortTable,
+    VirtualPopulation,
+    phenotype_entry,
+    phenotyped,
+)
 from dosewright.envs.pharmacology import Flag, PopulationModel
-from dosewright.envs.realism import Realism
+from dosewright.envs.realism import Realism, Span
+from dosewright.envs.scenarios.dosing import Administration, Delay, DoseGrid, People, Reading
+from dosewright.envs.scenarios.scoring import Band, Event, Score
 
-GenotypeMode = Literal["diplotype", "unknown"]
+GenotypeMode = Literal["diplotype", "phenotype", "posterior", "unknown"]
+GENOTYPE_MODES: tuple[GenotypeMode, ...] = ("diplotype", "phenotype", "posterior", "unknown")
+Floats = NDArray[np.float64]
+Seen = Mapping[str, Floats]  # decoded observation entry -> (n,), NaN where not known
 
 
 @dataclass(frozen=True)
-class DoseGrid:
-    """Doses that tablets allow: 0 to `maximum` in steps of `step`, in `unit`."""
+class Clock:
+    """The unit in which a course is scored and decided.
 
+    Attributes
+    ----------
+    unit, units
+        Its name, singular and plural: "day", "days".
+    length
+        In the model's time unit.
+    entry, symbol
+        Name and unit of the time that an observation shows: "day", "d".
+    shown
+        Shown time a unit.
+    days
+        Days a unit, for what is stated by the month.
+    """
+
+    unit: str = "day"
+    units: str = "days"
+    length: float = 24.0
+    entry: str = "day"
+    symbol: str = "d"
+    shown: float = 1.0
+    days: float = 1.0
+
+
+@dataclass(frozen=True)
+class Response:
+    """A latent quantity of every unit, made from what was read in it.
+
+    Attributes
+    ----------
+    name, unit
+        Name and unit.
+    of
+        ``of(reads) -> (n, u)``, with ``reads[reading, output]`` (n, u).
+    before
+        Output whose value before treatment stands as that of unit 0; None: missing.
+    """
+
+    name: str
     unit: str
-    step: float
-    maximum: float
-
-    @property
-    def doses(self) -> NDArray[np.float64]:
-        """All doses of the grid, ascending."""
-        return np.asarray(np.arange(round(self.maximum / self.step) + 1) * self.step, dtype=np.float64)
-
-    def snap(self, dose: ArrayLike, patients: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-        """Return the dose really given: capped, then rounded to the grid, halves upwards.
-
-        `patients` (n,) are the numbers that an error names; positions by default.
-
-        Raises
-        ------
-        ValueError
-            For a negative or missing dose: no cap can mend those.
-        """
-        wanted = np.asarray(dose, dtype=np.float64)
-        bad = ~(wanted >= 0)
-        if bad.any():
-            lane = int(np.argmax(bad))
-            raise ValueError(
-                f"dose of patient {lane if patients is None else patients[lane]}: "
-                f"{wanted.flat[lane]} {self.unit}; "
-                f"expected a number from 0 to {self.maximum:g} {self.unit}"
-            )
-        return np.asarray(np.floor(np.minimum(wanted, self.maximum) / self.step + 0.5) * self.step)
-
-    def same(self, a: ArrayLike, b: ArrayLike) -> NDArray[np.bool_]:
-        """Whether doses are equal, up to rounding of multiples of the step; a missing dose equals none."""
-        return np.isclose(a, b, rtol=0.0, atol=1e-6 * self.step)
-
-
-@dataclass(frozen=True)
-class Band:
-    """A range of the response. `above` and `below` are strict, `at_least` and `at_most` are not."""
-
-    label: str
-    at_least: float = -np.inf
-    at_most: float = np.inf
-    above: float = -np.inf
-    below: float = np.inf
-
-    def contains(self, response: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Whether each value lies in the band; a missing value does not."""
-        return (
-            (response >= self.at_least)
-            & (response <= self.at_most)
-            & (response > self.above)
-            & (response < self.below)
-        )
+    of: Callable[[Mapping[tuple[str, str], Floats]], Floats]
+    before: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,13 +123,18 @@ class Outcome:
     name, label, unit
         Key in ``result.json``, words for a reader, and unit ("share": shown as per cent).
     kind
-        "daily": share of days of the latent response in `band`; "rosendaal": share of time of the linearly
-        interpolated measured response in `band` from `from_day`; "ever": whether the daily latent response
-        ever enters `band`; "hazard": expected events per 100 patient-years.
+        "daily": share of units (days, cycles, …) of the latent response in `band`; "rosendaal": share of "
+        "time of
+        the linearly interpolated measured response in `band` from `from_day`; "ever": whether the latent
+        response ever enters `band`; "hazard": expected events per 100 patient-years.
     better
         Whether higher or lower is better for the patient.
     flag
         ASSUMPTION marks what is no published measure.
+    response
+        Latent response it is made of; empty: the one that is dosed to.
+    score
+        For "daily", in place of `band`, what a band cannot say: a target that changes, several responses.
     """
 
     name: str
@@ -141,19 +146,23 @@ class Outcome:
     hazard: Hazard | None = None
     from_day: int = 0
     flag: Flag = "VERIFIED"
+    response: str = ""
+    score: Score | None = None
 
 
 @dataclass(frozen=True)
 class AdjustmentRow:
-    """One line of an adjustment table: while the response is in `band`, the dose is multiplied by `factor`.
+    """One line of an adjustment table: while the response is in `band`, the dose is multiplied by
+    `factor`, and `add` is added.
 
     `hold`: "no": change at once; "skip": skip doses first; "stop": stop until the response is back at
-    `resume_below`.
+    `resume_below` (or, where low values are the harm, at or above `resume_above`).
     """
 
     band: Band
-    factor: float
+    factor: float = 1.0
     hold: Literal["no", "skip", "stop"] = "no"
+    add: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -176,16 +185,63 @@ class AdjustmentTable:
         again at the next visit; None where the rule has no such check.
     flag, source
         Where it is published.
+    resume_above
+        Response at or above which a stopped drug is resumed, where the harm is a low value.
+    value
+        ``value(seen) -> (n,)``: what the table is read at, NaN where there is nothing new; None: the newest
+        result of the scenario's first measurement.
+    levels
+        Doses of the rule, descending: a factor below 1 means the next lower one. Empty: doses are multiplied.
+    most
+        Largest dose as a multiple of the first one; None where there is none.
     """
 
     name: str
     rows: tuple[AdjustmentRow, ...]
-    wait_days: int
+    wait_days: float
     resume_below: float
-    hold_days: int
+    hold_days: float
     early: tuple[int, float, float] | None
     flag: Flag
     source: str
+    resume_above: float = -np.inf
+    value: Callable[[Seen], Floats] | None = None
+    levels: tuple[float, ...] = ()
+    most: float | None = None
+
+
+@dataclass(frozen=True)
+class ProportionalRule:
+    """A clinic's rule for a response that is proportional to the dose: new dose = dose × target / response.
+
+    Attributes
+    ----------
+    value
+        ``value(seen) -> (n,)``: the response under the dose in force, NaN where there is nothing new.
+    target
+        ``target(seen) -> (n,)``.
+    within
+        Smallest and largest factor of one change.
+    dead_band
+        No change while the response is within this share of the target (0: always changed).
+    omit_above
+        Response above which nothing is given until the next visit, if that is at most `hold_days` away.
+    flag, source
+        Where it is published.
+    """
+
+    name: str
+    value: Callable[[Seen], Floats]
+    target: Callable[[Seen], Floats]
+    within: tuple[float, float]
+    flag: Flag
+    source: str
+    dead_band: float = 0.0
+    omit_above: float = np.inf
+    hold_days: float = 0.0
+
+
+Adjustment = AdjustmentTable | ProportionalRule
 
 
 @dataclass(frozen=True)
@@ -220,6 +276,39 @@ class DoseEquation:
         return self.transform(np.asarray(predictor))
 
 
+@dataclass(frozen=True)
+class DoseRule:
+    """A first dose from what is known: a fixed dose, one by weight, a table by genotype.
+
+    Attributes
+    ----------
+    of
+        ``of(seen) -> (n,)``: dose in the scenario's unit; NaN where an input is missing.
+    needs
+        Observation entries that must be known.
+    """
+
+    name: str
+    of: Callable[[Seen], Floats]
+    needs: frozenset[str]
+    flag: Flag
+    source: str
+
+    def dose(self, decoded: Seen) -> Floats:
+        """Return the dose (n,) for decoded observation entries."""
+        return self.of(decoded)
+
+
+StartRule = DoseEquation | DoseRule
+
+
+def fixed_start(dose: float, name: str, flag: Flag, source: str) -> DoseRule:
+    """Return the rule of one dose for everybody."""
+    return DoseRule(
+        name, lambda seen: np.full(len(next(iter(seen.values()))), dose), frozenset(), flag, source
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Scenario:
     """One drug's decision problem. Frozen; a change of any number that scores a regimen is a new `version`.
@@ -228,98 +317,241 @@ class Scenario:
     ----------
     name, title, version
         Key of the command line, words, version (the ``-v0`` of the environment).
-    model, output
-        Population model, and the output that is dosed to.
-    maintenance_dose
-        ``maintenance_dose(theta, target) -> dose``: constant dose that holds the output at `target`.
+    description
+        What happens, in a few sentences, for the environment's page.
+    model, alternative
+        Population model, and another one of the same response for a robustness check; None with the reason in
+        `no_alternative`.
+    clock, calendar, horizon
+        The unit of everything below; numbers of the units at whose start a dose is decided; the unit at whose
+        start follow-up ends.
+    population, base
+        The default virtual population; (mean, SD) of the individual baseline, None where the model has none.
+    cohort
+        How a table of real people is read; None where there is none.
+    doses, administrations
+        What can be decided, and how it is given.
+    readings, responses, measurements
+        When the outputs are read; the latent quantities made of them, the one that is dosed to first; what a
+        laboratory measures of them, what is dosed by first.
+    benefit, harm, weight, scored
+        Return = sum over units of `benefit` − `weight` × `harm`, over `scored` units.
+    event, margin
+        What a trial counts; the largest rise of the share of patients it happens to that counts as
+        non-inferior.
     target
-        Value that monitoring aims at.
-    population, cohort
-        The default virtual population; how a table of real people is read.
-    base
-        (mean, SD) of the individual baseline.
-    calendar, horizon
-        Decision days and the day on which follow-up ends.
-    measurement, doses
-        Assay, and tablet grid with cap.
-    benefit, harm, weight, margin
-        Return = share of days in `benefit` − `weight` × share of days in `harm`; `margin` is the largest rise
-        of the share of patients ever in `harm` that counts as non-inferior.
+        Value of the first response that monitoring aims at.
     realism
         Presets by name.
-    label, guideline, clinical_equation, label_table, nomogram_table
-        The rules of clinics, as data: start dose and table of the label, dose equations with and without
-        genotype, the clinic's table.
+    label, label_adjustment
+        The label's first dose and its rule, without genotype.
+    guideline, clinical_start, adjustment
+        First dose by genotype (None where neither CPIC nor the label has one) and without; the clinic's rule.
     outcomes
         What a trial reports.
     covariates
         Observation entries of what is known about the person before the first dose, and the genotype.
-    response_range
-        Range of a measured response in the observation.
+    discriminates
+        Whether the target tells regimens apart, for the environment's page.
     assumptions
         Sentences that must stand wherever results are shown.
     sources
         Publications.
+    maintenance_dose
+        ``maintenance_dose(theta, target) -> dose``: constant dose that holds the response at `target`;
+        None where Bayesian monitoring has no such formula.
+    no_alternative
+        Why there is no alternative model.
+    delay
+        A rule that puts treatment off; None where there is none.
+    trend
+        ``trend(people, units) -> (u, covariates)``: covariates (n,) in each of u units, for people who
+        change; None where they do not.
     """
 
     name: str
     title: str
     version: int
+    description: str
     model: PopulationModel
-    output: str
-    maintenance_dose: Callable[[NDArray[np.float64], float], NDArray[np.float64]]
-    target: float
-    population: VirtualPopulation
-    cohort: CohortTable
-    base: tuple[float, float]
+    alternative: PopulationModel | None
+    clock: Clock
     calendar: tuple[int, ...]
     horizon: int
-    measurement: Measurement
+    population: VirtualPopulation
+    base: tuple[float, float] | None
+    cohort: CohortTable | None
     doses: DoseGrid
-    benefit: Band
-    harm: Band
+    administrations: tuple[Administration, ...]
+    readings: tuple[Reading, ...]
+    responses: tuple[Response, ...]
+    measurements: tuple[Measurement, ...]
+    benefit: Score
+    harm: Score
     weight: float
+    scored: int
+    event: Event
     margin: float
+    target: float
     realism: Mapping[str, Realism]
-    label_dose: float
-    label_table: AdjustmentTable
-    guideline: DoseEquation
-    clinical_equation: DoseEquation
-    nomogram_table: AdjustmentTable
+    label: StartRule
+    label_adjustment: Adjustment | None
+    guideline: StartRule | None
+    clinical_start: StartRule
+    adjustment: Adjustment
     outcomes: tuple[Outcome, ...]
     covariates: tuple[Entry, ...]
-    response_range: tuple[float, float]
+    discriminates: str
     assumptions: tuple[str, ...]
     sources: tuple[str, ...]
+    maintenance_dose: Callable[[Floats, float], Floats] | None = None
+    no_alternative: str = ""
+    delay: Delay | None = None
+    trend: Callable[[People, int], list[dict[str, Floats]]] | None = None
 
     @property
+    def output(self) -> str:
+        """Name of the response that is dosed to."""
+        return self.responses[0].name
+
+    @property
+    def measurement(self) -> Measurement:
+        """What is dosed by."""
+        return self.measurements[0]
+
+    @property
+    def drug(self) -> str:
+        """Name of the drug, capitalised as in the environment's id."""
+        return self.name.capitalize()
+
+    @cached_property
     def observation(self) -> ObservationSpec:
         """Layout of what is seen at a visit: covariates and genotype, then the course of treatment."""
-        low, high = self.response_range
-        unit, top = self.measurement.unit, self.doses.maximum
-        response = self.output.lower()
+        clock, end = self.clock, self.horizon * self.clock.shown
+        put_off = () if self.delay is None else (
+            Entry("delays", "1", 0, self.delay.at_most, meaning="times this treatment was put off"),
+            Entry("omitted", "1", 0, 1, meaning="1 if this treatment is left out"),
+        )  # fmt: skip
+        if self.delay is not None:
+            end += self.horizon * self.delay.at_most * self.delay.by / clock.length * clock.shown
         course = (
-            Entry("day", "d", 0, self.horizon, meaning="day of treatment, 0 at the first dose"),
-            Entry("interval", "d", 0, self.horizon, meaning="days since the previous visit, 0 at the first"),
-            Entry("next_interval", "d", 0, self.horizon, meaning="days until the next visit, 0 at the last"),
-            Entry("last_dose", self.doses.unit, 0, top, 0.0, "dose given since the previous visit"),
-            Entry(response, unit, low, high, 1.0, "newest result in hand"),
-            Entry(f"{response}_age", "d", 0, self.horizon, 0.0, "days since its sample was drawn"),
-            Entry(f"{response}_new", "1", 0, 1, meaning="1 if it was not in hand at the previous visit"),
+            Entry(clock.entry, clock.symbol, 0, end, meaning="time of treatment, 0 at the first dose"),
+            Entry("interval", clock.symbol, 0, end, meaning="time since the previous visit, 0 at the first"),
+            Entry("next_interval", clock.symbol, 0, end, meaning="time until the next visit, 0 at the last"),
             Entry(
-                f"late_{response}", unit, low, high, 1.0, "older result that came in after the previous visit"
+                "last_dose",
+                self.doses.unit,
+                0,
+                self.doses.maximum,
+                0.0,
+                "dose given since the previous visit",
             ),
-            Entry(f"late_{response}_age", "d", 0, self.horizon, 0.0, "days since that sample was drawn"),
         )
-        return ObservationSpec(self.covariates + course)
+        results = tuple(
+            entry
+            for item in self.measurements
+            for entry in (
+                Entry(item.name, item.unit, 0, item.high, item.neutral, item.meaning),
+                Entry(f"{item.name}_age", clock.symbol, 0, end, 0.0, "time since its sample was drawn"),
+                Entry(f"{item.name}_new", "1", 0, 1, meaning="1 if it was not in hand at the previous visit"),
+                Entry(
+                    f"late_{item.name}", item.unit, 0, item.high, item.neutral,
+                    "older result that came in after the previous visit",
+                ),
+                Entry(f"late_{item.name}_age", clock.symbol, 0, end, 0.0, "time since that sample was drawn"),
+            )
+        )  # fmt: skip
+        return ObservationSpec(self.covariates + course + put_off + results)
 
     @property
     def days(self) -> NDArray[np.int64]:
-        """Decision days and, last, the day on which follow-up ends."""
+        """Units in which doses are decided and, last, the one at whose start follow-up ends."""
         return np.array([*self.calendar, self.horizon])
+
+    @cached_property
+    def span(self) -> Span:
+        """What a patient's life is counted in."""
+        return Span(
+            units=self.horizon,
+            days=self.clock.days,
+            administrations=sum(item.count for item in self.administrations),
+            measurements=len(self.measurements),
+            checks=0 if self.delay is None else self.delay.at_most,
+            readings=len(self.readings),
+        )
+
+    @property
+    def can_be_believed(self) -> bool:
+        """Whether `dosewright.agents.estimation` can keep a belief: daily doses into a model with one
+        measured response on a log scale, and a closed formula for the maintenance dose."""
+        return (
+            self.maintenance_dose is not None
+            and isinstance(self.benefit, Band)
+            and isinstance(self.harm, Band)
+            and self.measurement.log_sd > 0
+            and self.clock.length == 24.0
+            and [item.count for item in self.administrations] == [1]
+            and not self.administrations[0].infused
+        )
+
+    @property
+    def bands(self) -> tuple[Band, Band]:
+        """Benefit and harm of a scenario that a belief can be kept about.
+
+        Raises
+        ------
+        ValueError
+            For another one.
+        """
+        if not (self.can_be_believed and isinstance(self.benefit, Band) and isinstance(self.harm, Band)):
+            raise ValueError(
+                f"{self.name}: no Bayesian monitoring, planner, oracle or policy yet; use its label, "
+                f"guideline, "
+                "nomogram or fixed doses"
+            )
+        return self.benefit, self.harm
+
+    def steady_dose(self, theta: Floats, target: float) -> Floats:
+        """Return the constant dose that holds the response at `target`, by `maintenance_dose`.
+
+        Raises
+        ------
+        ValueError
+            Where the scenario has no such formula.
+        """
+        if self.maintenance_dose is None:
+            raise ValueError(f"{self.name}: no formula for a maintenance dose")
+        return self.maintenance_dose(theta, target)
 
     def preset(self, name: str) -> Realism:
         """Return a realism preset; an unknown name is an error that lists the known ones."""
         if name not in self.realism:
             raise ValueError(f"unknown realism {name!r} for {self.name}; known: {', '.join(self.realism)}")
         return self.realism[name]
+
+    def seen_as(self, genotype: GenotypeMode) -> Scenario:
+        """Return the scenario as it is seen with a genotype mode: only "phenotype" has other entries.
+
+        Raises
+        ------
+        ValueError
+            For an unknown mode.
+        """
+        if genotype not in GENOTYPE_MODES:
+            raise ValueError(f"unknown genotype mode {genotype!r}; known: {', '.join(GENOTYPE_MODES)}")
+        return self._with_phenotypes if genotype == "phenotype" else self
+
+    @cached_property
+    def _with_phenotypes(self) -> Scenario:
+        genes = phenotyped(self.model.genotype_terms)
+        if not genes:
+            return self
+        entries: list[Entry] = []
+        for entry in self.covariates:
+            gene = next((g for g in genes if entry.name.startswith(f"{g.lower()}_")), None)
+            if gene is None:
+                entries.append(entry)
+            elif phenotype_entry(gene) not in [item.name for item in entries]:
+                meaning = f"{gene}: {', '.join(f'{code} {word}' for word, code in PHENOTYPE_CODES)}"
+                entries.append(Entry(phenotype_entry(gene), "1", 0, 4, 2.0, meaning))
+        return replace(self, covariates=tuple(entries))

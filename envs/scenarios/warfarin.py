@@ -14,18 +14,23 @@ from numpy.typing import NDArray
 from dosewright.envs.measurement import Measurement
 from dosewright.envs.observation import Entry
 from dosewright.envs.patients import CohortTable, Column, Spread, Stratum, VirtualPopulation, allele_entry
+from dosewright.envs.pharmacology import ResidualError
+from dosewright.envs.pharmacology.models import warfarin_hamberg2007
 from dosewright.envs.pharmacology.models.warfarin_hamberg2010 import MODEL, maintenance_dose
 from dosewright.envs.realism import TEXTBOOK, Drift, Interaction, Realism
+from dosewright.envs.scenarios.dosing import DoseGrid, Reading, split
 from dosewright.envs.scenarios.scenario import (
     AdjustmentRow,
     AdjustmentTable,
-    Band,
+    Clock,
     DoseEquation,
-    DoseGrid,
     Hazard,
     Outcome,
+    Response,
     Scenario,
+    fixed_start,
 )
+from dosewright.envs.scenarios.scoring import Band, Event
 
 Floats = NDArray[np.float64]
 
@@ -266,7 +271,7 @@ CLINIC = Realism(
     "clinic",
     missed_dose=0.05,
     drifts=(Drift("EC50", 0.06),),
-    interaction=Interaction("CL", share=0.25, factors=((0.6, 0.7), (1.5, 0.3)), days=10),
+    interactions=(Interaction("CL", share=0.25, factors=((0.6, 0.7), (1.5, 0.3)), units=10),),
     late=0.10,
     missing=0.05,
     dropout_per_month=0.02,
@@ -278,27 +283,43 @@ SCENARIO = Scenario(
     name="warfarin",
     title="Warfarin, INR 2 to 3 over the first 90 days",
     version=0,
+    description="A person starts warfarin. At eleven visits the clinic sees an INR and prescribes a daily dose until "
+    "the next visit; follow-up ends on day 90. Kinetics and INR follow Hamberg 2010 with the person's "
+    "CYP2C9 and "
+    "VKORC1 genotype and age.",
     model=MODEL,
-    output="INR",
-    maintenance_dose=maintenance_dose,
-    target=2.5,
-    population=POPULATION,
-    cohort=COHORT,
-    base=(1.06, 0.08),
+    alternative=warfarin_hamberg2007.TOTAL,
+    clock=Clock(),
     calendar=(0, 3, 5, 7, 10, 14, 21, 28, 42, 56, 70),
     horizon=90,
-    measurement=Measurement("INR", "1", 0.19, "PARTIAL", "Hamberg 2010, as read on the log scale"),
+    population=POPULATION,
+    base=(1.06, 0.08),
+    cohort=COHORT,
     doses=DoseGrid("mg/day", 0.5, 15.0),
+    administrations=(split("oral", (0.0,)),),
+    readings=(Reading("end of day", 24.0),),
+    responses=(Response("INR", "1", lambda reads: reads["end of day", "INR"], before="INR"),),
+    measurements=(
+        Measurement(
+            "inr", "INR", "end of day", "1",
+            ResidualError(0.19, flag="PARTIAL", source="Hamberg 2010, as read on the log scale"), high=100.0,
+            neutral=1.0,
+        ),
+    ),
     benefit=IN_RANGE,
     harm=ABOVE_4,
     weight=2.0,
+    scored=90,
+    event=Event("ever above INR 4", ABOVE_4),
     margin=0.03,
+    target=2.5,
+    maintenance_dose=maintenance_dose,
     realism={"textbook": TEXTBOOK, "clinic": CLINIC},
-    label_dose=5.0,
-    label_table=THRESHOLD_RULE,
+    label=fixed_start(5.0, "5 mg a day", "VERIFIED", "usual start without genotype"),
+    label_adjustment=THRESHOLD_RULE,
     guideline=IWPC_PHARMACOGENETIC,
-    clinical_equation=IWPC_CLINICAL,
-    nomogram_table=AURORA,
+    clinical_start=IWPC_CLINICAL,
+    adjustment=AURORA,
     outcomes=OUTCOMES,
     covariates=(
         Entry("age_y", "years", 10, 110, meaning="age"),
@@ -316,7 +337,8 @@ SCENARIO = Scenario(
         Entry(_STAR3, "1", 0, 2, 0.0, "CYP2C9 alleles without function, counted as *3"),
         Entry(_VKORC1_A, "1", 0, 2, 0.0, "VKORC1 −1639 A alleles (coding strand)"),
     ),
-    response_range=(0.0, 100.0),
+    discriminates="Under `clinic` a uniform random dose scores far below the best fixed dose, and that below Bayesian "
+    "monitoring (tests/envs/test_nondegeneracy.py asserts both).",
     assumptions=(
         "Calendar, weight of harm and all numbers of the clinic preset are assumptions, set before training.",
         "Expected bleeding and stroke come from a hazard assumed after two studies, not published as such.",

@@ -27,8 +27,8 @@ from dosewright.evaluation.trial import ArmResult, TrialResult
 Floats = NDArray[np.floating]
 
 BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8A8F98", "#1D232B"
-_BAND_COLOUR = "#D9EFE6"
-_STYLE: Any = {
+BAND_COLOUR = "#D9EFE6"
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "dosewright",
     "font.family": "sans-serif",
@@ -171,7 +171,7 @@ def _legend_of_course(axes: Axes, result: TrialResult) -> None:
     handles = [
         Line2D([], [], color=BLUE, lw=1.6, label="truth"),
         Line2D([], [], marker="o", ls="", color=INK, mfc="white", mew=1.2, ms=4.2, label="measured"),
-        Patch(color=_BAND_COLOUR, label=result.scenario.benefit.label),
+        Patch(color=BAND_COLOUR, label=result.scenario.benefit.label),
     ]
     axes.legend(handles=handles, frameon=False, fontsize=8.5, loc="best", handlelength=1.4, borderaxespad=0.2)
 
@@ -224,18 +224,25 @@ def _small_multiples(result: TrialResult, panel: Callable[[Axes, ArmResult], Non
     for place in range(len(arms)):
         # the last panel of each column carries the days, also where the last row is not full
         if place + columns >= len(arms):
-            panels.flat[place].set_xlabel("day")
+            panels.flat[place].set_xlabel(result.scenario.clock.unit)
             panels.flat[place].tick_params(labelbottom=True)
     figure.supylabel(label, fontsize=9.5)
     return figure
 
 
 def _target(axes: Axes, result: TrialResult) -> None:
-    """Shade the benefit band and draw the limit of harm."""
-    benefit, harm = result.scenario.benefit, result.scenario.harm
-    low, high = max(benefit.at_least, benefit.above), min(benefit.at_most, benefit.below)
-    axes.axhspan(max(low, 0.0), high if math.isfinite(high) else 10 * low, color=_BAND_COLOUR, lw=0, zorder=0)
-    for limit in (harm.at_least, harm.above, harm.at_most, harm.below):
+    """Shade the benefit band, as it is in each unit, and draw the limit of harm."""
+    scenario = result.scenario
+    bands = [scenario.benefit.band(unit) for unit in range(scenario.horizon)]
+    for band in dict.fromkeys(band for band in bands if band is not None):
+        units = [unit for unit, now in enumerate(bands) if now is band]
+        low, high = max(band.at_least, band.above, 0.0), min(band.at_most, band.below)
+        axes.fill_between(
+            [units[0], units[-1] + 1], low, high if math.isfinite(high) else 10 * low, color=BAND_COLOUR, lw=0,
+            zorder=0,
+        )  # fmt: skip
+    harm = scenario.harm.band(scenario.horizon - 1)
+    for limit in () if harm is None else (harm.at_least, harm.above, harm.at_most, harm.below):
         if math.isfinite(limit):
             axes.axhline(limit, color=ORANGE, lw=0.9, ls=(0, (4, 2)), zorder=1)
 
@@ -253,7 +260,7 @@ def _unit(unit: str) -> str:
 
 def _svg(draw: Callable[[], Figure], prefix: str, words: str) -> str:
     """Return the figure as an ``<svg>`` element: ids of its own, scalable, described in words."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure, text = draw(), io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
     body = text.getvalue()

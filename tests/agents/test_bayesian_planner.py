@@ -12,6 +12,7 @@ from dosewright.agents.estimation import BeliefFilter
 from dosewright.agents.regimens import Bayesian, Oracle, Planner, regimen
 from dosewright.agents.regimens.bayesian import ADAPTIVE_FADE
 from dosewright.agents.regimens.planner import MULTIPLES, expected_loss
+from dosewright.envs.pharmacology import ResidualError
 from dosewright.envs import Intake, Regimen, Scenario, Treatment
 from dosewright.envs.pharmacology import simulate
 from dosewright.envs.pharmacology.models.warfarin_hamberg2010 import maintenance_dose
@@ -55,7 +56,9 @@ def test_first_dose_is_the_populations(warfarin: Scenario, observed: See) -> Non
 def test_exact_measurements_lead_to_the_true_maintenance_dose(
     warfarin: Scenario, admitted: Callable[..., Intake]
 ) -> None:
-    exact = replace(warfarin, measurement=replace(warfarin.measurement, log_sd=0.005))
+    exact = replace(
+        warfarin, measurements=(replace(warfarin.measurement, error=ResidualError(log_sd=0.005)),)
+    )
     intake = admitted(40, "textbook", seed=4)
     truth = maintenance_dose(intake.patients.theta, 2.5)
     rough, _, _ = course(Bayesian(warfarin), intake, warfarin, 1)

@@ -60,7 +60,7 @@ def test_equations_by_hand(
     decoded = warfarin.observation.decode(seen)
     # the equation gives the square root of the weekly dose; a regimen gives a daily one
     assert Guideline(warfarin).predict(seen)[0][0] == pytest.approx(genetic**2 / 7, rel=1e-6)
-    assert warfarin.clinical_equation.dose(decoded)[0] == pytest.approx(clinical**2 / 7, rel=1e-6)
+    assert warfarin.clinical_start.dose(decoded)[0] == pytest.approx(clinical**2 / 7, rel=1e-6)
     assert regimen("nomogram", warfarin).predict(seen)[0][0] == pytest.approx(genetic**2 / 7, rel=1e-6)
     assert regimen("clinical-nomogram", warfarin).predict(seen)[0][0] == pytest.approx(
         clinical**2 / 7, rel=1e-6

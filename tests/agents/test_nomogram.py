@@ -74,7 +74,7 @@ def test_an_inr_of_exactly_1_8_as_a_laboratory_prints_it_is_in_its_row(aurora: C
 
 def test_every_response_lies_in_one_row(warfarin: Scenario) -> None:
     grid = np.concatenate([np.arange(0.5, 12, 0.001), [1.5, 1.8, 2, 3, 3.4, 4, 5]])
-    for table in (warfarin.label_table, warfarin.nomogram_table):
+    for table in (warfarin.label_adjustment, warfarin.adjustment):
         assert np.all(sum(row.band.contains(grid).astype(int) for row in table.rows) == 1)
 
 

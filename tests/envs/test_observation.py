@@ -98,7 +98,7 @@ def test_refused_value_changes_nothing() -> None:
 
 
 def test_entries_of_the_scenario_end_with_the_course_of_treatment(warfarin: Scenario) -> None:
-    renamed = replace(warfarin, output="Cs").observation.names
+    renamed = replace(warfarin, measurements=(replace(warfarin.measurement, name="cs"),)).observation.names
     assert [name for name in renamed if "cs" in name.split("_")] == [
         "cs", "cs_known", "cs_age", "cs_age_known", "cs_new",
         "late_cs", "late_cs_known", "late_cs_age", "late_cs_age_known",

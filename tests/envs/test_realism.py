@@ -20,7 +20,7 @@ def life(realism: str) -> Life:
     """Lives of N people who all have the same parameters."""
     theta = np.ones((N, len(WARFARIN.model.parameters)))
     return Life.realise(
-        WARFARIN.preset(realism), WARFARIN.model, np.arange(N), theta, Noise("trial", 5), WARFARIN.horizon
+        WARFARIN.preset(realism), WARFARIN.model, np.arange(N), theta, Noise("trial", 5), WARFARIN.span
     )
 
 
@@ -102,7 +102,7 @@ def test_a_life_is_the_same_in_any_company() -> None:
     ids = np.array([17, 3, 4000])
     theta = np.ones((3, len(WARFARIN.model.parameters)))
     clinic = WARFARIN.preset("clinic")
-    few = Life.realise(clinic, WARFARIN.model, ids, theta, Noise("trial", 5), WARFARIN.horizon)
+    few = Life.realise(clinic, WARFARIN.model, ids, theta, Noise("trial", 5), WARFARIN.span)
     for name in ("theta", "taken", "residual", "late", "missing", "leaves"):
         assert np.array_equal(getattr(few, name), getattr(life("clinic"), name)[ids])
 
@@ -140,7 +140,7 @@ def test_a_missed_dose_is_missed_completely_and_the_next_one_is_not_larger(
     treatment = Treatment(warfarin, intake)
     state = treatment.state
     treatment.give(np.full(50, 6.0))
-    total = np.where(intake.life.taken[:, :3], 3.0, 0.0)  # S-warfarin is half of the racemic dose
+    total = np.where(intake.life.taken[:, :3, 0], 3.0, 0.0)  # S-warfarin is half of the racemic dose
     np.testing.assert_array_equal(state[:, 0], 0.0)
     nothing = ~total.any(axis=1)
     body = treatment.state[:, 0] + treatment.state[:, 1]

@@ -114,12 +114,32 @@ def test_nobody_is_drawn_from_nobody() -> None:
 
 def test_what_has_no_distribution_is_refused() -> None:
     one = np.full((1, 2), 0.5)
-    with pytest.raises(NoDistributionError, match="DPYD.*per variant"):
-        draw_diplotypes("DPYD", np.array(["European"]), one)
+    with pytest.raises(NoDistributionError, match=r"CYP3A4 frequencies of 'European' sum to 0.9500"):
+        draw_diplotypes("CYP3A4", np.array(["European"]), one, {"European": {"*1": 0.90, "*22": 0.05}})
+    with pytest.raises(UnknownGroupError, match="CYP3A4 has no frequencies for 'Latino'; there are some for: European"):
+        draw_diplotypes("CYP3A4", np.array(["Latino"]), one, {"European": {"*1": 0.95, "*22": 0.05}})
     with pytest.raises(UnknownGroupError, match="'Oceanian'"):
         draw_diplotypes("VKORC1", np.array(["Oceanian"]), one)
     with pytest.raises(UnknownGeneError, match="'CYP3A4'"):
         draw_diplotypes("CYP3A4", np.array(["European"]), one)
+
+
+def test_a_dpyd_chromosome_carries_one_variant_that_changes_the_function_or_none() -> None:
+    # models.md 17: frequencies per variant; European *2A 0.0079, c.2846A>T 0.0037, HapB3 0.0237
+    n = 40_000
+    uniforms = np.random.default_rng(3).random((n, 2))
+    drawn = draw_diplotypes("DPYD", np.full(n, "European"), uniforms)
+    alleles = [allele for text in drawn.tolist() for allele in Diplotype.parse(text).alleles]
+    for allele, frequency in (
+        ("c.1905+1G>A (*2A)", 0.007917321),
+        ("c.2846A>T", 0.003740031),
+        ("c.1129-5923C>G, c.1236G>A (HapB3)", 0.023735587),
+    ):
+        share = alleles.count(allele) / (2 * n)
+        assert abs(share - frequency) < 4 * np.sqrt(frequency / (2 * n))
+    changed = sum(allele != "Reference" for allele in alleles) / (2 * n)
+    assert 0.034 < changed < 0.040  # the sum of all variants whose function is not normal: 0.0371
+    assert "c.85T>C (*9A)" not in alleles  # normal function
 
 
 @pytest.mark.parametrize("value", [1.0, -1e-9, float("nan"), float("inf")])

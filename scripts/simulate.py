@@ -1,0 +1,114 @@
+"""``dosewright simulate``: the course of a drug under a fixed schedule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+def _pairs(option: str, items: tuple[str, ...]) -> dict[str, str]:
+    """Return ``name=value`` options as a mapping."""
+    made: dict[str, str] = {}
+    for item in items:
+        name, separator, value = item.partition("=")
+        if not separator or not name or not value:
+            raise ValueError(f"{option} {item!r}; expected name=value")
+        if name in made:
+            raise ValueError(f"{option} {name} is given twice")
+        made[name] = value
+    return made
+
+
+def _numbers(option: str, items: tuple[str, ...]) -> dict[str, float]:
+    made = {}
+    for name, value in _pairs(option, items).items():
+        try:
+            made[name] = float(value)
+        except ValueError:
+            raise ValueError(f"{option} {name}={value}; expected a number") from None
+    return made
+
+
+@click.command()
+@click.argument("drug")
+@click.option(
+    "--dose", type=float, required=True, help="One dose, in the model's unit of amount (mostly mg)."
+)
+@click.option("--every", default="24h", show_default=True, help="Interval: a number and d, h, min or s.")
+@click.option("--duration", default=None, help="Duration of an infusion, such as 1h; none: enters at once.")
+@click.option("--days", type=float, default=14, show_default=True, help="Length of the course.")
+@click.option(
+    "--genotype", multiple=True, metavar="GENE=A/B", help="Diplotype, as in CYP3A5=*1/*3; once a gene."
+)
+@click.option(
+    "--covariate", multiple=True, metavar="NAME=VALUE", help="Of the typical person and all others."
+)
+@click.option(
+    "--people", type=click.IntRange(20), default=500, show_default=True, help="Size of the population."
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the population.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Write a picture: .png, .svg or .pdf."
+)
+def simulate(
+    drug: str,
+    dose: float,
+    every: str,
+    duration: str | None,
+    days: float,
+    genotype: tuple[str, ...],
+    covariate: tuple[str, ...],
+    people: int,
+    seed: int,
+    plot: Path | None,
+) -> None:
+    """Simulate DRUG under a fixed schedule: typical curve, 90 % band of a population, target."""
+    if plot is not None and plot.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"--plot {plot}: expected a name that ends in .png, .svg or .pdf")
+    import numpy as np
+
+    from dosewright.envs import scenario
+    from dosewright.evaluation.curves import curve, duration_in_days, reference_genotypes
+
+    known = scenario(drug)
+    genotypes, covariates = _pairs("--genotype", genotype), _numbers("--covariate", covariate)
+    made = curve(
+        known, dose, duration_in_days(every), days,
+        duration_days=0.0 if duration is None else duration_in_days(duration), genotypes=genotypes,
+        covariates=covariates, people=people, seed=seed,
+    )  # fmt: skip
+    model = known.model
+    pairs = reference_genotypes(known, genotypes)
+    person = [f"{gene} {pair}" for gene, pair in pairs.items()]
+    person += [f"{item.name} {covariates.get(item.name, item.reference):g}" for item in model.covariates]
+    schedule = f"{dose:g} {model.amount_unit} every {every}" + (f" over {duration}" if duration else "")
+    click.echo(f"{drug}, {model.title}: {schedule}, {days:g} days")
+    click.echo(f"typical person: {', '.join(person) or 'no covariates'}")
+    click.echo(
+        f"{'day':>8s} {f'{made.output}, {made.unit}':>16s} {'5 %':>10s} {'95 %':>10s}   ({people} people)"
+    )
+    for day in np.linspace(0, days, 8)[1:]:
+        at = int(np.argmin(np.abs(made.days - day)))
+        click.echo(
+            f"{made.days[at]:8.2f} {made.typical[at]:16.4g} {made.low[at]:10.4g} {made.high[at]:10.4g}"
+        )
+    if made.amounts is not None:
+        response, clock = known.responses[0], known.clock
+        values = ", ".join(f"{value:.4g}" for value in made.amounts[:8])
+        click.echo(f"{response.name}, {response.unit}, by {clock.unit}, typical: {values}")
+    if plot is not None:
+        from dosewright.evaluation.report.curves import course_figure
+
+        label = ", ".join(f"{gene} {pair}" for gene, pair in pairs.items()) or "typical person"
+        figure = course_figure(known, {label: made}, f"{drug}: {schedule}")
+        plot.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(plot, dpi=150)
+        click.echo(f"picture: {plot}")
+    click.echo("Research simulation, not for clinical use.")
+
+
+if __name__ == "__main__":
+    from dosewright.scripts.cli import run
+
+    run(simulate)
