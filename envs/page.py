@@ -126,4 +126,4 @@ def _percent(share: float) -> str:
 
 
 def _count(number: float, clock: Clock) -> str:
-    return f"one {clock.unit}" if number == 1 else f"{number:g} {clock.units}"
+    return clock.unit if number == 1 else f"{number:g} {clock.units}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -92,8 +93,8 @@ class Intake:
         """Realise the lives of `patients` and encode what is known of them."""
         model, m = scenario.model, len(patients)
         spec = scenario.seen_as(genotype).observation
-        path = None if scenario.trend is None else scenario.trend(patients.covariates, scenario.horizon)
-        trend = None if path is None else _trend(scenario, patients, path)
+        path = [] if scenario.trend is None else scenario.trend(patients.covariates, scenario.horizon)
+        trend = _trend(scenario, patients, path) if path else None
         life = Life.realise(realism, model, patients.ids, patients.theta, noise, scenario.span, trend)
         known = {**patients.covariates, **_shown_genotype(scenario, patients, genotype)}
         vector = np.zeros((m, len(spec.names)), dtype=np.float32)
@@ -105,7 +106,7 @@ class Intake:
         before = {output.name: now[:, i] for i, output in enumerate(model.outputs)}
         grown = {
             name: np.stack([now[name] for now in path], axis=1)
-            for name in (path[0] if path is not None else ())
+            for name in (path[0] if path else ())
             if name in {entry.name for entry in scenario.covariates}
         }
         return cls(patients, life, realism, vector, before, grown)
@@ -374,6 +375,9 @@ class Treatment:
                 offset = np.maximum(offset + self._realism.start_sd * deviate, 0.0)
                 offset = np.minimum(offset, np.maximum(length - duration, 0.0))
             at = begins[:, :, None] + np.broadcast_to(offset, (m, u, item.count))
+            if scenario.model.routes[route].lag is not None:
+                # cut where a dose is taken as well as where it enters: the same spans come back after each
+                parts.append((at, int(Kind.READ), np.full((m, u, item.count), -1.0)))
             if not item.infused:
                 parts.append((at, int(Kind.BOLUS) + ROUTE * route, amount))
                 continue
@@ -545,7 +549,7 @@ class Treatment:
         masks[self._omitted, 1:] = False
         return masks
 
-    def _sample(self, here: NDArray[np.bool_], values: Mapping[object, Floats]) -> None:
+    def _sample(self, here: NDArray[np.bool_], values: Mapping[Any, Floats]) -> None:
         """Draw the samples of a visit from those who are `here`, and hand over the results that are ready by
         now.
 

@@ -141,8 +141,8 @@ def _sentences(
     in_range = number(result.estimate(focus, "benefit").mean, "share")
     harmed = number(result.estimate(focus, "ever_harm").mean, "share")
     who = focus if learned or not rivals else f"{focus}, the arm with the highest return,"
-    days = f"{in_range} of days with {scenario.benefit.label}"
-    ever = f"{harmed} of patients ever with {scenario.harm.label}"
+    days = f"{in_range} of {scenario.clock.units} with {scenario.benefit.label}"
+    ever = f"{harmed} of patients {scenario.event.label}"
     if not rivals:
         return f"{who} gives {days}; no other arm competes with it.", f"In harm: {ever}."
     gains = [f"{_BENEFIT_WORDS[r['benefit']['shows']]} {_named(r)} {_interval(r['benefit'])}" for r in rivals]

@@ -128,7 +128,8 @@ def curve(
     schedule = [Dose(start * scale, dose, duration_days * scale) for start in starts]
     after = (starts[:, None] + every_days * np.array(_AFTER)).ravel()
     units = np.arange(1, math.floor(days / scenario.clock.days + 1e-9) + 1) * scenario.clock.days
-    times = np.unique(np.concatenate([np.linspace(0, days, _POINTS), after[after < days], units]))
+    grid = np.concatenate([np.linspace(0, days, _POINTS), after[after < days], units])
+    times = np.asarray(np.unique(grid), dtype=np.float64)
     chosen, given = dict(genotypes or {}), dict(covariates or {})
     pairs = reference_genotypes(scenario, chosen)
     reference = {item.name: item.reference for item in model.covariates}

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dosewright.envs import Intake, Noise, Patients, Population, RealCohort, Regimen, Scenario, Treatment
-from dosewright.envs.patients import allele_counts, allele_entry
+from dosewright.envs.patients import allele_counts, allele_entry, phenotyped
 from dosewright.envs.pharmacology.model import GenotypeTerm
 from dosewright.envs.realism import Realism
 from dosewright.envs.scenarios import Score
@@ -355,8 +355,13 @@ def _checked_patients(ids: ArrayLike, block: int) -> NDArray[np.int64]:
 
 def _hidden(scenario: Scenario, genotype: GenotypeMode) -> frozenset[str]:
     """Return the observation entries that nobody sees."""
-    terms = scenario.model.genotype_terms if genotype == "unknown" else ()
-    return frozenset(allele_entry(term.gene, allele) for term in terms for allele in term.per_allele)
+    terms = scenario.model.genotype_terms
+    hidden = phenotyped(terms) if genotype == "phenotype" else [term.gene for term in terms]
+    if genotype in ("diplotype", "posterior"):
+        hidden = ()
+    return frozenset(
+        allele_entry(term.gene, allele) for term in terms for allele in term.per_allele if term.gene in hidden
+    )
 
 
 def _check_arms(arms: Mapping[str, Regimen], noise: Noise, hidden: frozenset[str]) -> None:
@@ -370,7 +375,7 @@ def _check_arms(arms: Mapping[str, Regimen], noise: Noise, hidden: frozenset[str
             )
         if regimen.needs & hidden:
             raise ValueError(
-                f"arm {name!r} needs {min(regimen.needs & hidden)}, which genotype = 'unknown' hides; "
+                f"arm {name!r} needs {min(regimen.needs & hidden)}, which this genotype mode hides; "
                 "leave the arm out"
             )
 

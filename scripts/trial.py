@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from dosewright.envs import Scenario
     from dosewright.envs.scenarios.scenario import GenotypeMode
     from dosewright.evaluation import TrialResult
 
@@ -18,7 +19,7 @@ _REFERENCES = ("bayesian-adaptive", "bayesian", "clinical-nomogram", "label")
 
 def conduct(
     drug: str,
-    arms: str,
+    arms: str | None,
     patients: int | None,
     seed: int,
     realism: str,
@@ -37,10 +38,11 @@ def conduct(
     from dosewright.envs import Noise, Regimen, read_cohort, scenario
     from dosewright.evaluation import check_folder, run_trial, write_trial
 
-    known = scenario(drug)
+    known = scenario(drug).seen_as(genotype)
     preset = known.preset(realism)
     check_folder(out, overwrite)  # before any work
-    names = [name.strip() for name in arms.split(",") if name.strip()]
+    wanted = _default_arms(known) if arms is None else arms
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
     regimens: dict[str, Regimen] = {}
     for name in names:
         label = "policy" if name.startswith("policy:") and names.count("policy") == 0 else name
@@ -52,6 +54,8 @@ def conduct(
     noise = Noise("trial", seed)
     if cohort is None:
         population, ids = known.population, np.arange(4000 if patients is None else patients)
+    elif known.cohort is None:
+        raise ValueError(f"--cohort: there is no layout of real people for {drug} yet; leave it out")
     else:
         needs = frozenset().union(*(regimen.needs for regimen in regimens.values()))
         population = read_cohort(cohort, known.cohort, needs)
@@ -72,7 +76,7 @@ def conduct(
     return result
 
 
-# heading, outcome, factor and digits of the terminal's table
+# heading, outcome, factor and digits of the terminal's table: those of warfarin, and of every other drug
 _COLUMNS = (
     ("time in range, %", "time_in_range", 100, 1),
     ("Rosendaal, %", "rosendaal", 100, 1),
@@ -80,6 +84,23 @@ _COLUMNS = (
     ("ever INR > 4, %", "ever_above_4", 100, 1),
     ("return", "return", 1, 3),
 )
+
+
+_ANY_DRUG = (
+    ("benefit, %", "benefit", 100, 1),
+    ("harm, %", "harm", 100, 2),
+    ("patients with the event, %", "ever_harm", 100, 1),
+    ("return", "return", 1, 3),
+)
+
+
+def _default_arms(scenario: Scenario) -> str:
+    """Return the arms that a drug can be dosed by."""
+    if scenario.can_be_believed:
+        return DEFAULT_ARMS
+    if scenario.guideline is None:
+        return "label,clinical-nomogram"
+    return "label,guideline,clinical-nomogram,nomogram"
 
 
 def _print(result: TrialResult, reference: str, policy: str | None) -> None:
@@ -96,6 +117,7 @@ def _print(result: TrialResult, reference: str, policy: str | None) -> None:
         who += f"; {result.rows} rows read, {result.rows - refused} usable, {refused} refused"
     known = {outcome.name for outcome in result.scenario.outcomes} | {"return"}
     columns = [column for column in _COLUMNS if column[1] in known]
+    columns = columns if len(columns) == len(_COLUMNS) else list(_ANY_DRUG)
     table = Table(title=f"{result.scenario.title}: {who}")
     table.add_column("regimen")
     for heading, *_ in columns:
@@ -118,9 +140,9 @@ def _print(result: TrialResult, reference: str, policy: str | None) -> None:
 @click.argument("drug")
 @click.option(
     "--arms",
-    default=DEFAULT_ARMS,
-    show_default=True,
-    help="Regimens, separated by commas; policy:PATH for a trained policy, policy for the shipped one.",
+    help="Regimens, separated by commas; policy:PATH for a trained policy, policy for the shipped one. "
+    "Default: all "
+    "that the drug has.",
 )
 @click.option(
     "--patients",
@@ -132,10 +154,10 @@ def _print(result: TrialResult, reference: str, policy: str | None) -> None:
 @click.option("--realism", default="clinic", show_default=True, help="clinic or textbook.")
 @click.option(
     "--genotype",
-    type=click.Choice(["diplotype", "unknown"]),
+    type=click.Choice(["diplotype", "phenotype", "posterior", "unknown"]),
     default="diplotype",
     show_default=True,
-    help="Whether the regimens see the genotype.",
+    help="What the regimens see of the genotype.",
 )
 @click.option("--cohort", metavar="CSV", help="Treat real people: covariates and genotypes from a table.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the result.")
@@ -147,7 +169,7 @@ def _print(result: TrialResult, reference: str, policy: str | None) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace an existing result.")
 def trial(
     drug: str,
-    arms: str,
+    arms: str | None,
     patients: int | None,
     seed: int,
     realism: str,

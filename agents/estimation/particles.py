@@ -139,6 +139,10 @@ class BeliefFilter:
         if not 0 < fade <= 1:
             raise ValueError(f"fade = {fade}; expected a number above 0, at most 1")
         _ = scenario.bands  # refuses a scenario that no belief can be kept about yet
+        if any(entry.name.endswith("_phenotype") for entry in scenario.covariates):
+            raise ValueError(
+                "a belief needs alleles or nothing: use genotype diplotype, posterior or unknown"
+            )
         self.scenario, self.particles, self.fade = scenario, particles, fade
         self._spec = scenario.observation
 

@@ -21,6 +21,8 @@ from dosewright.envs.scenarios import Scenario
 
 Floats = NDArray[np.float64]
 
+_WHOLE = 1e-4  # an observation is single precision: how far a number of alleles may be from a whole one
+
 
 @dataclass(frozen=True)
 class Prior:
@@ -133,8 +135,9 @@ def parameters(scenario: Scenario, theta: Floats, x: Floats) -> Floats:
 
 
 def _counts(term: GenotypeTerm, seen: dict[str, Floats]) -> Floats:
-    """(n, a − 1) alleles of each kind but the first."""
-    return np.stack([seen[allele_entry(term.gene, allele)] for allele in list(term.per_allele)[1:]], axis=1)
+    """(n, a − 1) alleles of each kind but the first; NaN where only their expectation is known."""
+    counts = np.stack([seen[allele_entry(term.gene, allele)] for allele in list(term.per_allele)[1:]], axis=1)
+    return np.where(np.abs(counts - np.round(counts)) > _WHOLE, np.nan, counts)
 
 
 def _options(

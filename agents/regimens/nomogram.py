@@ -202,7 +202,7 @@ class Proportional:
             factor = np.clip(target / value, *rule.within)
         outside = np.abs(value - target) > rule.dead_band * target
         dose = np.where(~np.isnan(value) & outside, state.dose * factor, state.dose)
-        dose = np.where(first, self.start.dose(seen), dose)
+        dose = np.minimum(np.where(first, self.start.dose(seen), dose), self.scenario.doses.maximum)
         omitted = (value > rule.omit_above) & (seen["next_interval"] <= rule.hold_days)
         return np.where(omitted, 0.0, dose), ProportionalState(dose, omitted)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from benchmarks.cases.case import Case, Floats, doses
 from dosewright.envs.pharmacology.models import mercaptopurine_gebhard2023 as gebhard2023
 from dosewright.envs.pharmacology.models import mercaptopurine_hawwa2008 as hawwa2008
@@ -31,7 +33,7 @@ def _gebhard2023_derived(theta: Floats, inputs: Mapping[str, Any]) -> Mapping[st
              "ktr_1_day", "kcirc_1_day", "SLOPE_L_umol", "gamma", "inieff")  # fmt: skip
     rest = {
         "mg_per_mmol": gebhard2023.MG_PER_MMOL.value,
-        "p0": model.initial(theta[None])[0, model.states.index("Prol")],
+        "p0": np.exp(model.initial(theta[None])[0, model.states.index("lnProl")]),
     }
     return dict(zip(names, theta[: len(names)].tolist(), strict=True)) | rest
 

@@ -16,7 +16,8 @@ from dosewright.evaluation.report.curves import course_figure
 
 @dataclass(frozen=True)
 class Course:
-    """What is drawn for a drug: dose in the model's unit, interval, infusion and length in days, genotypes."""
+    """What is drawn for a drug: dose in the model's unit, interval, infusion and length in days,
+    genotypes."""
 
     dose: float
     every: float
@@ -26,8 +27,12 @@ class Course:
     words: str = ""
 
 
-_CYP2C19 = {name: {"CYP2C19": pair} for name, pair in
-            (("normal, *1/*1", "*1/*1"), ("intermediate, *1/*2", "*1/*2"), ("poor, *2/*2", "*2/*2"))}  # fmt: skip
+_CYP2C19 = {
+    name: {"CYP2C19": pair}
+    for name, pair in
+    # fmt: skip
+    (("normal, *1/*1", "*1/*1"), ("intermediate, *1/*2", "*1/*2"), ("poor, *2/*2", "*2/*2"))
+}
 COURSES = {
     "busulfan": Course(224.0, 1.0, 4.0, 3 / 24, words="224 mg (3.2 mg/kg) over 3 h once daily"),
     "docetaxel": Course(130.0, 21.0, 84.0, 1 / 24, words="130 mg (75 mg/m²) over 1 h every three weeks"),
@@ -46,10 +51,10 @@ COURSES = {
         genotypes={"normal": {}, "TPMT *1/*3A": {"TPMT": "*1/*3A"}, "NUDT15 *1/*3": {"NUDT15": "*1/*3"}},
     ),
     "phenytoin": Course(
-        150.0, 0.5, 84.0, words="150 mg every 12 h",
+        100.0, 0.5, 84.0, words="100 mg every 12 h",
         genotypes={"normal": {}, "CYP2C9 *1/*3": {"CYP2C9": "*1/*3"}, "CYP2C19 *2/*2": {"CYP2C19": "*2/*2"}},
     ),
-    "propofol": Course(420.0, 1.0, 60 / 1440, 60 / 1440, words="6 mg/kg/h for an hour, no induction dose"),
+    "propofol": Course(420.0, 60 / 1440, 60 / 1440, 60 / 1440, words="6 mg/kg/h for an hour, no induction dose"),
     "tacrolimus": Course(
         5.0, 0.5, 28.0, words="5 mg every 12 h",
         genotypes={"CYP3A5 *3/*3": {"CYP3A5": "*3/*3"}, "CYP3A5 *1/*3": {"CYP3A5": "*1/*3"},
@@ -59,9 +64,11 @@ COURSES = {
     "voriconazole": Course(200.0, 0.5, 28.0, words="200 mg every 12 h", genotypes=_CYP2C19),
     "warfarin": Course(
         5.0, 1.0, 60.0, words="5 mg once daily",
-        genotypes={"*1/*1, GG": {"CYP2C9": "*1/*1", "VKORC1": "GG"}, "*1/*1, GA": {"CYP2C9": "*1/*1", "VKORC1": "GA"},
-                   "*1/*1, AA": {"CYP2C9": "*1/*1", "VKORC1": "AA"}, "*1/*3, GA": {"CYP2C9": "*1/*3", "VKORC1": "GA"},
-                   "*3/*3, AA": {"CYP2C9": "*3/*3", "VKORC1": "AA"}},
+        genotypes={
+            f"{diplotype}, {vkorc1}": {"CYP2C9": diplotype, "VKORC1": vkorc1}
+            for diplotype, vkorc1 in (("*1/*1", "GG"), ("*1/*1", "GA"), ("*1/*1", "AA"), ("*1/*3", "GA"),
+                                      ("*3/*3", "AA"))
+        },
     ),
 }  # fmt: skip
 
@@ -72,7 +79,7 @@ def draw(drug: str, folder: Path) -> str:
     curves = {
         label: curve(
             known, course.dose, course.every, course.days, duration_days=course.duration, genotypes=chosen,
-            covariates={item.name: item.reference for item in known.model.covariates if item.name != "baseline"},
+            covariates={c.name: c.reference for c in known.model.covariates if c.name != "baseline"},
             people=300,
         )
         for label, chosen in (course.genotypes or {"typical person": {}}).items()
@@ -92,7 +99,8 @@ def draw(drug: str, folder: Path) -> str:
             f"![{drug}](drugs/{drug}.png)",
             "",
             f"Model: {known.model.title}. Genes: {genes}. Second model of the same response: {alternative}",
-            f"Benefit: {known.benefit.label}. Harm: {known.harm.label} (weight {known.weight:g}). {known.discriminates}",
+            f"Benefit: {known.benefit.label}. Harm: {known.harm.label} (weight {known.weight:g}). "
+            f"{known.discriminates}",
         ]
     )
 
@@ -102,8 +110,10 @@ def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs")
     parts = [draw(drug, folder) for drug in names() if drug in COURSES]
     head = (
-        "# The drugs\n\nTypical curves by genotype under one fixed schedule, 90 % of 300 people of the first genotype "
-        "(all with the covariates of the typical person), and what the drug is dosed to. Written by `python docs/examples/gallery.py docs`; `dosewright scenarios DRUG` prints a drug's "
+        "# The drugs\n\nTypical curves by genotype under one fixed schedule, 90 % of 300 people of the "
+        "first genotype "
+        "(all with the covariates of the typical person), and what the drug is dosed to. Written by "
+        "`python docs/examples/gallery.py docs`; `dosewright scenarios DRUG` prints a drug's "
         "whole page. Simulation, not for clinical use.\n\n"
     )
     (folder / "drugs.md").write_text(head + "\n\n".join(parts) + "\n", encoding="utf-8")

@@ -1,4 +1,5 @@
-"""A twelfth drug: the invented model of two_compartment.toml as a dosing problem. docs/add_a_drug.md explains it.
+"""A twelfth drug: the invented model of two_compartment.toml as a dosing problem. docs/add_a_drug.md
+explains it.
 
 The drug does not exist; every number is an ASSUMPTION and a pattern to copy, not one to use.
 """
@@ -33,8 +34,8 @@ MODEL = read_model(Path(__file__).with_name("two_compartment.toml"))
 # who is treated: published marginals of the model's cohort belong here
 POPULATION = VirtualPopulation(
     strata=(
-        Stratum("invented", 1.0, "European", "White", Spread(50, 12, 18, 85), 0.5, Spread(177, 7), Spread(164, 7),
-                Spread(75, 12, 45, 120)),
+        Stratum("invented", 1.0, "European", "White", Spread(50, 12, 18, 85), 0.5, Spread(177, 7),
+                Spread(164, 7), Spread(75, 12, 45, 120)),
     ),
     races=("White",),
     groups={"White": "European"},
@@ -71,7 +72,8 @@ SCENARIO = Scenario(
     name="twelfth",
     title="A twelfth drug, trough on target over four weeks",
     version=0,
-    description="An invented drug is taken every 12 hours; five times a trough is seen and the dose is set anew.",
+    description="An invented drug is taken every 12 hours; five times a trough is seen and the dose is "
+        "set anew.",
     model=MODEL,
     alternative=None,
     no_alternative="An invented drug has one model.",

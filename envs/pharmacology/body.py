@@ -56,11 +56,12 @@ _WEIGHT_FEMALE = (3.2, 5.8, 7.3, 8.9, 10.2, 12.1, 13.9, 16.0, 17.9, 20.2, 22.8, 
 def median_body(age_y: Floats, male: Floats) -> tuple[Floats, Floats]:
     """Return the median height (cm) and weight (kg) at an age (years), (n,) each; male is 1 or 0.
 
-    Straight lines between the medians of CDC 2000, from 2 to 18 years (VERIFIED), and of WHO below (RECALLED); the weight
-    of adults is an ASSUMPTION.
+    Straight lines between the medians of CDC 2000, from 2 to 18 years (VERIFIED), and of WHO below
+    (RECALLED); the weight of adults is an ASSUMPTION.
     """
-    height = np.where(male == 1, np.interp(age_y, _AGES, _HEIGHT_MALE), np.interp(age_y, _AGES, _HEIGHT_FEMALE))
-    weight = np.where(male == 1, np.interp(age_y, _AGES, _WEIGHT_MALE), np.interp(age_y, _AGES, _WEIGHT_FEMALE))
+    of_males = np.interp(age_y, _AGES, _HEIGHT_MALE), np.interp(age_y, _AGES, _WEIGHT_MALE)
+    of_females = np.interp(age_y, _AGES, _HEIGHT_FEMALE), np.interp(age_y, _AGES, _WEIGHT_FEMALE)
+    height, weight = (np.where(male == 1, m, f) for m, f in zip(of_males, of_females, strict=True))
     return height, weight
 
 

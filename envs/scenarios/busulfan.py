@@ -37,6 +37,7 @@ _INFUSION = 3.0  # h
 
 # ----------------------------------------------------------------------------------------------------- people
 
+
 def _body(known: dict[str, Floats]) -> dict[str, Floats]:
     """Height and weight: the strata draw them as shares of the median of age and sex; weight goes with the
     square of the height."""

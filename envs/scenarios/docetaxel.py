@@ -108,7 +108,8 @@ REDUCTION = AdjustmentTable(
     hold_days=0,
     early=None,
     flag="VERIFIED",
-    source="European label: 100, then 75, then 60 mg/m² after neutrophils below 0.5 for more than 7 days; a count below "
+    source="European label: 100, then 75, then 60 mg/m² after neutrophils below 0.5 for more than 7 days; "
+    "a count below "
     "0.5 on day 8 or 15 stands for it (ASSUMPTION); no increase after a reduction (RECALLED)",
     value=_nadir_seen,
     levels=(100.0, 75.0, 60.0),
@@ -125,7 +126,8 @@ CLINIC = Realism(
     late=0.10,
     missing=0.10,
     dropout_per_month=0.02,
-    source="assumed; strong CYP3A4 inhibitors halve the clearance (RECALLED); cycles moved for other reasons are left out",
+    source="assumed; strong CYP3A4 inhibitors halve the clearance (RECALLED); cycles moved for other "
+    "reasons are left out",
 )
 
 _ANC_ERROR = ResidualError(log_sd=0.291, source="Ozawa 2007")
@@ -134,7 +136,8 @@ SCENARIO = Scenario(
     name="docetaxel",
     title="Docetaxel, nadir of the neutrophils on target over four cycles",
     version=0,
-    description="A patient with cancer receives docetaxel over one hour, every three weeks, four times. Before each cycle "
+    description="A patient with cancer receives docetaxel over one hour, every three weeks, four times. "
+        "Before each cycle "
     "the clinic sees the neutrophils of days 8 and 15 of the last one and of today, and chooses the dose "
     "per body surface. "
     "While the neutrophils are below 1.5 the cycle is put off by a week, at most twice, then left out. "
@@ -142,7 +145,10 @@ SCENARIO = Scenario(
     "neutrophils follow Ozawa 2007, with α1-acid glycoprotein and the rise after dexamethasone.",
     model=MODEL,
     alternative=docetaxel_kloft2006.MODEL,
-    clock=Clock(unit="cycle", units="cycles", length=24.0 * _CYCLE_DAYS, shown=float(_CYCLE_DAYS), days=float(_CYCLE_DAYS)),
+    clock=Clock(
+        unit="cycle", units="cycles", length=24.0 * _CYCLE_DAYS, shown=float(_CYCLE_DAYS),
+        days=float(_CYCLE_DAYS),
+    ),
     calendar=(0, 1, 2, 3),
     horizon=4,
     population=POPULATION,
@@ -191,7 +197,8 @@ SCENARIO = Scenario(
         Entry("neutrophils_1e9_l", "10⁹/L", 0.5, 50, meaning="neutrophils before treatment"),
         Entry("aag_g_l", "g/L", 0.1, 5, meaning="α1-acid glycoprotein before treatment"),
     ),
-    discriminates="A cycle is in range or it is not: random doses lose to the best fixed dose, and that to monitoring.",
+    discriminates="A cycle is in range or it is not: random doses lose to the best fixed dose, and that "
+        "to monitoring.",
     assumptions=(
         "Weight of harm, event and all numbers of the clinic preset are assumptions, set before training.",
         "The paper follows one cycle; the rise after dexamethasone is given again with each (PARTIAL).",

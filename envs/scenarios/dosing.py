@@ -31,7 +31,7 @@ class DoseGrid:
         """All doses of the grid, ascending."""
         even_to = self.maximum if self.even_to is None else self.even_to
         even = np.arange(round(even_to / self.step) + 1) * self.step
-        return np.concatenate([even, np.asarray(self.beyond, dtype=np.float64)])
+        return np.asarray(np.concatenate([even, self.beyond]), dtype=np.float64)
 
     def snap(self, dose: ArrayLike, patients: NDArray[np.int64] | None = None) -> Floats:
         """Return the dose really given: capped, then rounded to the grid, halves upwards.
@@ -132,7 +132,8 @@ def split(
         scaled = dose / per_unit if per_unit != 1.0 else dose
         if amount is not None:
             scaled = scaled * amount(people)[:, None]
-        return Given(times, np.broadcast_to(scaled[:, :, None], (*scaled.shape, len(times))), np.asarray(duration))
+        each = np.broadcast_to(scaled[:, :, None], (*scaled.shape, len(times)))
+        return Given(times, each, np.asarray(duration))
 
     return Administration(route, len(times), duration > 0, give)
 

@@ -44,7 +44,8 @@ def _body(known: dict[str, Floats]) -> dict[str, Floats]:
     }
 
 
-_BODY = {"age": Spread(55.7, 13.0, 18, 79), "male": 0.63, "height_male": Spread(177, 8), "height_female": Spread(164, 7),
+_BODY = {"age": Spread(55.7, 13.0, 18, 79), "male": 0.63, "height_male": Spread(177, 8),
+         "height_female": Spread(164, 7),
          "weight": Spread(80, 16, 42, 130)}  # fmt: skip
 # ancestry where the source names none: 60 / 15 / 10 / 10 / 5 % (ASSUMPTION)
 POPULATION = VirtualPopulation(
@@ -62,7 +63,8 @@ POPULATION = VirtualPopulation(
     groups={"White": "European", "Black": "African American/Afro-Caribbean", "Asian": "East Asian"},
     absent=(),
     flag="PARTIAL",
-    source="Andrews 2019: medians and ranges of the cohort, spread assumed; alleles: CPIC, CYP3A4*22: Rotterdam",
+    source="Andrews 2019: medians and ranges of the cohort, spread assumed; alleles: CPIC, CYP3A4*22: "
+    "Rotterdam",
     extra=(
         ("albumin_g_l", Spread(42, 5, 12, 57)),
         ("creatinine_umol_l", Spread(134.98, 0.45, 38, 1885, log=True)),
@@ -123,7 +125,8 @@ PROPORTIONAL = ProportionalRule(
     target=lambda seen: target_trough(seen["day"]),
     within=(0.5, 2.0),
     flag="VERIFIED",
-    source="models.md 2.4: new dose = dose × target/C0 (VERIFIED), one change between × 0.5 and × 2 (ASSUMPTION), "
+    source="models.md 2.4: new dose = dose × target/C0 (VERIFIED), one change between × 0.5 and × 2 "
+    "(ASSUMPTION), "
     "a dose omitted above 20 ng/mL (RECALLED; not rendered: the next visit is days away)",
 )
 
@@ -140,14 +143,16 @@ CLINIC = Realism(
     late=0.10,
     missing=0.05,
     dropout_per_month=0.02,
-    source="assumed; occasions Andrews 2019; size of the interactions: fluconazole (PubMed 33759619), rifampicin (label)",
+    source="assumed; occasions Andrews 2019; size of the interactions: fluconazole (PubMed 33759619), "
+    "rifampicin (label)",
 )
 
 SCENARIO = Scenario(
     name="tacrolimus",
     title="Tacrolimus, trough on target over 90 days after kidney transplantation",
     version=0,
-    description="A person receives a kidney and immediate-release tacrolimus every 12 hours. At eleven visits the clinic "
+    description="A person receives a kidney and immediate-release tacrolimus every 12 hours. At eleven "
+        "visits the clinic "
     "sees a trough and prescribes the dose until the next visit; the target falls on days 14 and 28. "
     "Kinetics follow "
     "Andrews 2019 with CYP3A5, CYP3A4*22, age, body size, albumin, creatinine and haematocrit.",
@@ -184,7 +189,8 @@ SCENARIO = Scenario(
     clinical_start=LABEL,
     adjustment=PROPORTIONAL,
     outcomes=(
-        Outcome("time_on_target", "time with the trough on target", "share", "daily", "higher", score=ON_TARGET),
+        Outcome("time_on_target", "time with the trough on "
+            "target", "share", "daily", "higher", score=ON_TARGET),
         Outcome("above_20", "time with trough > 20 ng/mL", "share", "daily", "lower", ABOVE_20),
         Outcome("below_5", "time with trough < 5 ng/mL", "share", "daily", "lower", BELOW_5),
         Outcome("ever_above_20", "patients ever above 20 ng/mL", "share", "ever", "lower", ABOVE_20),
@@ -201,7 +207,8 @@ SCENARIO = Scenario(
         Entry(_A5, "1", 0, 2, 1.6, "CYP3A5 alleles without function, counted as *3"),
         Entry(_A4, "1", 0, 2, 0.1, "CYP3A4*22 alleles"),
     ),
-    discriminates="A uniform random dose says nothing here (models.md 19): compare with the rule and the label.",
+    discriminates="A uniform random dose says nothing here (models.md 19): compare with the rule and the "
+        "label.",
     assumptions=(
         "Calendar, weight of harm and all numbers of the clinic preset are assumptions, set before training.",
         "CYP3A4*22 is drawn in Europeans only, with the frequency of Rotterdam.",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ Floats = NDArray[np.float64]
 # ------------------------------------------------------------------------------------------------ people
 
 _HEIGHTS = (Spread(176, 7), Spread(163, 6.5))
-_CLIPPED_WEIGHT = {"low": 42, "high": 170}
+_CLIPPED_WEIGHT: dict[str, Any] = {"low": 42, "high": 170}
 
 POPULATION = VirtualPopulation(
     strata=(
@@ -283,7 +284,8 @@ SCENARIO = Scenario(
     name="warfarin",
     title="Warfarin, INR 2 to 3 over the first 90 days",
     version=0,
-    description="A person starts warfarin. At eleven visits the clinic sees an INR and prescribes a daily dose until "
+    description="A person starts warfarin. At eleven visits the clinic sees an INR and prescribes a daily "
+        "dose until "
     "the next visit; follow-up ends on day 90. Kinetics and INR follow Hamberg 2010 with the person's "
     "CYP2C9 and "
     "VKORC1 genotype and age.",
@@ -337,7 +339,8 @@ SCENARIO = Scenario(
         Entry(_STAR3, "1", 0, 2, 0.0, "CYP2C9 alleles without function, counted as *3"),
         Entry(_VKORC1_A, "1", 0, 2, 0.0, "VKORC1 −1639 A alleles (coding strand)"),
     ),
-    discriminates="Under `clinic` a uniform random dose scores far below the best fixed dose, and that below Bayesian "
+    discriminates="Under `clinic` a uniform random dose scores far below the best fixed dose, and that "
+        "below Bayesian "
     "monitoring (tests/envs/test_nondegeneracy.py asserts both).",
     assumptions=(
         "Calendar, weight of harm and all numbers of the clinic preset are assumptions, set before training.",

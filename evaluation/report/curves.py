@@ -70,7 +70,7 @@ def _shade(axes: Axes, scenario: Scenario, days: float) -> None:
         low, high = max(band.at_least, band.above, 0.0), min(band.at_most, band.below, 1e9)
         axes.fill_between(
             [unit * scenario.clock.days, (unit + 1) * scenario.clock.days], low, min(high, 10 * low + top),
-            color=BAND_COLOUR, lw=0, zorder=0, label=None if said else f"target, {scenario.responses[0].name}",
+            color=BAND_COLOUR, lw=0, zorder=0, label=None if said else f"target, {scenario.output}",
         )  # fmt: skip
         said = True
     harm = scenario.harm.band(scenario.horizon - 1)

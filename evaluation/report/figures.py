@@ -182,8 +182,8 @@ def _forest_panels(summary: dict[str, Any], rows: float, against: str) -> tuple[
     figure = Figure(figsize=(_WIDTH, 1.25 + 0.30 * rows), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     words = (
-        (f"days with {scenario['benefit']}", "more is better"),
-        (f"patients ever with {scenario['harm']}", "fewer is better"),
+        (f"{scenario['units']} with {scenario['benefit']}", "more is better"),
+        (f"patients {scenario['event']}", "fewer is better"),
     )
     for axes, (title, better) in zip(panels, words, strict=True):
         axes.set_title(title)
@@ -238,8 +238,8 @@ def _target(axes: Axes, result: TrialResult) -> None:
         units = [unit for unit, now in enumerate(bands) if now is band]
         low, high = max(band.at_least, band.above, 0.0), min(band.at_most, band.below)
         axes.fill_between(
-            [units[0], units[-1] + 1], low, high if math.isfinite(high) else 10 * low, color=BAND_COLOUR, lw=0,
-            zorder=0,
+            [units[0], units[-1] + 1], low, high if math.isfinite(high) else 10 * low, color=BAND_COLOUR,
+            lw=0, zorder=0,
         )  # fmt: skip
     harm = scenario.harm.band(scenario.horizon - 1)
     for limit in () if harm is None else (harm.at_least, harm.above, harm.at_most, harm.below):

@@ -12,9 +12,8 @@ from dosewright.agents.estimation import BeliefFilter
 from dosewright.agents.regimens import Bayesian, Oracle, Planner, regimen
 from dosewright.agents.regimens.bayesian import ADAPTIVE_FADE
 from dosewright.agents.regimens.planner import MULTIPLES, expected_loss
-from dosewright.envs.pharmacology import ResidualError
 from dosewright.envs import Intake, Regimen, Scenario, Treatment
-from dosewright.envs.pharmacology import simulate
+from dosewright.envs.pharmacology import ResidualError, simulate
 from dosewright.envs.pharmacology.models.warfarin_hamberg2010 import maintenance_dose
 
 See = Callable[..., np.ndarray]

@@ -9,6 +9,7 @@ import pytest
 
 from dosewright.agents.regimens import Nomogram, regimen
 from dosewright.envs import Intake, Regimen, Scenario, Treatment
+from dosewright.envs.scenarios import warfarin as rules
 
 See = Callable[..., np.ndarray]
 
@@ -74,7 +75,7 @@ def test_an_inr_of_exactly_1_8_as_a_laboratory_prints_it_is_in_its_row(aurora: C
 
 def test_every_response_lies_in_one_row(warfarin: Scenario) -> None:
     grid = np.concatenate([np.arange(0.5, 12, 0.001), [1.5, 1.8, 2, 3, 3.4, 4, 5]])
-    for table in (warfarin.label_adjustment, warfarin.adjustment):
+    for table in (rules.THRESHOLD_RULE, rules.AURORA):
         assert np.all(sum(row.band.contains(grid).astype(int) for row in table.rows) == 1)
 
 

@@ -287,10 +287,10 @@ BAD_INPUT: list[tuple[dict[str, Any], str]] = [
     # samples
     ({"times": [-1.0, 1.0]}, r"observation at -1 h is before the start at 0; begin at 0 or later"),
     ({"times": [1.0, 5.0, 3.5]}, r"times decrease from 5 to 3\.5 h; sort them"),
-    ({"times": [0.0, np.nan]}, r"times.* finite.*h"),
-    ({"times": [0.0, np.inf]}, r"times.* finite.*h"),
-    ({"times": [[0.0, 1.0]]}, r"times must be a row"),
-    ({"times": []}, r"times must be a row"),
+    ({"times": [0.0, np.nan]}, r"time 1 is nan h; expected finite numbers"),
+    ({"times": [0.0, np.inf]}, r"time 1 is inf h; expected finite numbers"),
+    ({"times": [[0.0, 1.0]]}, r"times have shape \(1, 2\); expected a row of at least one time, in h"),
+    ({"times": []}, r"times have shape \(0,\); expected a row of at least one time, in h"),
     ({"outputs": ["A", "pulse"]}, r"unknown output of test_decay: 'pulse'; known: A"),
     ({"rule": "sloppy"}, r"unknown rule 'sloppy' for test_decay; known: exact, belief"),
     # parameters
@@ -304,7 +304,7 @@ BAD_INPUT: list[tuple[dict[str, Any], str]] = [
         r"changes \[0\.0, 5\.0, 5\.0\] for 3 .*rising",
     ),
     ({"patients": np.ones((2, 2, 1)), "changes": [0.0, np.nan]}, r"changes \[0\.0, nan\] for 2 .*rising"),
-    ({"initial": [1.0, 2.0]}, r"initial.*shape.*test_decay.*A"),
+    ({"initial": [1.0, 2.0]}, r"initial has shape \(2,\); expected \(2, 1\): A for each patient"),
     ({"initial": [np.nan]}, r"initial|patient 0"),
 ]
 
@@ -317,7 +317,7 @@ def test_bad_input_is_refused_with_value_place_and_remedy(wrong: dict[str, Any],
 
 
 def test_infusion_into_a_tailored_model_is_refused() -> None:
-    with pytest.raises(ValueError, match="warfarin_hamberg2010 takes doses that enter at once, no infusions"):
+    with pytest.raises(ValueError, match="warfarin_hamberg2010: a dose has a duration; .*, give duration 0"):
         simulate(MODEL, people(1), [Dose(0.0, 5.0, 1.0)], [24.0])
 
 
@@ -333,7 +333,7 @@ def failure(model: PopulationModel, patients: Any, events: Any, times: Any) -> t
     """Message of the SolverError, and the patient and time it names."""
     with pytest.raises(SolverError) as caught:
         simulate(model, patients, events, times)
-    found = re.search(r"patient (\d+) at (\S+) h:", str(caught.value))
+    found = re.search(r"patient (\d+) after (\S+) h:", str(caught.value))
     assert found, caught.value
     return str(caught.value), int(found[1]), float(found[2])
 
@@ -343,22 +343,20 @@ def test_a_state_that_reaches_infinity_is_an_error_with_patient_and_time() -> No
     schedules = [[(0.0, 0.001)], [(0.0, 3.0)]]
     message, patient, time = failure(EXPLODING, [[1.0], [1.0]], schedules, [0.2, 10.0])
     assert patient == 1 and "test_exploding" in message and "k 1" in message
-    assert 0.2 <= time <= 10.0  # in the interval in which it happens
+    assert time == 0.2  # the start of the piece in which it happens
 
 
 def test_patients_of_a_later_block_are_named_by_their_own_number() -> None:
     schedules = [[(0.0, 0.001)]] * 5 + [[(0.0, 3.0)]]
-    with pytest.raises(SolverError, match="patient 5 at"):
+    with pytest.raises(SolverError, match="patient 5 after 0 h"):
         list(stream(EXPLODING, np.ones((6, 1)), schedules, [10.0], block=2))
 
 
 def test_a_state_that_is_not_a_number_is_an_error_with_the_time_it_arose() -> None:
-    # an initial state below zero to the power 1.5 is not a number from the first interval on
+    # a state below zero to the power 1.5 is not a number from the start
     model = user_model("test_three_halves", Driven(_none, _three_halves, linear=0, scale=(1.0,)), "k", "y")
-    with pytest.raises(SolverError, match=r"patient 0 at \S+ h: ") as caught:
+    with pytest.raises(SolverError, match="patient 0 after 0 h: the step size fell to rounding"):
         simulate(model, [1.0], [], [1.0, 2.0, 1000.0], initial=[-1.0])
-    found = re.search(r"at (\S+) h:", str(caught.value))
-    assert found and float(found[1]) <= 1.0
 
 
 def test_a_step_that_overshoots_zero_is_tried_again_shorter() -> None:
@@ -376,7 +374,7 @@ def test_a_volume_of_zero_is_an_error_that_names_the_patient(kind: str) -> None:
     model = user_model(f"test_volume_{kind}", solver, "V", "A" if kind == "linear" else "A y")
     patients = np.ones((12, 1))
     patients[2] = 0.0
-    with pytest.raises(SolverError, match="patient 2 at 1 h"):
+    with pytest.raises(SolverError, match=r"patient 2 after [01] h: .*finite.*; parameters V 0"):
         simulate(model, patients, [(0.0, 1.0)], [1.0])
     # one bad patient among many does not spoil what comes after
     good = simulate(model, np.ones((12, 1)), [(0.0, 1.0)], [1.0], ["A"])
@@ -388,19 +386,21 @@ def test_a_volume_of_zero_is_an_error_that_names_the_patient(kind: str) -> None:
 
 def test_no_steady_state_where_the_drug_accumulates_without_limit() -> None:
     # at most vmax · 24 h = 240 mg are eliminated in a cycle
-    with pytest.raises(ValueError, match=r"test_saturable: patient 1 .*24 h; .*give less"):
+    with pytest.raises(
+        ValueError, match=r"test_saturable: patient 1 has no steady state: A has no limit.* 24 h; .*give less"
+    ):
         steady_state(SATURABLE, [[100.0, 5.0], [10.0, 5.0]], [Dose(0.0, 241.0)], 24.0)
 
 
 @pytest.mark.parametrize(
     ("doses", "every", "message"),
     [
-        ([Dose(0.0, 5.0, 25.0)], 24.0, "a dose at 0 over 25 outlasts the cycle of 24"),
-        ([Dose(24.0, 5.0)], 24.0, "after the cycle of 24"),
+        ([Dose(0.0, 5.0, 25.0)], 24.0, "dose 0, at 0 over 25 h, outlasts the cycle of 24 h; start"),
+        ([Dose(0.0, 5.0), Dose(24.0, 5.0)], 24.0, "dose 1, at 24 over 0 h, outlasts the cycle of 24 h"),
         ([Dose(0.0, 5.0, 0.0, "rectal")], 24.0, "unknown route 'rectal'; known: oral, vein"),
-        ([Dose(0.0, -5.0)], 24.0, "dose 0 of patient 0: -5.0"),
-        ([Dose(0.0, 5.0)], 0.0, "cycle of 0"),
-        ([Dose(0.0, 5.0)], np.nan, "cycle of nan"),
+        ([Dose(0.0, -5.0)], 24.0, r"dose 0 of patient 0: -5\.0 .*not negative"),
+        ([Dose(0.0, 5.0)], 0.0, r"every = 0\.0; expected the length of a cycle, above 0 h"),
+        ([Dose(0.0, 5.0)], np.nan, "every = nan; expected the length of a cycle, above 0 h"),
     ],
 )
 def test_impossible_cycle_is_refused(doses: list[Dose], every: float, message: str) -> None:

@@ -89,7 +89,10 @@ def test_observations_lie_in_their_space_and_are_single_precision() -> None:
         ({"drug": "aspirin"}, "unknown drug 'aspirin'; known: "),
         ({"num_envs": 0}, "num_envs = 0; expected at least 1"),
         ({"realism": "messy"}, "unknown realism 'messy' for warfarin; known: textbook, clinic"),
-        ({"genotype": "phased"}, "unknown genotype mode 'phased'; known: diplotype, phenotype, posterior, unknown"),
+        (
+            {"genotype": "phased"},
+            "unknown genotype mode 'phased'; known: diplotype, phenotype, posterior, unknown",
+        ),
         ({"action": "spoon"}, "unknown action 'spoon'; known: dose, tablet"),
         ({"namespace": "test"}, "unknown seed namespace 'test'"),
         ({"render_mode": "human"}, "render_mode 'human': nothing is rendered"),

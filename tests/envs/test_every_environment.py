@@ -52,7 +52,9 @@ def doses(drug: str, n: int, steps: int, seed: int = 0) -> NDArray[np.float64]:
     return np.random.default_rng(seed).choice(grid, (steps, n))
 
 
-def course(drug: str, patients: Intake, arm: Regimen | float | NDArray[np.float64]) -> tuple[Treatment, NDArray[Any]]:
+def course(
+    drug: str, patients: Intake, arm: Regimen | float | NDArray[np.float64]
+) -> tuple[Treatment, NDArray[Any]]:
     """A whole course under a regimen, one dose, or (steps, n) doses; and each patient's return."""
     known = scenario(drug)
     treatment, state = Treatment(known, patients), None
@@ -253,7 +255,9 @@ def test_genotype_modes_show_more_or_less_of_the_same_patients(drug: str) -> Non
 def test_rules_of_clinics_dose_everybody(drug: str, arm: str) -> None:
     known = scenario(drug)
     if known.guideline is None and arm in ("guideline", "nomogram"):
-        with pytest.raises(ValueError, match="there is no genotype-guided dose; use label or clinical-nomogram"):
+        with pytest.raises(
+            ValueError, match="there is no genotype-guided dose; use label or clinical-nomogram"
+        ):
             regimen(arm, known)
         return
     treatment, _ = course(drug, intake(drug, 60, "clinic"), regimen(arm, known))
@@ -268,7 +272,8 @@ def test_response_moves_one_way_with_the_dose(drug: str) -> None:
     levels = sorted({float(known.doses.snap(share * usual)) for share in (0.0, 0.5, 1.0, 2.0, 3.0)})
     assert len(levels) >= 3
     paths = [course(drug, patients, dose)[0].truth[:, 1:] for dose in levels]
-    last = np.array([path[:, -1] for path in paths])
+    # early in the course: some responses swing for months around what a dose leads to (mercaptopurine)
+    last = np.array([path[:, known.horizon // 7] for path in paths])
     direction = np.sign(last[-1].mean() - last[0].mean())
     assert direction != 0
     steps = direction * np.diff(last, axis=0)

@@ -40,7 +40,7 @@ AMOUNT = {"docetaxel_friberg2002": 20.0, "docetaxel_kloft2006": 20.0, "docetaxel
 # No steady state: the inhibitor of Kim's model only accumulates, and clearance falls for ever.
 NEVER_STEADY = frozenset({"voriconazole_kim2019"})
 # Doses until repeated dosing is steady: leukocytes swing with a period of months, damped over years.
-CYCLES = {"mercaptopurine_gebhard2023": 7000, "mercaptopurine_gebhard2023_mid_therapy": 7000}
+CYCLES = {"mercaptopurine_gebhard2023": 10_000, "mercaptopurine_gebhard2023_mid_therapy": 10_000}
 # States that are no amounts of drug: what they gain is not lost elsewhere.
 NO_AMOUNTS = frozenset({"Ce"})
 # A cycle of dosing, by the model's unit of time.
@@ -117,10 +117,10 @@ def samples(model: PopulationModel) -> Floats:
     return CYCLE[model.time_unit] * np.array([0.0, 0.02, 0.1, 0.5, 1.0, 1.05, 1.7, 2.5, 4.0, 4.1, 6.0, 10.0])
 
 
-def agree(model: PopulationModel, got: Floats, expected: Floats) -> None:
-    """Every column within the model's tolerance of its largest value."""
+def agree(model: PopulationModel, got: Floats, expected: Floats, least: Floats | float = 0.0) -> None:
+    """Every column within the model's tolerance of its largest value; of `least`, where that is more."""
     within = 1e-9 if isinstance(model.solver, Linear) else 1e-6
-    size = np.abs(expected).max(axis=0)
+    size = np.maximum(np.abs(expected).max(axis=0), least)
     off = np.abs(got - expected).max(axis=0) / np.where(size > 0, size, 1.0)
     assert np.all(off <= within), f"off by {off} of each column's maximum"
 
@@ -447,6 +447,14 @@ def test_drug_given_is_in_the_body_or_eliminated(name: str) -> None:
 # --------------------------------------------------------------------------------------------- steady state
 
 
+def traces(model: PopulationModel) -> Floats:
+    """Amounts (s,) that are nothing: a millionth of the scale of what the solver integrates."""
+    least = np.zeros(len(model.states))
+    if isinstance(model.solver, Driven):
+        least[model.solver.linear :] = 1e-6 * np.array(model.solver.scale)
+    return least
+
+
 def moving(model: PopulationModel) -> list[int]:
     """States that can be steady: all but areas under curves."""
     return [i for i, item in enumerate(model.states) if not item.startswith("AUC")]
@@ -461,7 +469,7 @@ def test_steady_state_is_a_fixed_point(name: str) -> None:
     after, nothing = state.copy(), np.zeros(0, dtype=np.int64)
     follow(model, after, theta[None, None], events, nothing, 1)
     keep = moving(model)
-    agree(model, after[:, keep], state[:, keep])
+    agree(model, after[:, keep], state[:, keep], traces(model)[keep])
 
 
 @each_steady
@@ -475,7 +483,14 @@ def test_steady_state_is_what_repeated_dosing_leads_to(name: str) -> None:
         cycles = int(np.ceil(30.0 / slowest[slowest > 1e-12].min() / every))
     reached, _ = states(model, theta, [dose(model, float(i)) for i in range(cycles)], cycles * every)
     keep = moving(model)
-    agree(model, reached[None, keep], state[None, keep])
+    agree(model, reached[None, keep], state[None, keep], traces(model)[keep])
+
+
+@pytest.mark.parametrize("name", sorted(NEVER_STEADY))
+def test_what_only_accumulates_is_refused(name: str) -> None:
+    model = MODELS[name]
+    with pytest.raises(ValueError, match=f"{name}: patient 0 has no steady state: .* has no limit"):
+        steady_state(model, one(model), [dose(model, 0.0)], CYCLE[model.time_unit])
 
 
 def test_every_model_file_has_its_model() -> None:

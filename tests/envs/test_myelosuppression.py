@@ -13,10 +13,11 @@ def derivative(
     cells: list[float], effect: float, ktr: float = 0.04, kcirc: float = 0.04, base: float = 5.0,
     gamma: float = 0.17, first: int = 0,
 ) -> Floats:  # fmt: skip
-    """Derivatives (5,) of Prol, T1, T2, T3, Circ."""
-    y = np.concatenate([np.full(first, np.nan), cells])
+    """Derivatives (5,) of Prol, T1, T2, T3, Circ at `cells`; the chain has lnProl, dProl = Prol·dlnProl."""
+    y = np.concatenate([np.full(first, np.nan), [np.log(cells[0])], cells[1:]])
     dy = np.full(len(y), np.nan)
     chain(y, first, ktr, kcirc, effect, base, gamma, dy)
+    dy[first] *= cells[0]
     return dy[first:]
 
 
@@ -54,6 +55,17 @@ def test_feedback_grows_with_its_exponent_and_is_off_at_zero() -> None:
     rises = [derivative([5.0, 5.0, 5.0, 5.0, 1.0], 0.0, gamma=gamma)[0] for gamma in (0.0, 0.1, 0.2)]
     assert rises[0] == 0.0
     assert rises[0] < rises[1] < rises[2]
+
+
+@pytest.mark.parametrize("circulating", [-1e-9, -3.0])
+def test_a_negative_count_gives_no_number_that_a_solver_could_take_for_one(circulating: float) -> None:
+    assert np.isnan(derivative([5.0, 5.0, 5.0, 5.0, circulating], 0.5)[0])
+
+
+def test_proliferating_cells_fall_at_the_same_rate_however_few_they_are() -> None:
+    # the logarithm's derivative does not depend on it: 1e-100 cells neither vanish nor turn negative
+    falls = [derivative([cells, 5.0, 5.0, 5.0, 5.0], 30.0)[0] / cells for cells in (5.0, 1e-20, 1e-100)]
+    np.testing.assert_allclose(falls, -0.04 * 30.0, rtol=1e-14)
 
 
 def test_an_effect_above_1_is_not_clipped() -> None:

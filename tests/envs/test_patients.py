@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dosewright.envs import Noise, Patients, RealCohort, Scenario, read_cohort, scenario
+from dosewright.envs.scenarios.warfarin import COHORT
 from dosewright.pharmacogenomics import Diplotype, allele_frequencies
 
 WARFARIN = scenario("warfarin")
@@ -209,7 +210,7 @@ def write(path: Path, rows: list[dict[str, str]], encoding: str = "utf-8") -> Pa
 
 
 def cohort(path: Path, *changes: dict[str, str], needs: frozenset[str] = frozenset()) -> RealCohort:
-    return read_cohort(write(path, [GOOD | change for change in changes]), WARFARIN.cohort, needs)
+    return read_cohort(write(path, [GOOD | change for change in changes]), COHORT, needs)
 
 
 def test_a_row_is_read_as_it_stands(tmp_path: Path) -> None:
@@ -278,30 +279,30 @@ def test_a_missing_height_stays_missing(tmp_path: Path) -> None:
 def test_a_ragged_row_is_refused(tmp_path: Path) -> None:
     file = write(tmp_path, [GOOD])
     file.write_text(file.read_text() + "60 - 69,male\n" + ",".join(["1"] * (len(GOOD) + 1)) + "\n")
-    people = read_cohort(file, WARFARIN.cohort)
+    people = read_cohort(file, COHORT)
     assert people.reasons == {"wrong number of cells": 2} and people.usable.tolist() == [1]
 
 
 def test_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
-    people = read_cohort(write(tmp_path, [GOOD], encoding="utf-8-sig"), WARFARIN.cohort)
+    people = read_cohort(write(tmp_path, [GOOD], encoding="utf-8-sig"), COHORT)
     assert people.usable.tolist() == [1]
 
 
 def test_unknown_column_is_refused_with_a_suggestion(tmp_path: Path) -> None:
     renamed = {("hight_cm" if name == "height_cm" else name): value for name, value in GOOD.items()}
     with pytest.raises(ValueError, match=r"unknown column 'hight_cm'; did you mean 'height_cm'\?"):
-        read_cohort(write(tmp_path, [renamed]), WARFARIN.cohort)
+        read_cohort(write(tmp_path, [renamed]), COHORT)
 
 
 def test_column_like_nothing_else_is_refused_without_a_suggestion(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"unknown column 'zzzz' \("):
-        read_cohort(write(tmp_path, [GOOD | {"zzzz": ""}]), WARFARIN.cohort)
+        read_cohort(write(tmp_path, [GOOD | {"zzzz": ""}]), COHORT)
 
 
 def test_missing_column_is_refused(tmp_path: Path) -> None:
     rest = {name: value for name, value in GOOD.items() if name != "cyp2c9"}
     with pytest.raises(ValueError, match="column 'cyp2c9' is missing"):
-        read_cohort(write(tmp_path, [rest]), WARFARIN.cohort)
+        read_cohort(write(tmp_path, [rest]), COHORT)
 
 
 @pytest.mark.parametrize(
@@ -311,12 +312,12 @@ def test_empty_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "empty.csv"
     file.write_text(text)
     with pytest.raises(ValueError, match=message):
-        read_cohort(file, WARFARIN.cohort)
+        read_cohort(file, COHORT)
 
 
 def test_absent_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cohort file .*none.csv: not found"):
-        read_cohort(tmp_path / "none.csv", WARFARIN.cohort)
+        read_cohort(tmp_path / "none.csv", COHORT)
 
 
 def test_people_are_chosen_without_replacement_by_the_seed(tmp_path: Path) -> None:
@@ -356,20 +357,20 @@ def test_random_effects_of_a_real_person_depend_on_the_row_alone(tmp_path: Path)
 
 
 def test_iwpc_rows_with_age_and_both_genotypes_are_4348(shared: Path, warfarin: Scenario) -> None:
-    columns = tuple(c for c in warfarin.cohort.columns if c.kind != "at_most")
-    table = replace(warfarin.cohort, columns=columns, ignored=warfarin.cohort.ignored | {"target_inr"})
+    columns = tuple(c for c in COHORT.columns if c.kind != "at_most")
+    table = replace(COHORT, columns=columns, ignored=COHORT.ignored | {"target_inr"})
     people = read_cohort(shared / "data" / "outcomes" / "iwpc_warfarin.csv", table)
     assert people.rows == 4560
     assert len(people.usable) == 4348
 
 
 def test_iwpc_rows_refused_for_their_target_are_113(shared: Path, warfarin: Scenario) -> None:
-    people = read_cohort(shared / "data" / "outcomes" / "iwpc_warfarin.csv", warfarin.cohort)
+    people = read_cohort(shared / "data" / "outcomes" / "iwpc_warfarin.csv", COHORT)
     assert people.reasons["target_inr above 2.5"] == 113
     assert len(people.usable) == 4235
     assert len(people.usable) + len(people.refused) == 4560
 
 
 def test_iwpc_rows_with_height_and_weight_are_3378(shared: Path, warfarin: Scenario) -> None:
-    people = read_cohort(shared / "data" / "outcomes" / "iwpc_warfarin.csv", warfarin.cohort, NEEDS)
+    people = read_cohort(shared / "data" / "outcomes" / "iwpc_warfarin.csv", COHORT, NEEDS)
     assert len(people.usable) == 3378

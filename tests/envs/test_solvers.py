@@ -372,7 +372,7 @@ def test_driven_refuses_rates_that_oscillate() -> None:
     ring = np.array([[-1.0, 0.0, 1.0], [1.0, -1.0, 0.0], [0.0, 1.0, -1.0]])
     solver = Driven(_matrix, _last, linear=3, scale=(1.0,))
     model = user_model("test_ring", solver, [f"k{i}" for i in range(9)], ("A0", "A1", "A2", "y"))
-    with pytest.raises(SolverError, match="patient 0 at 1 h: the rate matrix has no real eigenvalues"):
+    with pytest.raises(SolverError, match="patient 0 after 0 h: the rate matrix .* has no real rates"):
         simulate(model, ring.ravel(), [(0.0, 1.0)], [1.0])
 
 

@@ -1,5 +1,6 @@
 """The state to which a repeated schedule leads, against closed forms, long runs and fixed points."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def cycled(of: PopulationModel, theta: Any, doses: list[Dose], every: float, cyc
     return simulate(of, theta, schedule, [every * cycles])[0, 0]
 
 
-@pytest.mark.parametrize("k", [1.0, 0.1, 1e-3, 1e-5])
+@pytest.mark.parametrize("k", [1.0, 0.1, 1e-3, 1e-5, 1e-7])
 def test_one_compartment_has_the_closed_form(k: float) -> None:
     # trough after infinitely many doses: a geometric series
     got = steady_state(ONE, [k], [Dose(0.0, 100.0)], 24.0)[0, 0]
@@ -133,14 +134,16 @@ def test_what_enters_late_is_not_lost(lag: float, duration: float) -> None:
     try:
         state = steady_state(LATE, [0.1, lag], doses, 24.0)[0]
     except ValueError as refused:
-        assert lag + duration > 24.0 and "cycle of 24" in str(refused)
+        assert lag + duration > 24.0
+        assert f"dose 0, at 0 over {duration:g} h, entering up to {lag:g} h later, outlasts" in str(refused)
         return
     np.testing.assert_allclose(state, cycled(LATE, [0.1, lag], doses, 24.0, 60), rtol=1e-9)
 
 
-@pytest.mark.parametrize("dose", [1.0, 60.0, 120.0, 200.0, 230.0])
+@pytest.mark.parametrize("dose", [1.0, 60.0, 120.0, 200.0, 230.0, 239.0, 239.9, 239.99, 239.999])
 def test_saturable_elimination_balances_the_dose(dose: float) -> None:
-    # of the integrated Michaelis-Menten equation over a cycle: km·ln((A + D)/A) + D = vmax·every
+    # of the integrated Michaelis-Menten equation over a cycle: km·ln((A + D)/A) + D = vmax·every; the last of
+    # these doses would take a million cycles
     vmax, km = 10.0, 5.0
     got = steady_state(SATURABLE, [vmax, km], [Dose(0.0, dose)], 24.0)[0, 0]
     expected = dose / np.expm1((vmax * 24.0 - dose) / km)
@@ -160,13 +163,66 @@ def test_driven_response_settles_with_its_kinetics() -> None:
     np.testing.assert_allclose(cycled(RESPONSE, theta, doses, 24.0, 80), state, rtol=1e-6)
 
 
-def test_nobody_waits_for_another_patient() -> None:
-    # the state of a patient is the same alone and beside one that needs many more cycles
-    fast, slow = [1.0, 0.5, 0.01, 0.5], [1.0, 0.05, 0.01, 1e-4]
-    together = steady_state(TWO, [fast, slow], [Dose(0.0, 100.0)], 24.0)
-    for i, theta in enumerate((fast, slow)):
-        alone = steady_state(TWO, theta, [Dose(0.0, 100.0)], 24.0)[0]
-        np.testing.assert_allclose(together[i], alone, rtol=1e-9)
+@pytest.mark.parametrize("dose", [240.0, 240.001, 240.1, 241.0, 300.0])
+def test_more_than_is_eliminated_is_refused_before_the_cycles_run_out(dose: float) -> None:
+    # vmax·every = 240; at 240 itself the amount grows as the root of time
+    with pytest.raises(ValueError, match="test_saturable_ss: patient 0 has no steady state: A has no limit"):
+        steady_state(SATURABLE, [10.0, 5.0], [Dose(0.0, dose)], 24.0, most_cycles=10**9)
+
+
+@pytest.mark.parametrize("rates", [[1.0, 0.1, 0.01, 0.0], [1.0, 0.0, 0.0, 0.0]])
+def test_a_compartment_that_nothing_leaves_is_refused(rates: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"test_two: patient 1 .* A[12] has no limit, .* name .* AUC"):
+        steady_state(TWO, [[1.0, 0.1, 0.05, 0.02], rates], [Dose(0.0, 100.0)], 24.0)
+
+
+@pytest.mark.parametrize("kout", [0.02, 1e-3, 1e-4, 1e-5])
+def test_slow_response_is_followed_to_its_end(kout: float) -> None:
+    # a cycle moves the last of these by 1e-4 of the way that is left; the mean of 1 − C/(C + ic50) is R's
+    theta, doses = [0.1, kout, 20.0], [Dose(0.0, 24.0 * 3.0, 24.0)]
+    state = steady_state(RESPONSE, theta, doses, 24.0)[0]
+    assert state == pytest.approx([30.0, 1.0 - 30.0 / 50.0], rel=1e-8)
+
+
+def _feedback(t, y, x, theta, dy):
+    """Cells that hold back what makes them, by two stages in between; theta[1] is how strongly."""
+    dy[0] = 0.05 * ((1.0 + x[0]) / y[3] ** theta[1] - y[0])
+    dy[1] = 0.05 * (y[0] - y[1])
+    dy[2] = 0.05 * (y[1] - y[2])
+    dy[3] = 0.05 * (y[2] - y[3])
+
+
+CELLS = replace(
+    model("test_cells_ss", Driven(_one, _feedback, linear=1, scale=(1.0,) * 4), "k n", "A P T1 T2 C"),
+    initial=lambda theta: np.tile([0.0, 1.0, 1.0, 1.0, 1.0], (len(theta), 1)),
+)
+
+
+def test_feedback_that_swings_for_long_settles_where_it_would() -> None:
+    # four equal stages swing for ever from n = 4 on; with 3.9 they take hundreds of cycles to settle
+    theta, doses = [0.2, 3.9], [Dose(0.0, 5.0)]
+    state = steady_state(CELLS, theta, doses, 24.0)[0]
+    late = cycled(CELLS, theta, doses, 24.0, 400)
+    assert np.abs(late / state - 1).max() > 1e-4  # it is still on its way
+    np.testing.assert_allclose(cycled(CELLS, theta, doses, 24.0, 4000), state, rtol=1e-6)
+
+
+def test_feedback_that_swings_for_ever_has_no_steady_state() -> None:
+    # the state at which nothing moves is there, but everything leads away from it
+    message = "test_cells_ss: patient 0 has no steady state after 600 cycles of 24 h: .* still swings"
+    with pytest.raises(ValueError, match=message):
+        steady_state(CELLS, [0.2, 6.0], [Dose(0.0, 5.0)], 24.0, most_cycles=600)
+
+
+def test_a_patient_is_the_same_alone_and_beside_others() -> None:
+    # one of them needs many more cycles
+    for of, patients, doses in (
+        (TWO, [[1.0, 0.5, 0.01, 0.5], [1.0, 0.05, 0.01, 1e-4]], [Dose(0.0, 100.0)]),
+        (SATURABLE, [[10.0, 5.0], [20.0, 5.0], [10.0005, 5.0]], [Dose(0.0, 239.99)]),
+    ):
+        together = steady_state(of, patients, doses, 24.0)
+        for i, theta in enumerate(patients):
+            assert np.array_equal(steady_state(of, theta, doses, 24.0)[0], together[i])
 
 
 def test_nothing_given_leaves_the_drug_free_state() -> None:

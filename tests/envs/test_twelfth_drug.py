@@ -22,11 +22,12 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_common_suite_passes_for_a_drug_of_two_new_files(tmp_path: Path) -> None:
     for name in ("twelfth_drug.py", "two_compartment.toml"):
         shutil.copy(EXAMPLES / name, tmp_path)
-    done = run(tmp_path, "-m", "pytest", str(SUITE), "-v", "-k", "twelfth", "-p", "no:cacheprovider",
+    done = run(tmp_path, "-m", "pytest", str(SUITE), "-vv", "-k", "twelfth", "-p", "no:cacheprovider",
                "--rootdir", str(ROOT))  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     passed = len(re.findall("PASSED", done.stdout))
-    # every test of the suite that is parametrised by drug: conventions, scalar and vector, scoring, rules, target
+    # every test of the suite that is parametrised by drug: conventions, scalar and vector, scoring,
+    # rules, target
     assert passed >= 20
 
 
@@ -35,8 +36,8 @@ def test_commands_know_it_too(tmp_path: Path) -> None:
         shutil.copy(EXAMPLES / name, tmp_path)
     listed = run(tmp_path, "-m", "dosewright.scripts.cli", "scenarios")
     assert listed.returncode == 0 and "dosewright/Twelfth-v0" in listed.stdout
-    curve = run(tmp_path, "-m", "dosewright.scripts.cli", "simulate", "twelfth", "--dose", "100", "--every", "12h",
-                "--days", "7", "--people", "40")  # fmt: skip
+    curve = run(tmp_path, "-m", "dosewright.scripts.cli", "simulate", "twelfth", "--dose", "100",
+                "--every", "12h", "--days", "7", "--people", "40")  # fmt: skip
     assert curve.returncode == 0 and "CYP2C19 *1/*1" in curve.stdout
     trial = run(tmp_path, "-m", "dosewright.scripts.cli", "trial", "twelfth", "--arms", "label,nomogram",
                 "--patients", "60", "--out", str(tmp_path / "report"))  # fmt: skip

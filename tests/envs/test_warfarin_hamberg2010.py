@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from numba import njit
+from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from dosewright.envs.pharmacology import Events, Kind, PopulationModel, follow, simulate
@@ -27,7 +27,7 @@ COLUMNS = {"Cs_mg_L": "Cs", "A3": "X3", "B3": "Y3", "INR": "INR"}
 CLINICAL = ((0.25, 2.5), (0.5, 2.0), (0.3, 4.0))
 EXTREME = ((0.2, 6.0), (0.5, 2.0), (0.1, 5.0))
 CL, V, KA, ECC, GAMMA, KTR1, KTR2, BASE = range(8)
-RHS = njit(MODEL.rhs)
+RHS: Any = njit(MODEL.rhs)
 
 
 def person(cyp2c9: str, vkorc1: str, age: float, base: float = 1.0) -> Floats:

@@ -54,10 +54,10 @@ def test_a_log_is_the_course_of_the_same_regimen(
     np.testing.assert_array_equal(np.where(log.mask, log.actions, np.nan), treatment.given)
     np.testing.assert_allclose(log.rewards.sum(axis=1), total, rtol=0, atol=1e-12)
     days = followed_days(treatment.truth) / warfarin.horizon
-    for name, band in (("benefit", warfarin.benefit), ("harm", warfarin.harm)):
+    for name, band in zip(("benefit", "harm"), warfarin.bands, strict=True):
         share = share_of_days(band, treatment.truth)
         np.testing.assert_allclose(log.outcomes[name].sum(axis=1), share * days, rtol=0, atol=1e-12)
-    assert (log.outcomes["first_harm"].sum(axis=1) == ever_in(warfarin.harm, treatment.truth)).all()
+    assert (log.outcomes["first_harm"].sum(axis=1) == ever_in(warfarin.bands[1], treatment.truth)).all()
     assert 0 < log.truncated.sum() < N / 4
     assert (log.truncated == ~log.terminated).all()
     assert not np.any(log.behaviour_log_prob)

@@ -56,7 +56,7 @@ class Seeing(Fixed):
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[NDArray[np.float64], Any]:
         assert len(self.treatment) == len(observation)
-        return WARFARIN.maintenance_dose(self.treatment.theta, WARFARIN.target), None
+        return WARFARIN.steady_dose(self.treatment.theta, WARFARIN.target), None
 
 
 def trial(n: int = 240, block: int = 1000, seed: int = 1, arms: Any = None, **more: Any) -> TrialResult:
@@ -172,7 +172,7 @@ def test_subgroups_are_partitions(result: TrialResult) -> None:
 def test_an_arm_that_needs_the_genotype_is_refused_where_it_is_unknown() -> None:
     guided = Fixed(5.0)
     guided.needs = frozenset({"vkorc1_A"})
-    with pytest.raises(ValueError, match="arm 'guided' needs vkorc1_A, which genotype = 'unknown' hides"):
+    with pytest.raises(ValueError, match="arm 'guided' needs vkorc1_A, which this genotype mode hides"):
         trial(5, arms={"five": Fixed(5.0), "guided": guided}, genotype="unknown")
     assert trial(5, arms={"guided": guided}).arms["guided"].decisions > 0
 

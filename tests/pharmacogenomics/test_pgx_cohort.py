@@ -116,7 +116,9 @@ def test_what_has_no_distribution_is_refused() -> None:
     one = np.full((1, 2), 0.5)
     with pytest.raises(NoDistributionError, match=r"CYP3A4 frequencies of 'European' sum to 0.9500"):
         draw_diplotypes("CYP3A4", np.array(["European"]), one, {"European": {"*1": 0.90, "*22": 0.05}})
-    with pytest.raises(UnknownGroupError, match="CYP3A4 has no frequencies for 'Latino'; there are some for: European"):
+    with pytest.raises(
+        UnknownGroupError, match="CYP3A4 has no frequencies for 'Latino'; there are some for: European"
+    ):
         draw_diplotypes("CYP3A4", np.array(["Latino"]), one, {"European": {"*1": 0.95, "*22": 0.05}})
     with pytest.raises(UnknownGroupError, match="'Oceanian'"):
         draw_diplotypes("VKORC1", np.array(["Oceanian"]), one)

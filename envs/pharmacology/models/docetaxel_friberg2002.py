@@ -31,7 +31,7 @@ from dosewright.envs.pharmacology.model import (
     columns,
     variance_of_cv,
 )
-from dosewright.envs.pharmacology.myelosuppression import chain
+from dosewright.envs.pharmacology.myelosuppression import SCALE, chain
 from dosewright.envs.pharmacology.solvers import Driven
 
 _PAPER = "Friberg 2002, J Clin Oncol 20:4713"
@@ -98,16 +98,13 @@ def _rhs(t, y, x, theta, dy):
 def _initial(theta: Floats) -> Floats:
     state = np.zeros((len(theta), 8))
     state[:, 3:] = theta[:, [6]]
+    state[:, 3] = np.log(state[:, 3])
     return state
 
 
 def _observe(t, state, theta, output):
     return state[0] / theta[5] / _MG_PER_UMOL if output == 0 else state[7]
 
-
-# Errors of cells count relative to the cells: an absolute tolerance would let the few that a large dose
-# leaves turn negative, and the feedback blow that up
-_CELLS = 1e-200
 
 MODEL = PopulationModel(
     name="docetaxel_friberg2002",
@@ -116,12 +113,12 @@ MODEL = PopulationModel(
     time_unit="h",
     amount_unit="mg",
     parameters=PARAMETERS,
-    states=("A1", "A2", "A3", "Prol", "T1", "T2", "T3", "Circ"),
+    states=("A1", "A2", "A3", "lnProl", "T1", "T2", "T3", "Circ"),
     initial=_initial,
     routes=(Route("infusion", "A1"),),
     # no assay error was read
     outputs=(Output("C", "µmol/L"), Output("ANC", "10⁹/L")),
     typical=typical,
-    solver=Driven(_rates, _rhs, linear=3, scale=(_CELLS,) * 5),
+    solver=Driven(_rates, _rhs, linear=3, scale=SCALE),
     observe=_observe,
 )

@@ -38,7 +38,7 @@ from dosewright.envs.pharmacology.model import (
     stack,
 )
 from dosewright.envs.pharmacology.models import docetaxel_ozawa2007 as ozawa2007
-from dosewright.envs.pharmacology.myelosuppression import chain
+from dosewright.envs.pharmacology.myelosuppression import SCALE, chain
 from dosewright.envs.pharmacology.solvers import Driven
 
 _PAPER = "Kloft 2006, Clin Cancer Res 12:5481"
@@ -117,16 +117,13 @@ def _rhs(t, y, x, theta, dy):
 def _initial(theta: Floats) -> Floats:
     state = np.zeros((len(theta), 8))
     state[:, 3:] = theta[:, [6]]
+    state[:, 3] = np.log(state[:, 3])
     return state
 
 
 def _observe(t, state, theta, output):
     return state[0] / theta[1] if output == 0 else state[7]
 
-
-# Errors of cells count relative to the cells: an absolute tolerance would let the few that a large dose
-# leaves turn negative, and the feedback blow that up
-_CELLS = 1e-200
 
 MODEL = PopulationModel(
     name="docetaxel_kloft2006",
@@ -139,7 +136,7 @@ MODEL = PopulationModel(
     time_unit="h",
     amount_unit="mg",
     parameters=PARAMETERS,
-    states=("A1", "A2", "A3", "Prol", "T1", "T2", "T3", "Circ"),
+    states=("A1", "A2", "A3", "lnProl", "T1", "T2", "T3", "Circ"),
     initial=_initial,
     routes=(Route("infusion", "A1"),),
     outputs=(
@@ -147,7 +144,7 @@ MODEL = PopulationModel(
         Output("ANC", "10⁹/L", ResidualError(log_sd=0.424, source=_SOURCE)),
     ),
     typical=typical,
-    solver=Driven(_rates, _rhs, linear=3, scale=(_CELLS,) * 5),
+    solver=Driven(_rates, _rhs, linear=3, scale=SCALE),
     observe=_observe,
     covariates=(
         Covariate("male", "1", 1.0, 0.0, 1.0),

@@ -10,6 +10,7 @@ chain of `myelosuppression` with Edrug = SLOPE·C and ktr = 4/MTT, plus kin·In 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -28,7 +29,7 @@ from dosewright.envs.pharmacology.model import (
     stack,
     variance_of_cv,
 )
-from dosewright.envs.pharmacology.myelosuppression import chain
+from dosewright.envs.pharmacology.myelosuppression import SCALE, chain
 from dosewright.envs.pharmacology.solvers import Driven
 
 _PAPER = "Ozawa 2007, Cancer Sci 98:1985"
@@ -98,13 +99,16 @@ def _rhs(t, y, x, theta, dy):
 def _initial(theta: Floats) -> Floats:
     state = np.zeros((len(theta), 9))
     state[:, 4:] = theta[:, [6]]
+    state[:, 4] = np.log(state[:, 4])
     return state
 
 
 def _observe(t, state, theta, output):
     if output == 0:
         return state[0] / theta[1]
-    return state[8] if output == 1 else state[output + 1]
+    if output == 1:
+        return state[8]
+    return math.exp(state[4]) if output == 3 else state[output + 1]
 
 
 MODEL = PopulationModel(
@@ -114,7 +118,7 @@ MODEL = PopulationModel(
     time_unit="h",
     amount_unit="mg",
     parameters=PARAMETERS,
-    states=("A1", "A2", "A3", "In", "Prol", "T1", "T2", "T3", "Circ"),
+    states=("A1", "A2", "A3", "In", "lnProl", "T1", "T2", "T3", "Circ"),
     initial=_initial,
     routes=(Route("infusion", "A1"), Route("premedication", "In", fraction="IP0")),
     outputs=(
@@ -127,7 +131,7 @@ MODEL = PopulationModel(
         Output("T3", "10⁹/L"),
     ),
     typical=typical,
-    solver=Driven(_rates, _rhs, linear=3, scale=(1.0,) * 6),
+    solver=Driven(_rates, _rhs, linear=3, scale=(1.0, *SCALE)),
     observe=_observe,
     covariates=(
         Covariate("neutrophils_1e9_l", "10⁹/L", 4.0, flag="RECALLED", least=0.0),

@@ -40,7 +40,7 @@ from dosewright.envs.pharmacology.model import (
     stack,
     variance_of_cv,
 )
-from dosewright.envs.pharmacology.myelosuppression import chain
+from dosewright.envs.pharmacology.myelosuppression import SCALE, chain
 from dosewright.envs.pharmacology.solvers import Driven
 
 _PAPER = "Arshad 2020, Cancer Chemother Pharmacol 85:711"
@@ -155,6 +155,7 @@ def _rhs(t, y, x, theta, dy):
 def _initial(theta: Floats) -> Floats:
     state = np.zeros((len(theta), 9))
     state[:, 3:8] = theta[:, [6]]
+    state[:, 3] = np.log(state[:, 3])
     return state
 
 
@@ -171,10 +172,6 @@ def _error(variance: float) -> ResidualError:
     return ResidualError(proportional=math.sqrt(variance), source=_PAPER)
 
 
-# Errors of cells count relative to the cells: an absolute tolerance would let the few that a large dose
-# leaves turn negative, and the feedback blow that up
-_CELLS = 1e-200
-
 MODEL = PopulationModel(
     name="fluorouracil_arshad2020",
     title="Fluorouracil, 5-FU, 5-FUH2 and leukocytes (Arshad 2020)",
@@ -182,7 +179,7 @@ MODEL = PopulationModel(
     time_unit="h",
     amount_unit="mg",
     parameters=PARAMETERS,
-    states=("A1", "A2", "B", "Prol", "T1", "T2", "T3", "Circ", "AUC"),
+    states=("A1", "A2", "B", "lnProl", "T1", "T2", "T3", "Circ", "AUC"),
     initial=_initial,
     routes=(Route("infusion", "A1"),),
     outputs=(
@@ -192,7 +189,7 @@ MODEL = PopulationModel(
         Output("AUC", "mg·h/L"),
     ),
     typical=typical,
-    solver=Driven(_rates, _rhs, linear=3, scale=(*(_CELLS,) * 5, 1.0)),
+    solver=Driven(_rates, _rhs, linear=3, scale=(*SCALE, 1.0)),
     observe=_observe,
     covariates=(
         Covariate("bsa_m2", "m²", BSA_REFERENCE.value, 1.48, 2.33,

@@ -50,7 +50,7 @@ from dosewright.envs.pharmacology.model import (
     variance_of_cv,
 )
 from dosewright.envs.pharmacology.models.mercaptopurine_hawwa2008 import TPMT, TPMT_ON_FM3
-from dosewright.envs.pharmacology.myelosuppression import chain
+from dosewright.envs.pharmacology.myelosuppression import SCALE, chain
 from dosewright.envs.pharmacology.solvers import Driven
 
 _PAPER = "Gebhard 2023, Sci Rep 13:11749"
@@ -214,11 +214,9 @@ def _rates(t, theta, matrix):
 def _rhs(t, y, x, theta, dy):
     c = x[1] / theta[2]
     dy[0] = theta[4] * c / (theta[5] + c) - theta[6] * y[0]
-    effect = theta[10] * y[0]
-    if y[5] < _FEW:  # the feedback of a count of _FEW, whatever the count
-        effect = 1.0 - (1.0 - effect) * (y[5] / _FEW) ** theta[11]
-    chain(y, 1, theta[8], theta[9], effect, theta[7], theta[11], dy)
-    dy[1] += theta[8] * _RESERVE
+    base = theta[7] * min(y[5] / _FEW, 1.0)  # below _FEW cells their feedback is that of _FEW
+    chain(y, 1, theta[8], theta[9], theta[10] * y[0], base, theta[11], dy)
+    dy[1] += theta[8] * _RESERVE * math.exp(-y[1])  # dProl += ktr·_RESERVE
 
 
 def _initial(theta: Floats) -> Floats:
@@ -226,6 +224,7 @@ def _initial(theta: Floats) -> Floats:
     circulating = theta[:, _INIEFF] * theta[:, _BASE]
     state[:, 2] = theta[:, _TGN0]
     state[:, 3:7] = (circulating * theta[:, _KCIRC] / theta[:, _KTR])[:, None]
+    state[:, 3] = np.log(state[:, 3])  # lnProl
     state[:, 7] = circulating
     return state
 
@@ -235,7 +234,7 @@ def _observe(t, state, theta, output):
         return state[7]
     if output == 1:
         return state[2]
-    return state[1] / theta[2] if output == 2 else state[3]
+    return state[1] / theta[2] if output == 2 else math.exp(state[3])
 
 
 def _model(
@@ -252,7 +251,7 @@ def _model(
         time_unit="day",
         amount_unit="mg/m²",
         parameters=parameters,
-        states=("A0", "A1", "TGN", "Prol", "T1", "T2", "T3", "Circ"),
+        states=("A0", "A1", "TGN", "lnProl", "T1", "T2", "T3", "Circ"),
         initial=_initial,
         routes=(Route("oral", "A0", fraction=(1000.0 / MG_PER_MMOL.value, "F")),),
         outputs=(
@@ -269,9 +268,8 @@ def _model(
             Output("Prol", "10⁹/L"),
         ),
         typical=typical_of,
-        # TGN is formed in hours and kept for weeks: errors of one sign add up over many doses. The tiny scale
-        # of the cells keeps them above 0
-        solver=Driven(_rates, _rhs, linear=2, scale=(0.01, *(1e-8,) * 5), tolerance=1e-9),
+        # TGN is formed in hours and kept for weeks: errors of one sign add up over many doses
+        solver=Driven(_rates, _rhs, linear=2, scale=(0.01, *SCALE), tolerance=1e-9),
         observe=_observe,
         covariates=covariates,
         genotype_terms=(TPMT, NUDT15),

@@ -165,7 +165,7 @@ def saturable(
             ),
         ),
         typical=typical_of,
-        solver=Driven(_rates, _rhs, linear=1, scale=(1.0,)),
+        solver=Driven(_rates, _rhs, linear=1, scale=(1.0,), tolerance=1e-7),
         observe=_observe,
         covariates=covariates,
         genotype_terms=(CYP2C9, CYP2C19),

@@ -200,7 +200,7 @@ MODEL = PopulationModel(
         Output("AUC", "mg·h/L"),
     ),
     typical=typical,
-    solver=Driven(_rates, _rhs, linear=1, scale=(1.0, 1.0, 1.0, 0.01, 1.0)),
+    solver=Driven(_rates, _rhs, linear=1, scale=(1.0, 1.0, 1.0, 0.01, 1.0), tolerance=1e-7),
     observe=_observe,
     covariates=(Covariate("weight_kg", "kg", 70.0, least=0.0), Covariate("liver_toxicity", "1", 0.0)),
     genotype_terms=(CYP2C19,),

@@ -66,7 +66,7 @@ def _modes(a):
             inverse = np.linalg.inv(vectors)
             if np.abs(vectors).max() * np.abs(inverse).max() > _WORST:
                 break  # three rates or more in a row that coincide: no digits would be left
-            return True, values.real.copy(), vectors.real.copy(), inverse.real.copy()
+            return True, np.real(values).copy(), np.real(vectors).copy(), np.real(inverse).copy()
         for i in range(size):
             # to both sides, so that what leaves a pair together hardly changes
             matrix[i, i] *= 1.0 + 2.0 * _APART * (i - 0.5 * (size - 1)) * (attempt + 1)

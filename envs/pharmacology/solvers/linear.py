@@ -22,7 +22,7 @@ from dosewright.envs.pharmacology.solvers.signatures import RATES, Floats
 
 _ORDER = 22  # of the Taylor series of a matrix of norm 2: the next term is below the rounding of the sum
 _NORM = 2.0
-_TINY = 1e-60  # shares below it are none: sums of denormal numbers are slow
+_TINY = 1e-60  # shares and amounts below it are none: denormal numbers are slow
 _SLOTS = 8  # propagators kept: a day's doses, lags and samples come back every day
 _HEAD = 3  # leading cells of the first row of the work array, before the slots' durations
 _SCRATCH = 3 + _SLOTS  # first of the six scratch rows of the work array
@@ -62,7 +62,9 @@ def _shifted(a, h, m, begin, column, rate):
 shifted = kernel(_shifted, inline=True)
 
 
-def _exponential(a, h, m, begin, column, rate, now, then):
+def _exponential(  # noqa: C901, a scheme in four loops
+    a, h, m, begin, column, rate, now, then
+):  # fmt: skip
     """Write exp(a·h) of an (m, m) matrix to `now`. All arrays are flat, row by row; the others are
     scratch."""
     lost, halvings = shifted(a, h, m, begin, column, rate)
@@ -124,9 +126,9 @@ def _prepare(rates, t, theta, column, passed, s, work):
 prepare = kernel(_prepare, inline=True)
 
 
-def _propagator(h, route_state, s, work):
+def _propagator(h, route_state, routes, s, work):
     """Return the row of `work` with the propagator over h, column by column; made if there is none."""
-    head, known, m = work[0], work[1], s + route_state.shape[0]
+    head, known, m = work[0], work[1], s + routes
     filled = int(head[2])
     for k in range(min(filled, _SLOTS)):
         if abs(head[_HEAD + k] - h) <= _SAME * h:
@@ -139,7 +141,7 @@ def _propagator(h, route_state, s, work):
     for i in range(s):
         for j in range(s):
             a[i * m + j] = known[i * s + j]
-    for route in range(route_state.shape[0]):
+    for route in range(routes):
         a[route_state[route] * m + s + route] = 1.0
     exponential(
         a, h, m, work[_SCRATCH + 3], work[_SCRATCH + 4], work[_SCRATCH + 5], now, work[_SCRATCH + 2]
@@ -156,7 +158,7 @@ propagator = kernel(_propagator, inline=True)
 def _advance(rates, _rates, t, h, state, rate, route_state, theta, column, rule, layout, work):
     s, routes = layout[0], layout[1]
     prepare(rates, t, theta, column, layout[2], s, work)
-    share, after = work[propagator(h, route_state, s, work)], work[2 + _SLOTS]
+    share, after = work[propagator(h, route_state, routes, s, work)], work[2 + _SLOTS]
     for i in range(s):
         after[i] = 0.0
     for j in range(s + routes):
@@ -165,7 +167,8 @@ def _advance(rates, _rates, t, h, state, rate, route_state, theta, column, rule,
             for i in range(s):
                 after[i] += share[j * s + i] * amount
     for i in range(s):
-        state[i] = after[i]
+        # what is left of a dose in an absorption chain after hours is nothing: its columns need not be applied
+        state[i] = after[i] if abs(after[i]) >= _TINY else 0.0
     return 0
 
 
@@ -217,7 +220,7 @@ class Linear:
         return 0.0, np.zeros(states)
 
     def layout(self, states: int, routes: int) -> NDArray[np.int64]:
-        """Number of states, of routes, and of the model's breaks passed so far (kept by the engine)."""
+        """Number of states, of routes that infuse, and of the model's breaks passed so far (kept by the engine)."""
         return np.array([states, routes, 0])
 
     def work_shape(self, states: int, routes: int, rule: Floats) -> tuple[int, int]:

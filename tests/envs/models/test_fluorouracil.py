@@ -168,7 +168,11 @@ def test_right_hand_side_is_the_printed_one() -> None:
         theta, state = random_theta(rng), rng.uniform(0.5, 10, 9)
         matrix, driven = np.zeros((3, 3)), np.empty(6)
         rates(0.0, theta, matrix)
-        rhs(0.0, state[3:], state[:3], theta, driven)
+        # the model's state is lnProl: dProl = Prol·dlnProl
+        prol, y = state[3], state[3:].copy()
+        y[0] = np.log(prol)
+        rhs(0.0, y, state[:3], theta, driven)
+        driven[0] *= prol
         got = np.concatenate([matrix @ state[:3], driven])
         np.testing.assert_allclose(got, written_out(state.tolist(), theta), rtol=1e-12, atol=1e-12)
 
@@ -223,6 +227,22 @@ def test_the_few_cells_that_too_large_doses_leave_are_right_to_their_own_size() 
     got = simulate(MODEL, theta, doses, times, ["WBC"])[0, :, 0]
     assert 0 < expected.min() < 1e-4
     np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+def test_patients_whom_too_large_doses_leave_hardly_a_cell_are_computed() -> None:
+    # six cycles of 7200 mg over 46 h with random effects, at full clearance and at a quarter with cisplatin
+    rng = np.random.default_rng(1)
+    width = np.sqrt(np.diag(MODEL.omega))
+    typical_of = np.repeat([person(), person(dpd=0.25, cisplatin=1)], 150, axis=0)
+    theta = MODEL.individual(typical_of, width * rng.normal(size=(300, len(width))))
+    doses, times = [Dose(336.0 * cycle, 7200.0, 46.0) for cycle in range(6)], np.arange(0, 2353, 24.0)
+    exact, belief = (
+        simulate(MODEL, theta, doses, times, ["WBC"], rule)[..., 0] for rule in ("exact", "belief")
+    )
+    assert exact.min() > 0 and belief.min() > 0
+    assert np.isfinite(exact).all() and exact.max() < 100
+    assert (exact.min(axis=1) < 1e-4).any()
+    np.testing.assert_array_less(np.abs(belief - exact).max(axis=1), 1e-4 * exact.max(axis=1))
 
 
 # ------------------------------------------------------------------------------------- published behaviour
