@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -109,6 +110,34 @@ class ObservationSpec:
         vector[:, column] = value
         if entry.neutral is not None:
             vector[:, column + 1] = known
+
+    def write_all(
+        self, vector: NDArray[np.float32], names: tuple[str, ...], values: NDArray[np.float64]
+    ) -> None:
+        """Write several entries at once, as `write` but quicker: `values` (n, e) has a column for each name."""
+        columns, shown, neutral, low, high = self._layout(names)
+        missing = np.isnan(values)
+        filled = np.where(missing, neutral, values)
+        if not np.all(
+            (filled >= low) & (filled <= high)
+        ):  # an entry that is always known has no neutral value
+            for i, name in enumerate(names):
+                self.write(vector, name, values[:, i])
+        vector[:, columns] = filled
+        flags = shown >= 0
+        vector[:, shown[flags]] = ~missing[:, flags]
+
+    @cache  # noqa: B019, there is one layout a scenario
+    def _layout(self, names: tuple[str, ...]) -> tuple[NDArray[Any], ...]:
+        """Columns of the values and of their flags (-1: none), neutral values, and ranges."""
+        found = [self._locate(name) for name in names]
+        return (
+            np.array([column for column, _ in found]),
+            np.array([-1 if entry.neutral is None else column + 1 for column, entry in found]),
+            np.array([np.nan if entry.neutral is None else entry.neutral for _, entry in found]),
+            np.array([entry.low for _, entry in found]),
+            np.array([entry.high for _, entry in found]),
+        )
 
     def read(self, observation: ArrayLike, name: str) -> NDArray[np.float64]:
         """Return one entry (n,) of `observation` (n, k) in clinical units, NaN where it is not known."""

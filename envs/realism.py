@@ -126,8 +126,8 @@ class Span:
 
     Attributes
     ----------
-    units
-        Units of the horizon.
+    units, visits
+        Units of the horizon; those at whose start samples are drawn, the end of follow-up included.
     days
         Days a unit.
     administrations
@@ -141,6 +141,7 @@ class Span:
     """
 
     units: int
+    visits: tuple[int, ...]
     days: float
     administrations: int
     measurements: int
@@ -159,7 +160,8 @@ class Life:
     taken : (n, u, a) bool
         Whether each administration of a unit is taken.
     residual : (n, u + 1, m, c + 1)
-        Standard normal error of each kind of sample drawn at the start of a unit, and of c checks after it.
+        Standard normal error of each kind of sample drawn at a visit, and of c checks after it; 0 in units
+        without.
     late, missing : (n, u + 1, m) bool
         Whether the result of such a sample comes after its visit, or never. Those of unit 0 are always
         in hand.
@@ -200,9 +202,12 @@ class Life:
         """
         n, u, m = len(patients), span.units, span.measurements
         a, c = span.administrations, span.checks
-        z = noise.normals(patients, Stream.RESIDUAL, np.arange((u + 1) * m * (c + 1)))[..., 0]
-        # the first (u + 1) events are the first kind's samples at visits
-        residual = z.reshape(n, m, c + 1, u + 1).transpose(0, 3, 1, 2)
+        visits = np.array(span.visits)
+        # the first (u + 1) event numbers are the first kind's samples; only those of visits are drawn
+        events = ((u + 1) * np.arange(m * (c + 1))[:, None] + visits).ravel()
+        z = noise.normals(patients, Stream.RESIDUAL, events)[..., 0]
+        residual = np.zeros((n, u + 1, m, c + 1))
+        residual[:, visits] = z.reshape(n, m, c + 1, len(visits)).transpose(0, 3, 1, 2)
         if realism.missed_dose > 0:
             draws = noise.uniforms(patients, Stream.MISSED_DOSE, np.arange(u * a))[..., 0]
             taken = (draws >= realism.missed_dose).reshape(n, u, a)
@@ -211,8 +216,10 @@ class Life:
         if realism.pause is not None:
             taken &= _running(realism.pause, patients, noise, u)[:, :, None]
         if realism.late + realism.missing > 0:
-            draws = noise.uniforms(patients, Stream.RESULT, np.arange(m * (u + 1)))[..., 0]
-            fate = draws.reshape(n, m, u + 1).transpose(0, 2, 1).copy()
+            events = ((u + 1) * np.arange(m)[:, None] + visits).ravel()
+            draws = noise.uniforms(patients, Stream.RESULT, events)[..., 0]
+            fate = np.ones((n, u + 1, m))
+            fate[:, visits] = draws.reshape(n, m, len(visits)).transpose(0, 2, 1)
             fate[:, 0] = 1.0
         else:
             fate = np.ones((n, u + 1, m))

@@ -513,29 +513,25 @@ class Treatment:
         dose = np.where(self.visit > 0, self.given[rows, np.maximum(self.visit - 1, 0)], np.nan)
         for name, values in self._grown.items():
             spec.write(vector, name, values[rows, np.minimum(day, values.shape[1] - 1)])
-        spec.write(vector, clock.entry, self._shown(self._clock))
-        spec.write(
-            vector, "interval", np.where(self.visit > 0, self._shown(self._clock - self._visited), 0.0)
-        )
-        spec.write(vector, "next_interval", coming * clock.shown)
-        spec.write(vector, "last_dose", dose)
+        names = [clock.entry, "interval", "next_interval", "last_dose"]
+        values = [
+            self._shown(self._clock),
+            np.where(self.visit > 0, self._shown(self._clock - self._visited), 0.0),
+            coming * clock.shown,
+            dose,
+        ]
         if self.scenario.delay is not None:
-            spec.write(vector, "delays", self._delays)
-            spec.write(vector, "omitted", self._omitted)
+            names += ["delays", "omitted"]
+            values += [self._delays, self._omitted]
+        since = self._shown(np.maximum(self._clock[:, None] - self._result_at, 0.0))
+        late_since = self._shown(np.maximum(self._clock[:, None] - self._late_at, 0.0))
         for i, item in enumerate(self.scenario.measurements):
-            known, late = ~np.isnan(self._result[:, i]), ~np.isnan(self._late[:, i])
-            since, late_since = (
-                self._shown(np.maximum(self._clock - at[:, i], 0.0))
-                for at in (self._result_at, self._late_at)
-            )
-            for entry, value in (
-                (item.name, self._result[:, i]),
-                (f"{item.name}_age", np.where(known, since, np.nan)),
-                (f"{item.name}_new", self._fresh[:, i]),
-                (f"late_{item.name}", self._late[:, i]),
-                (f"late_{item.name}_age", np.where(late, late_since, np.nan)),
-            ):
-                spec.write(vector, entry, value)
+            result, late = self._result[:, i], self._late[:, i]
+            names += [item.name, f"{item.name}_age", f"{item.name}_new", f"late_{item.name}"]
+            names.append(f"late_{item.name}_age")
+            values += [result, np.where(np.isnan(result), np.nan, since[:, i]), self._fresh[:, i], late]
+            values.append(np.where(np.isnan(late), np.nan, late_since[:, i]))
+        spec.write_all(vector, tuple(names), np.stack(values, axis=1).astype(np.float64))
         return vector.copy()
 
     def _shown(self, time: Floats) -> Floats:

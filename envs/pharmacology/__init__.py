@@ -6,7 +6,6 @@ from dosewright.envs.pharmacology.engine import (
     follow,
     outputs_now,
     simulate,
-    steady_state,
     stream,
 )
 from dosewright.envs.pharmacology.events import Dose, Events, Kind
@@ -26,6 +25,7 @@ from dosewright.envs.pharmacology.model import (
     variance_of_cv,
 )
 from dosewright.envs.pharmacology.solvers import Driven, Linear, Tailored
+from dosewright.envs.pharmacology.steady_state import steady_state
 
 __all__ = [
     "Constant",

@@ -473,6 +473,7 @@ class Scenario:
         """What a patient's life is counted in."""
         return Span(
             units=self.horizon,
+            visits=tuple(dict.fromkeys((0, *self.calendar, self.horizon))),
             days=self.clock.days,
             administrations=sum(item.count for item in self.administrations),
             measurements=len(self.measurements),

@@ -40,7 +40,7 @@ def test_in_textbook_nothing_goes_wrong() -> None:
 def test_both_presets_have_the_same_assay_errors() -> None:
     assert np.array_equal(life("textbook").residual, life("clinic").residual)
     assert WARFARIN.measurement.log_sd == 0.19  # models.md 1.1, PARTIAL
-    z = life("clinic").residual
+    z = life("clinic").residual[:, WARFARIN.days]
     assert abs(z.mean()) < 4 / math.sqrt(z.size) and abs(z.std() - 1) < 4 / math.sqrt(2 * z.size)
 
 
@@ -53,8 +53,8 @@ def test_five_percent_of_doses_are_missed() -> None:
 
 def test_ten_percent_of_results_are_late_and_five_percent_never_come() -> None:
     clinic = life("clinic")
-    share(clinic.late[:, 1:], 0.10)
-    share(clinic.missing[:, 1:], 0.05)
+    share(clinic.late[:, WARFARIN.days[1:]], 0.10)
+    share(clinic.missing[:, WARFARIN.days[1:]], 0.05)
     assert not np.any(clinic.late & clinic.missing)
 
 

@@ -37,6 +37,7 @@ _STAGE, _WEIGHT = (
 )  # numba caches those only
 _ESTIMATE = np.flatnonzero((_E3 != 0) | (_E5 != 0))
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 8.0
+_FLOOR = 1e-5  # share of the estimate of order 3 below which that of order 5 is not believed
 _JITTER = 50.0  # tolerances by which a state may differ from one cycle to the next though nothing moves
 _MOST_STEPS = 200_000  # of one interval between events
 _BELIEF = 1e-5  # relative tolerance of one step for what is believed or foreseen
@@ -178,7 +179,9 @@ def _attempt(
         third += (e3 / margin) ** 2
     denominator = fifth + 0.01 * third
     # not a number where a stage was none: that step is refused
-    return 0.0 if denominator == 0.0 else size * fifth / math.sqrt(denominator * m)
+    # where the estimate of order 5 happens to vanish, that of order 3 keeps the step from settling there
+    estimate = max(fifth, _FLOOR * third)
+    return 0.0 if denominator == 0.0 else size * estimate / math.sqrt(denominator * m)
 
 
 attempt = kernel(_attempt, inline=True)

@@ -98,7 +98,7 @@ def _exponential(  # noqa: C901, a scheme in four loops
                     for j in range(m):
                         then[row + j] += share * now[k * m + j]
         for i in range(m * m):
-            now[i] = then[i] if abs(then[i]) >= _TINY else 0.0
+            now[i] = 0.0 if abs(then[i]) < _TINY else then[i]
 
 
 exponential = kernel(_exponential, inline=True)
@@ -167,8 +167,8 @@ def _advance(rates, _rates, t, h, state, rate, route_state, theta, column, rule,
             for i in range(s):
                 after[i] += share[j * s + i] * amount
     for i in range(s):
-        # what is left of a dose in an absorption chain after hours is nothing: its columns need not be applied
-        state[i] = after[i] if abs(after[i]) >= _TINY else 0.0
+        # what an absorption chain has left after hours is nothing: its columns need not be applied
+        state[i] = 0.0 if abs(after[i]) < _TINY else after[i]
     return 0
 
 
@@ -220,7 +220,7 @@ class Linear:
         return 0.0, np.zeros(states)
 
     def layout(self, states: int, routes: int) -> NDArray[np.int64]:
-        """Number of states, of routes that infuse, and of the model's breaks passed so far (kept by the engine)."""
+        """Number of states, of routes that infuse, and of breaks passed so far (kept by the engine)."""
         return np.array([states, routes, 0])
 
     def work_shape(self, states: int, routes: int, rule: Floats) -> tuple[int, int]:
