@@ -114,7 +114,7 @@ class ObservationSpec:
     def write_all(
         self, vector: NDArray[np.float32], names: tuple[str, ...], values: NDArray[np.float64]
     ) -> None:
-        """Write several entries at once, as `write` but quicker: `values` (n, e) has a column for each name."""
+        """Write several entries at once, like `write` but quicker; `values` (n, e) has a column a name."""
         columns, shown, neutral, low, high = self._layout(names)
         missing = np.isnan(values)
         filled = np.where(missing, neutral, values)

@@ -132,6 +132,18 @@ class Stratum:
     weight: Spread
 
 
+# (biogeographic group, share, race): who is treated where a model's source names no ancestry (ASSUMPTION)
+DEFAULT_ANCESTRIES = (
+    ("European", 0.60, "White"),
+    ("African American/Afro-Caribbean", 0.15, "Black"),
+    ("East Asian", 0.10, "Asian"),
+    ("Latino", 0.10, "Latino"),
+    ("Central/South Asian", 0.05, "South Asian"),
+)
+# the groups of people of whom only the race is known
+RACE_GROUPS = {"White": "European", "Black": "African American/Afro-Caribbean", "Asian": "East Asian"}
+
+
 @dataclass(frozen=True)
 class VirtualPopulation:
     """A mixture of strata with published marginals.

@@ -54,7 +54,7 @@ COURSES = {
         100.0, 0.5, 84.0, words="100 mg every 12 h",
         genotypes={"normal": {}, "CYP2C9 *1/*3": {"CYP2C9": "*1/*3"}, "CYP2C19 *2/*2": {"CYP2C19": "*2/*2"}},
     ),
-    "propofol": Course(420.0, 60 / 1440, 60 / 1440, 60 / 1440, words="6 mg/kg/h for an hour, no induction dose"),
+    "propofol": Course(420.0, 60 / 1440, 60 / 1440, 60 / 1440, words="6 mg/kg/h for an hour"),
     "tacrolimus": Course(
         5.0, 0.5, 28.0, words="5 mg every 12 h",
         genotypes={"CYP3A5 *3/*3": {"CYP3A5": "*3/*3"}, "CYP3A5 *1/*3": {"CYP3A5": "*1/*3"},

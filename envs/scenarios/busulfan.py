@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from dosewright.envs.measurement import Measurement
 from dosewright.envs.observation import Entry
-from dosewright.envs.patients import Share, Spread, Stratum, VirtualPopulation
+from dosewright.envs.patients import (
+    DEFAULT_ANCESTRIES,
+    RACE_GROUPS,
+    Share,
+    Spread,
+    Stratum,
+    VirtualPopulation,
+)
 from dosewright.envs.pharmacology.body import median_body
 from dosewright.envs.pharmacology.models import busulfan_shukla2020
 from dosewright.envs.pharmacology.models.busulfan_mccune2014 import MODEL
@@ -53,14 +60,6 @@ _GROUPS_OF_AGE = (
     ("12 to 18 years", 0.15, Spread(15, 1.6, 12, 18), 0.16),
     ("adults", 0.30, Spread(42, 13, 18, 66), 0.18),
 )
-# ancestry where the source names none: 60 / 15 / 10 / 10 / 5 % (ASSUMPTION); the model does not ask for it
-_ANCESTRIES = (
-    ("European", 0.60, "White"),
-    ("African American/Afro-Caribbean", 0.15, "Black"),
-    ("East Asian", 0.10, "Asian"),
-    ("Latino", 0.10, "Latino"),
-    ("Central/South Asian", 0.05, "South Asian"),
-)
 _TALL = Spread(1.0, 0.043, 0.86, 1.14)  # 0.04 to 0.05 in the tables of the CDC
 
 POPULATION = VirtualPopulation(
@@ -70,10 +69,10 @@ POPULATION = VirtualPopulation(
             Spread(1.0, broad, 0.7, 1.7, log=True),
         )
         for ages, share, age, broad in _GROUPS_OF_AGE
-        for group, of_group, race in _ANCESTRIES
+        for group, of_group, race in DEFAULT_ANCESTRIES
     ),
-    races=("White", "Black", "Asian"),
-    groups={"White": "European", "Black": "African American/Afro-Caribbean", "Asian": "East Asian"},
+    races=tuple(RACE_GROUPS),
+    groups=RACE_GROUPS,
     absent=(),
     flag="ASSUMPTION",
     source="McCune 2014: ages 0.1 to 66 years (VERIFIED); shares of the ages and of the sexes assumed; body "

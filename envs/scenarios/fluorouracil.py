@@ -15,6 +15,8 @@ from dosewright.envs.measurement import Measurement
 from dosewright.envs.noise import Noise
 from dosewright.envs.observation import Entry
 from dosewright.envs.patients import (
+    DEFAULT_ANCESTRIES,
+    RACE_GROUPS,
     Patients,
     Spread,
     Stratum,
@@ -81,20 +83,10 @@ def _surface(known: dict[str, Floats]) -> dict[str, Floats]:
 
 _PEOPLE = {"age": Spread(59.5, 9, 37, 73), "male": 25 / 30, "height_male": Spread(177, 7),
            "height_female": Spread(164, 6), "weight": Spread(76, 0.18, 46, 111, log=True)}  # fmt: skip
-# ancestry where the source names none: 60 / 15 / 10 / 10 / 5 % (ASSUMPTION); DPYD has frequencies for all
 POPULATION = TreatablePopulation(
-    strata=tuple(
-        Stratum(group, share, group, race, **_PEOPLE)
-        for group, share, race in (
-            ("European", 0.60, "White"),
-            ("African American/Afro-Caribbean", 0.15, "Black"),
-            ("East Asian", 0.10, "Asian"),
-            ("Latino", 0.10, "Latino"),
-            ("Central/South Asian", 0.05, "South Asian"),
-        )
-    ),
-    races=("White", "Black", "Asian"),
-    groups={"White": "European", "Black": "African American/Afro-Caribbean", "Asian": "East Asian"},
+    strata=tuple(Stratum(group, share, group, race, **_PEOPLE) for group, share, race in DEFAULT_ANCESTRIES),
+    races=tuple(RACE_GROUPS),
+    groups=RACE_GROUPS,
     # with cisplatin the effect on the leukocytes is 2.4 times as strong; the regimen is one without
     absent=("cisplatin",),
     flag="PARTIAL",

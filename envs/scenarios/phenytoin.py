@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dosewright.envs.measurement import Measurement
 from dosewright.envs.observation import Entry
-from dosewright.envs.patients import Spread, Stratum, VirtualPopulation, allele_entry
+from dosewright.envs.patients import RACE_GROUPS, Spread, Stratum, VirtualPopulation, allele_entry
 from dosewright.envs.pharmacology.models.phenytoin_grasela1983 import MODEL
 from dosewright.envs.realism import TEXTBOOK, Drift, Interaction, Occasion, Realism
 from dosewright.envs.scenarios.dosing import DoseGrid, Reading, split
@@ -50,8 +50,8 @@ POPULATION = VirtualPopulation(
         Stratum("Latino", 0.10, "Latino", "Latino", **_BODY),
         Stratum("Central/South Asian", 0.05, "Central/South Asian", "South Asian", **_BODY),
     ),
-    races=("White", "Black", "Asian"),
-    groups={"White": "European", "Black": "African American/Afro-Caribbean", "Asian": "East Asian"},
+    races=tuple(RACE_GROUPS),
+    groups=RACE_GROUPS,
     # Yukawa's covariate, for whoever tries that model; in the clinic preset others come as an interaction
     absent=("other_antiepileptics",),
     flag="PARTIAL",

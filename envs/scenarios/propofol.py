@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dosewright.envs.measurement import Measurement
 from dosewright.envs.observation import Entry
-from dosewright.envs.patients import Spread, Stratum, VirtualPopulation
+from dosewright.envs.patients import DEFAULT_ANCESTRIES, RACE_GROUPS, Spread, Stratum, VirtualPopulation
 from dosewright.envs.pharmacology.models.propofol_eleveld2018 import MODEL, bis_delay_s
 from dosewright.envs.realism import TEXTBOOK, Drift, Interaction, Realism
 from dosewright.envs.scenarios.dosing import DoseGrid, People, Reading, Units, split
@@ -42,20 +42,10 @@ def _analgesia(known: dict[str, Floats]) -> dict[str, Floats]:
 
 _BODY = {"age": Spread(48, 16, 18, 85), "male": 0.5, "height_male": Spread(177, 7),
          "height_female": Spread(164, 6.5), "weight": Spread(77, 15, 42, 140)}  # fmt: skip
-# ancestry where the source names none: 60 / 15 / 10 / 10 / 5 % (ASSUMPTION); the model has no term for it
 POPULATION = VirtualPopulation(
-    strata=tuple(
-        Stratum(group, share, group, race, **_BODY)
-        for group, share, race in (
-            ("European", 0.60, "White"),
-            ("African American/Afro-Caribbean", 0.15, "Black"),
-            ("East Asian", 0.10, "Asian"),
-            ("Latino", 0.10, "Latino"),
-            ("Central/South Asian", 0.05, "South Asian"),
-        )
-    ),
-    races=("White", "Black", "Asian"),
-    groups={"White": "European", "Black": "African American/Afro-Caribbean", "Asian": "East Asian"},
+    strata=tuple(Stratum(group, share, group, race, **_BODY) for group, share, race in DEFAULT_ANCESTRIES),
+    races=tuple(RACE_GROUPS),
+    groups=RACE_GROUPS,
     absent=(),
     flag="ASSUMPTION",
     source="Eleveld 2018 spans newborns to 88 years and up to 160 kg (RECALLED); adults to 85 years only, "

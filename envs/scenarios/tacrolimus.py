@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from dosewright.envs.measurement import Measurement
 from dosewright.envs.observation import Entry
-from dosewright.envs.patients import Spread, Stratum, VirtualPopulation, allele_entry
+from dosewright.envs.patients import (
+    DEFAULT_ANCESTRIES,
+    RACE_GROUPS,
+    Spread,
+    Stratum,
+    VirtualPopulation,
+    allele_entry,
+)
 from dosewright.envs.pharmacology import ResidualError
 from dosewright.envs.pharmacology.body import surface_m2
 from dosewright.envs.pharmacology.models import tacrolimus_woillard2011
@@ -47,20 +54,10 @@ def _body(known: dict[str, Floats]) -> dict[str, Floats]:
 _BODY = {"age": Spread(55.7, 13.0, 18, 79), "male": 0.63, "height_male": Spread(177, 8),
          "height_female": Spread(164, 7),
          "weight": Spread(80, 16, 42, 130)}  # fmt: skip
-# ancestry where the source names none: 60 / 15 / 10 / 10 / 5 % (ASSUMPTION)
 POPULATION = VirtualPopulation(
-    strata=tuple(
-        Stratum(group, share, group, race, **_BODY)
-        for group, share, race in (
-            ("European", 0.60, "White"),
-            ("African American/Afro-Caribbean", 0.15, "Black"),
-            ("East Asian", 0.10, "Asian"),
-            ("Latino", 0.10, "Latino"),
-            ("Central/South Asian", 0.05, "South Asian"),
-        )
-    ),
-    races=("White", "Black", "Asian"),
-    groups={"White": "European", "Black": "African American/Afro-Caribbean", "Asian": "East Asian"},
+    strata=tuple(Stratum(group, share, group, race, **_BODY) for group, share, race in DEFAULT_ANCESTRIES),
+    races=tuple(RACE_GROUPS),
+    groups=RACE_GROUPS,
     absent=(),
     flag="PARTIAL",
     source="Andrews 2019: medians and ranges of the cohort, spread assumed; alleles: CPIC, CYP3A4*22: "

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dosewright.envs.measurement import Measurement
 from dosewright.envs.observation import Entry
-from dosewright.envs.patients import Spread, Stratum, VirtualPopulation
+from dosewright.envs.patients import DEFAULT_ANCESTRIES, RACE_GROUPS, Spread, Stratum, VirtualPopulation
 from dosewright.envs.pharmacology.models import vancomycin_thomson2009
 from dosewright.envs.pharmacology.models.vancomycin_goti2018 import MODEL
 from dosewright.envs.realism import TEXTBOOK, Drift, Occasion, Realism
@@ -53,20 +53,10 @@ def _renal_function(known: dict[str, Floats]) -> dict[str, Floats]:
 
 _PEOPLE = {"age": Spread(57, 17, 17, 101), "male": 0.535, "height_male": Spread(176, 7.5),
            "height_female": Spread(162, 7), "weight": Spread(79, 0.27, 33, 255, log=True)}  # fmt: skip
-# ancestry where the source names none: 60 / 15 / 10 / 10 / 5 % (ASSUMPTION); the model does not ask for it
 POPULATION = VirtualPopulation(
-    strata=tuple(
-        Stratum(group, share, group, race, **_PEOPLE)
-        for group, share, race in (
-            ("European", 0.60, "White"),
-            ("African American/Afro-Caribbean", 0.15, "Black"),
-            ("East Asian", 0.10, "Asian"),
-            ("Latino", 0.10, "Latino"),
-            ("Central/South Asian", 0.05, "South Asian"),
-        )
-    ),
-    races=("White", "Black", "Asian"),
-    groups={"White": "European", "Black": "African American/Afro-Caribbean", "Asian": "East Asian"},
+    strata=tuple(Stratum(group, share, group, race, **_PEOPLE) for group, share, race in DEFAULT_ANCESTRIES),
+    races=tuple(RACE_GROUPS),
+    groups=RACE_GROUPS,
     absent=("dialysis",),
     flag="PARTIAL",
     source="Goti 2018: median age 57 (17 to 101) years, weight 79 (33 to 255) kg, 46.5 % women; spread, "

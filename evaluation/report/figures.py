@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -153,7 +154,7 @@ def one_patient(result: TrialResult, example: dict[str, Any]) -> str:
             given = np.append(arm.doses[row], arm.doses[row, -1])
             lower.fill_between(scenario.days, 0, given, step="post", color=ORANGE, alpha=0.35, lw=0)
             lower.step(scenario.days, given, where="post", color=ORANGE, lw=1.4)
-            lower.set_xlabel("day")
+            lower.set_xlabel(result.scenario.clock.unit)
         panels[0, 0].set(
             xlim=(0, scenario.horizon),
             ylim=(0, response_top),
@@ -186,7 +187,7 @@ def _forest_panels(summary: dict[str, Any], rows: float, against: str) -> tuple[
         (f"patients {scenario['event']}", "fewer is better"),
     )
     for axes, (title, better) in zip(panels, words, strict=True):
-        axes.set_title(title)
+        axes.set_title(textwrap.fill(title, 46))
         axes.set_xlabel(f"difference from {against},\npercentage points ({better})")
         axes.axvline(0, color=INK, lw=0.9, zorder=1)
         axes.set_ylim(rows - 0.4, -0.6)
