@@ -28,7 +28,7 @@ def test_the_common_suite_passes_for_a_drug_of_two_new_files(tmp_path: Path) -> 
     passed = len(re.findall("PASSED", done.stdout))
     # every test of the suite that is parametrised by drug: conventions, scalar and vector, scoring,
     # rules, target
-    assert passed >= 20
+    assert passed >= 18
 
 
 def test_commands_know_it_too(tmp_path: Path) -> None:

@@ -187,9 +187,9 @@ def test_without_error_the_true_trough_is_seen() -> None:
 def test_late_and_missing_results_are_a_fifth_and_a_tenth() -> None:
     _, intake = admitted(400, "clinic")
     late, missing = intake.life.late[..., 0], intake.life.missing[..., 0]
-    assert late[:, 1:].mean() == pytest.approx(0.20, abs=0.01) and missing[:, 1:].mean() == pytest.approx(
-        0.10, abs=0.01
-    )
+    visits = PHENYTOIN.days[1:]
+    assert late[:, visits].mean() == pytest.approx(0.20, abs=0.03)  # four standard errors of 3200 results
+    assert missing[:, visits].mean() == pytest.approx(0.10, abs=0.022)
     treatment = Treatment(PHENYTOIN, intake)
     treatment.give(300.0)
     waits = treatment.active & late[:, 7] & (missing | late)[:, 14]
