@@ -178,8 +178,8 @@ class Treatment:
         self.ids = np.zeros(n, dtype=np.int64)
         self._days, self._realism = scenario.days, intake.realism
         model = scenario.model
-        self._outputs = [item.name for item in model.outputs]
-        self._columns = np.arange(len(model.outputs))
+        self._outputs = scenario.read_outputs
+        self._columns = np.array([model.output(name) for name in self._outputs])
         self._state = np.zeros((n, len(model.states)))
         self._clock, self._visited = np.zeros(n), np.zeros(n)  # model time now, and at the previous visit
         self._delays, self._omitted = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool)

@@ -255,7 +255,7 @@ def follow(
         For an infusion into a model whose solver takes none.
     """
     machine, solver, n = _machine(model), model.solver, len(state)
-    infuses = bool(np.any(events.code % ROUTE == Kind.RATE))
+    infuses = bool(np.any((events.code & (ROUTE - 1)) == Kind.RATE))
     if infuses and not solver.infusions:
         raise ValueError(
             f"{model.name}: a dose has a duration; its solver takes doses that enter at once, give duration 0"

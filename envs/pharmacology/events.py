@@ -49,7 +49,7 @@ class Kind(IntEnum):
     BOLUS = 3
 
 
-ROUTE = 8  # an event's code is its kind plus ROUTE times the number of its route
+ROUTE = 8  # a power of two: the code of an event is its kind plus ROUTE times the number of its route
 
 
 @dataclass(frozen=True)

@@ -309,6 +309,14 @@ def fixed_start(dose: float, name: str, flag: Flag, source: str) -> DoseRule:
     )
 
 
+class _Asked(dict[tuple[str, str], Floats]):
+    """Readings that remember which of them were asked for."""
+
+    def __missing__(self, key: tuple[str, str]) -> Floats:
+        self[key] = np.zeros((1, 1))
+        return self[key]
+
+
 @dataclass(frozen=True, eq=False)
 class Scenario:
     """One drug's decision problem. Frozen; a change of any number that scores a regimen is a new `version`.
@@ -467,6 +475,15 @@ class Scenario:
     def days(self) -> NDArray[np.int64]:
         """Units in which doses are decided and, last, the one at whose start follow-up ends."""
         return np.array([*self.calendar, self.horizon])
+
+    @cached_property
+    def read_outputs(self) -> tuple[str, ...]:
+        """Outputs of the model that responses and measurements are made of: only these are computed."""
+        asked = _Asked()
+        for item in self.responses:
+            item.of(asked)
+        used = {output for _, output in asked} | {item.output for item in self.measurements}
+        return tuple(output.name for output in self.model.outputs if output.name in used)
 
     @cached_property
     def span(self) -> Span:

@@ -269,7 +269,7 @@ def _model(
         ),
         typical=typical_of,
         # TGN is formed in hours and kept for weeks: errors of one sign add up over many doses
-        solver=Driven(_rates, _rhs, linear=2, scale=(0.01, *SCALE), tolerance=3e-9),
+        solver=Driven(_rates, _rhs, linear=2, scale=(0.01, *SCALE), tolerance=1e-8),
         observe=_observe,
         covariates=covariates,
         genotype_terms=(TPMT, NUDT15),
