@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from dosewright.envs.pharmacology.compilation import kernel
 from dosewright.envs.pharmacology.solvers.signatures import RATES, Floats
 
-_ORDER = 22  # of the Taylor series of a matrix of norm 2: the next term is below the rounding of the sum
-_NORM = 2.0
+_ORDER = 17  # of the Taylor series of a matrix of norm 1: 1/18! is below the rounding of the sum
+_NORM = 1.0
 _TINY = 1e-60  # shares and amounts below it are none: denormal numbers are slow
 _SLOTS = 8  # propagators kept: a day's doses, lags and samples come back every day
 _HEAD = 3  # leading cells of the first row of the work array, before the slots' durations
