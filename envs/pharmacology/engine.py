@@ -74,7 +74,7 @@ def _in_order(times, codes, values, events, lags, theta, at, order):
     return reads
 
 
-_in_order = kernel(_in_order)
+_in_order = kernel(_in_order, inline=True)
 
 
 def _share(route, theta, fractions, parameters):

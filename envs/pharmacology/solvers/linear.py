@@ -172,7 +172,7 @@ def _advance(rates, _rates, t, h, state, rate, route_state, theta, column, rule,
     return 0
 
 
-_ADVANCE = kernel(_advance)
+_ADVANCE = kernel(_advance, inline=True)
 _EXACT: Floats = np.zeros((1, 1))
 
 

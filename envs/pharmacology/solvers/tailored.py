@@ -24,7 +24,7 @@ def _advance(plan, step, t, h, state, rate, route_state, theta, column, rule, la
     return 0
 
 
-_ADVANCE = kernel(_advance)
+_ADVANCE = kernel(_advance, inline=True)
 
 
 @dataclass(frozen=True)
