@@ -76,7 +76,7 @@ def test_mid_therapy_takes_the_measured_tgn_of_each_child() -> None:
 
 def test_untreated_children_stay_at_their_baseline() -> None:
     anc = simulate(gebhard.MODEL, typical(), [], np.linspace(0, 364, 9), ["ANC"])
-    np.testing.assert_allclose(anc, 2.17, rtol=1e-8)
+    np.testing.assert_allclose(anc, 2.17, rtol=1e-7)  # an equilibrium of a step tolerance of 1e-8
 
 
 @pytest.mark.parametrize(
