@@ -295,12 +295,12 @@ class Treatment:
         here: NDArray[np.bool_],
         stop: Ints,
         leaving: NDArray[np.bool_] | None = None,
-    ) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]]:
+    ) -> tuple[Floats, Floats, Floats]:
         """Move the patients to the start of unit `stop` (n,), and draw the samples of those who are `here`.
 
         Returns
         -------
-        Response that is dosed to, benefit and harm (n, u) of the units passed, and which were: (n, u).
+        Response that is dosed to, benefit and harm (n, u) of the units passed; NaN, 0 and 0 of the others.
         """
         moving = here if leaving is None else here | leaving
         start = np.where(moving, self.day, stop)
@@ -328,7 +328,7 @@ class Treatment:
             self._sample(here, values)
             if self.scenario.delay is not None:
                 self._put_off(here & self.active)
-        return passed[self.scenario.output], benefit, harm, within
+        return passed[self.scenario.output], benefit, harm
 
     def _course(
         self,
@@ -633,11 +633,11 @@ class Treatment:
         stop: Ints,
         active: NDArray[np.bool_],
         leaving: NDArray[np.bool_],
-        scores: tuple[Floats, Floats, Floats, NDArray[np.bool_]],
+        scores: tuple[Floats, Floats, Floats],
     ) -> Interval:
-        response, benefit, harm, within = scores
+        response, benefit, harm = scores
         scenario, days = self.scenario, np.where(active, stop - start, 0)
-        seen = within & ~np.isnan(response)
+        seen = ~np.isnan(response)
         followed = seen.any(axis=1)
         # a running sum adds in the order of days: the last bit does not depend on how far other lanes go
         total = np.cumsum(np.where(seen, response, 0.0), axis=1)[:, -1] if seen.size else np.zeros(len(days))
@@ -646,8 +646,8 @@ class Treatment:
         count = seen.sum(axis=1)
         return Interval(
             dose=given,
-            benefit=np.where(within, benefit, 0.0).sum(axis=1) / scenario.scored,
-            harm=np.where(within, harm, 0.0).sum(axis=1) / scenario.scored,
+            benefit=benefit.sum(axis=1) / scenario.scored,
+            harm=harm.sum(axis=1) / scenario.scored,
             days=days,
             mean=np.divide(total, count, out=np.zeros(len(days)), where=followed),
             highest=np.where(followed, highest, 0.0),
