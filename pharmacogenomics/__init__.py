@@ -6,7 +6,12 @@ says that this is an assumption; `cohort` draws diplotypes of virtual people fro
 Nothing is borrowed or guessed: an unlisted gene, group or allele is an error. Not for clinical use.
 """
 
-from dosewright.pharmacogenomics.alleles import Diplotype, InvalidDiplotypeError, coding_strand_allele
+from dosewright.pharmacogenomics.alleles import (
+    Allele,
+    Diplotype,
+    InvalidDiplotypeError,
+    coding_strand_allele,
+)
 from dosewright.pharmacogenomics.cohort import NoDistributionError, allele_distribution, draw_diplotypes
 from dosewright.pharmacogenomics.effects import (
     AlleleReading,
@@ -16,47 +21,40 @@ from dosewright.pharmacogenomics.effects import (
     allele_sum,
     represent,
 )
-from dosewright.pharmacogenomics.phenotype import activity_score, phenotype
+from dosewright.pharmacogenomics.phenotype import Interpretation, activity_score, interpret, phenotype
 from dosewright.pharmacogenomics.tables import (
-    SOURCE,
+    TABLES,
     ActivityScore,
+    Tables,
+    TablesError,
     UnknownAlleleError,
     UnknownGeneError,
     UnknownGroupError,
-    activity_value,
-    allele_frequencies,
-    biogeographic_groups,
-    clinical_function,
-    function_alleles,
-    genes,
-    sample_size,
 )
 
 __all__ = [
-    "SOURCE",
+    "TABLES",
     "ActivityScore",
+    "Allele",
     "AlleleReading",
     "Diplotype",
+    "Interpretation",
     "InvalidDiplotypeError",
     "NoDistributionError",
     "Represented",
+    "Tables",
+    "TablesError",
     "UncertainAlleleWarning",
     "UnknownAlleleError",
     "UnknownGeneError",
     "UnknownGroupError",
     "UnrepresentedAlleleError",
     "activity_score",
-    "activity_value",
     "allele_distribution",
-    "allele_frequencies",
     "allele_sum",
-    "biogeographic_groups",
-    "clinical_function",
     "coding_strand_allele",
     "draw_diplotypes",
-    "function_alleles",
-    "genes",
+    "interpret",
     "phenotype",
     "represent",
-    "sample_size",
 ]

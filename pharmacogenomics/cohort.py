@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosewright.pharmacogenomics.alleles import Diplotype, coding_strand_allele
-from dosewright.pharmacogenomics.tables import UnknownGroupError, allele_frequencies, clinical_function
+from dosewright.pharmacogenomics.tables import TABLES, UnknownGroupError
 
 # The tables' sums differ from 1 by rounding, at most 2e-7; DPYD's per-variant frequencies by 0.14 or more.
 _SUM_TOLERANCE = 1e-3
@@ -30,7 +30,7 @@ def draw_diplotypes(
 
     Parameters
     ----------
-    gene : one of `tables.genes()`. The frequencies of DPYD are per variant: a chromosome carries one of the
+    gene : one of `TABLES.genes()`. The frequencies of DPYD are per variant: a chromosome carries one of the
         variants that change the function, each with its frequency, or none (reference); that no chromosome
         carries two is an ASSUMPTION
     groups : (n,) CPIC biogeographic group of each person
@@ -78,9 +78,11 @@ def allele_distribution(
             )
         table = dict(frequencies[group])
     else:
-        table = allele_frequencies(gene, group)
+        table = dict(TABLES.allele_frequencies(gene, group))
         if gene in _PER_VARIANT:
-            changed = {a: f for a, f in table.items() if clinical_function(gene, a) != "Normal function"}
+            changed = {
+                a: f for a, f in table.items() if TABLES.clinical_function(gene, a) != "Normal function"
+            }
             table = {_PER_VARIANT[gene]: 1 - sum(changed.values()), **changed}
     total = sum(table.values())
     if abs(total - 1) > _SUM_TOLERANCE:

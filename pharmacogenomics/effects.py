@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosewright.pharmacogenomics.alleles import Diplotype
-from dosewright.pharmacogenomics.tables import clinical_function
+from dosewright.pharmacogenomics.tables import TABLES
 
 _UNCERTAIN_FUNCTIONS = ("Uncertain function", "Unknown function")
 
@@ -84,7 +84,7 @@ def represent(
     """
     if allele in modelled:
         return Represented(gene, allele, allele, None, AlleleReading.MODELLED)
-    function = clinical_function(gene, allele)
+    function = TABLES.clinical_function(gene, allele)
     if function not in by_function:
         raise UnrepresentedAlleleError(
             f"{gene} {allele} has {function!r}, which no modelled allele stands for; "

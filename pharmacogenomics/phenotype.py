@@ -1,18 +1,70 @@
-"""Diplotype to activity score and phenotype, by CPIC's rules."""
+"""Diplotype to activity score, phenotype and priority, by CPIC's rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
 
 from dosewright.pharmacogenomics.alleles import Diplotype
-from dosewright.pharmacogenomics.tables import (
-    NO_SCORE,
-    ActivityScore,
-    allele_activity,
-    clinical_function,
-    phenotype_rules,
-    scored_by_activity,
-)
+from dosewright.pharmacogenomics.tables import NO_SCORE, TABLES, ActivityScore, PhenotypeRule, Tables
 
 
-def activity_score(gene: str, diplotype: Diplotype | str) -> ActivityScore | None:
-    """Sum of the activity values of the two alleles, dimensionless [CPIC 1.56.0].
+@dataclass(frozen=True)
+class Interpretation:
+    """What a diplotype means.
+
+    Attributes
+    ----------
+    gene, diplotype : what was asked for
+    score : activity score; None where the gene has none (`scored` False) or none is assigned
+    scored : whether the phenotype of the gene rests on an activity score
+    phenotype : as CPIC words it, `"Indeterminate"` where CPIC says so; None for CYP4F2 and VKORC1
+    ehr_priority : CPIC's priority for the health record; None where there is no phenotype
+    source : curator, version and date of the tables
+    """
+
+    gene: str
+    diplotype: Diplotype
+    score: ActivityScore | None
+    scored: bool
+    phenotype: str | None
+    ehr_priority: str | None
+    source: str
+
+    @property
+    def key(self) -> str | None:
+        """What CPIC's recommendations are looked up by: the activity score of CYP2C9, CYP2D6 and DPYD (`n/a`
+        where none is assigned), else the phenotype."""
+        if self.scored:
+            return NO_SCORE if self.score is None else str(self.score)
+        return self.phenotype
+
+
+def interpret(gene: str, diplotype: Diplotype | str, tables: Tables = TABLES) -> Interpretation:
+    """Activity score, phenotype and priority of a diplotype.
+
+    Raises
+    ------
+    UnknownGeneError : the gene is not in the tables
+    UnknownAlleleError : an allele has no function in the table of a gene that has phenotypes
+    InvalidDiplotypeError : the text does not name two alleles
+    """
+    pair = diplotype if isinstance(diplotype, Diplotype) else Diplotype.parse(diplotype)
+    scored = tables.scored_by_activity(gene)
+    score = _score(gene, pair, tables) if scored else None
+    rule = _rule(gene, pair, score, tables)
+    return Interpretation(
+        gene,
+        pair,
+        score,
+        scored,
+        None if rule is None else rule.phenotype,
+        None if rule is None else rule.ehr_priority,
+        tables.source(gene),
+    )
+
+
+def activity_score(gene: str, diplotype: Diplotype | str, tables: Tables = TABLES) -> ActivityScore | None:
+    """Sum of the activity values of the two alleles, dimensionless.
 
     Returns
     -------
@@ -21,19 +73,13 @@ def activity_score(gene: str, diplotype: Diplotype | str) -> ActivityScore | Non
 
     Raises
     ------
-    UnknownGeneError : the gene is not in the tables
-    UnknownAlleleError : an allele is not in CPIC's table of a gene that has scores
-    InvalidDiplotypeError : the text does not name two alleles
+    UnknownGeneError, UnknownAlleleError, InvalidDiplotypeError : as `interpret`
     """
-    pair = _as_diplotype(diplotype)
-    if not scored_by_activity(gene):
-        return None
-    first, second = (allele_activity(gene, allele) for allele in pair.alleles)
-    return None if first is None or second is None else first + second
+    return interpret(gene, diplotype, tables).score
 
 
-def phenotype(gene: str, diplotype: Diplotype | str) -> str | None:
-    """Phenotype of a diplotype as CPIC words it, such as `"Poor Metabolizer"` [CPIC 1.56.0].
+def phenotype(gene: str, diplotype: Diplotype | str, tables: Tables = TABLES) -> str | None:
+    """Phenotype of a diplotype as CPIC words it, such as `"Poor Metabolizer"`.
 
     Returns
     -------
@@ -41,20 +87,21 @@ def phenotype(gene: str, diplotype: Diplotype | str) -> str | None:
 
     Raises
     ------
-    UnknownGeneError : the gene is not in the tables
-    UnknownAlleleError : an allele is not in CPIC's table of a gene that has phenotypes
-    InvalidDiplotypeError : the text does not name two alleles
+    UnknownGeneError, UnknownAlleleError, InvalidDiplotypeError : as `interpret`
     """
-    pair = _as_diplotype(diplotype)
-    rules = phenotype_rules(gene)
+    return interpret(gene, diplotype, tables).phenotype
+
+
+def _score(gene: str, pair: Diplotype, tables: Tables) -> ActivityScore | None:
+    first, second = (tables.allele_activity(gene, allele) for allele in pair.alleles)
+    return None if first is None or second is None else first + second
+
+
+def _rule(gene: str, pair: Diplotype, score: ActivityScore | None, tables: Tables) -> PhenotypeRule | None:
+    rules = tables.phenotype_rules(gene)
     if not rules:
         return None
-    if scored_by_activity(gene):
-        score = activity_score(gene, pair)
+    if tables.scored_by_activity(gene):
         return rules[NO_SCORE if score is None else str(score), ""]
-    first, second = sorted(clinical_function(gene, allele) for allele in pair.alleles)
+    first, second = sorted(tables.clinical_function(gene, allele) for allele in pair.alleles)
     return rules[first, second]
-
-
-def _as_diplotype(diplotype: Diplotype | str) -> Diplotype:
-    return diplotype if isinstance(diplotype, Diplotype) else Diplotype.parse(diplotype)

@@ -1,20 +1,48 @@
-"""CPIC's tables as typed look-ups: frequency, function, activity value and phenotype rules by gene."""
+"""The genetic tables as typed look-ups: positions, allele definitions, function, phenotype rules, frequencies.
+
+The tables that ship are `TABLES`. `Tables.read(folder)` reads newer ones: the same CSV files, in the folder or
+in sub-folders of it (rows of files with the same name are put together, so that content under another licence
+can stand in a file of its own). Nothing is guessed: an unlisted gene, group or allele is an error.
+"""
+
+from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.resources import files
-from typing import TypeVar
-
-SOURCE = "CPIC 1.56.0 (2026-05-01)"
-"""Where every number of this module comes from; the licence is in `data/NOTICE.md`."""
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, TypeVar
 
 NO_SCORE = "n/a"
 """CPIC's own value for "no activity score assigned"; a key of the phenotype rules."""
 
 _T = TypeVar("_T")
 _AT_LEAST = "≥"  # CPIC's sign for an open copy number, as in *1x≥3
+# The columns that are read of each file; a folder may have more files and more columns.
+_COLUMNS = {
+    "genes.csv": ("gene", "chrom", "strand", "refseq", "reference_allele", "definitions_changed",
+                  "functions_changed", "frequencies_changed", "source"),
+    "variant_positions.csv": ("gene", "chrom", "vcf_pos", "vcf_ref", "vcf_alts", "rsid", "hgvs_grch38",
+                              "cpic_reference_value"),
+    "allele_definitions.csv": ("gene", "allele", "vcf_pos", "vcf_ref", "vcf_allele", "hgvs_grch38", "kind"),
+    "structural_alleles.csv": ("gene", "allele"),
+    "allele_function.csv": ("gene", "allele", "activity_value", "clinical_function"),
+    "phenotype_rules.csv": ("gene", "key1", "key2", "phenotype", "ehr_priority"),
+    "allele_frequencies.csv": ("gene", "allele", "biogeographic_group", "frequency"),
+    "frequency_sample_sizes.csv": ("gene", "biogeographic_group", "n_subjects_total"),
+    "vcf_anchoring.csv": ("gene", "hgvs_grch38", "allele", "vcf_pos", "vcf_ref", "vcf_alleles"),
+}  # fmt: skip
+_DELETION = re.compile(r"[^:]+:g\.(?P<first>\d+)(?:_(?P<last>\d+))?del")
+_OPTIONAL = (
+    "vcf_anchoring.csv",
+)  # a folder may anchor its insertions and deletions in the tables themselves
 
 
 class UnknownGeneError(ValueError):
@@ -26,7 +54,11 @@ class UnknownGroupError(ValueError):
 
 
 class UnknownAlleleError(ValueError):
-    """CPIC gives this allele of the gene no function."""
+    """The tables do not list this allele of the gene."""
+
+
+class TablesError(ValueError):
+    """A table is missing, or cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +74,7 @@ class ActivityScore:
     value: float
     at_least: bool = False
 
-    def __add__(self, other: "ActivityScore") -> "ActivityScore":
+    def __add__(self, other: ActivityScore) -> ActivityScore:
         return ActivityScore(self.value + other.value, self.at_least or other.at_least)
 
     def __str__(self) -> str:
@@ -50,186 +82,508 @@ class ActivityScore:
 
 
 @dataclass(frozen=True)
-class _AlleleRow:
-    function: str
+class Gene:
+    """What the tables say about a gene as a whole.
+
+    Attributes
+    ----------
+    name, chrom, strand, refseq : symbol, GRCh38 chromosome (`chr10`), `+` or `-`, RefSeq accession
+    reference_allele : the allele that carries the GRCh38 base everywhere; of CYP2C19 this is *38, not *1
+    definitions_changed, functions_changed, frequencies_changed : ISO dates of the last change, "" if unknown
+    source : who curates the gene (CPIC or ClinPGx)
+    """
+
+    name: str
+    chrom: str
+    strand: Literal["+", "-"]
+    refseq: str
+    reference_allele: str
+    definitions_changed: str
+    functions_changed: str
+    frequencies_changed: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place of the genome that tells alleles apart, as it stands in a VCF file (GRCh38, 1-based, forward).
+
+    Attributes
+    ----------
+    gene, chrom, pos : pos is that of the VCF record; of insertions and deletions the base before
+    ref, alts : bases of the record. An `N` in front is any base: a deletion of which no table says what is
+        before it (TPMT *47)
+    rsid, hgvs : other names of the variant; rsid is "" where there is none
+    """
+
+    gene: str
+    chrom: str
+    pos: int
+    ref: str
+    alts: tuple[str, ...]
+    rsid: str
+    hgvs: str
+
+    @property
+    def is_indel(self) -> bool:
+        """Whether some allele has another length than the reference."""
+        return any(len(alt) != len(self.ref) for alt in self.alts)
+
+
+@dataclass(frozen=True)
+class AlleleDefinition:
+    """What a chromosome with an allele carries.
+
+    Attributes
+    ----------
+    gene, name : as the tables name them
+    is_reference : whether it is the reference allele of the gene
+    core : VCF position to the base that the allele must carry
+    either : VCF position to the bases of which any one fits
+    """
+
+    gene: str
+    name: str
+    is_reference: bool
+    core: Mapping[int, str]
+    either: Mapping[int, frozenset[str]]
+
+
+@dataclass(frozen=True)
+class PhenotypeRule:
+    """Phenotype and CPIC's priority for the health record (`"Abnormal/Priority/High Risk"`)."""
+
+    phenotype: str
+    ehr_priority: str
+
+
+@dataclass(frozen=True)
+class _Function:
+    clinical: str
     activity: ActivityScore | None
 
 
-def genes() -> tuple[str, ...]:
-    """Every gene with frequencies, in alphabetical order."""
-    return tuple(sorted(_frequencies()))
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """All tables of one snapshot; read on first use.
 
-
-def biogeographic_groups(gene: str) -> tuple[str, ...]:
-    """CPIC's biogeographic groups for which the gene has frequencies, in alphabetical order.
-
-    Raises
-    ------
-    UnknownGeneError : the gene is not in the tables
+    Attributes
+    ----------
+    folder : where the files are
+    name : how the folder is called in messages and sources
     """
-    _require_gene(gene)
-    return tuple(sorted(_frequencies()[gene]))
 
+    folder: Traversable = field(repr=False)
+    name: str
 
-def allele_frequencies(gene: str, group: str) -> dict[str, float]:
-    """Frequency of each allele in a biogeographic group [CPIC 1.56.0].
+    @classmethod
+    def read(cls, folder: str | Path) -> Tables:
+        """Read the tables of a folder, all of them, so that an error shows here.
 
-    Returns
-    -------
-    dict : allele, as CPIC names it, to frequency (0 to 1). They sum to 1 within rounding, the reference
-        allele included, except for DPYD, whose frequencies are per variant (no distribution over haplotypes).
+        Raises
+        ------
+        TablesError : the folder or a file is missing, a column is missing, or a cell cannot be read
+        """
+        path = Path(folder)
+        if not path.is_dir():
+            raise TablesError(f"no folder {path}: give the folder that holds genes.csv and the other tables")
+        tables = cls(path, str(path))
+        for name in _COLUMNS:
+            tables._rows(name)
+        _ = (tables._genes, tables._positions, tables._definitions, tables._structural)
+        _ = (tables._functions, tables._rules, tables._frequencies, tables._sample_sizes)
+        return tables
 
-    Raises
-    ------
-    UnknownGeneError : the gene is not in the tables
-    UnknownGroupError : the gene has no frequencies for this group; no other group's are borrowed
-    """
-    return dict(_of_group(_frequencies(), gene, group))
+    @cached_property
+    def version(self) -> str:
+        """What the tables are a snapshot of: `version.toml` of the folder, else its name, newest change and
+        a digest of its content."""
+        file = self.folder.joinpath("version.toml")
+        if file.is_file():
+            try:
+                return str(tomllib.loads(file.read_text(encoding="utf-8"))["version"])
+            except (tomllib.TOMLDecodeError, KeyError) as error:
+                raise TablesError(
+                    f'{self.name}/version.toml: {error}; write version = "CPIC 1.56.0 (2026-05-01)"'
+                ) from None
+        newest = max((gene.definitions_changed for gene in self._genes.values()), default="")
+        digest = hashlib.sha256()
+        for name in _COLUMNS:
+            for _, text in self._texts(name):
+                digest.update(text.encode())
+        return f"tables of {self.name} (changed {newest or 'at an unknown date'}, sha256 {digest.hexdigest()[:12]})"
 
+    def source(self, gene: str) -> str:
+        """Where what is said about a gene comes from, with version and the date of its last change.
 
-def sample_size(gene: str, group: str) -> int:
-    """Number of subjects behind the frequencies of a gene in a group [CPIC 1.56.0].
+        Raises
+        ------
+        UnknownGeneError : the gene is not in the tables
+        """
+        row = self.gene(gene)
+        dated = f", {gene} definitions changed {row.definitions_changed}" if row.definitions_changed else ""
+        return f"{row.source}, {self.version}{dated}"
 
-    Raises
-    ------
-    UnknownGeneError, UnknownGroupError : as `allele_frequencies`
-    """
-    return _of_group(_sample_sizes(), gene, group)
+    def genes(self) -> tuple[str, ...]:
+        """Every gene of the tables, in alphabetical order."""
+        return tuple(sorted(self._genes))
 
+    def gene(self, gene: str) -> Gene:
+        """What is said about a gene as a whole.
 
-def function_alleles(gene: str) -> tuple[str, ...]:
-    """Alleles to which CPIC assigns a function, in CPIC's order; none for CYP4F2 and VKORC1.
+        Raises
+        ------
+        UnknownGeneError : the gene is not in the tables
+        """
+        if gene not in self._genes:
+            raise UnknownGeneError(
+                f"gene {gene!r} is not in the tables of {self.version}; use one of {', '.join(self.genes())}"
+            )
+        return self._genes[gene]
 
-    Raises
-    ------
-    UnknownGeneError : the gene is not in the tables
-    """
-    _require_gene(gene)
-    return tuple(_functions().get(gene, {}))
+    def positions(self, gene: str) -> tuple[Position, ...]:
+        """The positions of a gene's definitions, in order along the chromosome.
 
+        Raises
+        ------
+        UnknownGeneError : the gene is not in the tables
+        """
+        return self._positions.get(self.gene(gene).name, ())
 
-def clinical_function(gene: str, allele: str) -> str:
-    """CPIC's clinical function of an allele, such as `"Decreased function"` [CPIC 1.56.0].
+    def definitions(self, gene: str) -> tuple[AlleleDefinition, ...]:
+        """The alleles that small variants define, the reference allele first.
 
-    Raises
-    ------
-    UnknownGeneError : the gene is not in the tables
-    UnknownAlleleError : CPIC gives the allele no function; an unlisted allele is never read as the reference
-    """
-    return _allele_row(gene, allele).function
+        Raises
+        ------
+        UnknownGeneError : the gene is not in the tables
+        """
+        return self._definitions.get(self.gene(gene).name, ())
 
+    def structural_alleles(self, gene: str) -> tuple[str, ...]:
+        """Alleles that no list of small variants defines: deletions, hybrids, tandems.
 
-def allele_activity(gene: str, allele: str) -> ActivityScore | None:
-    """Activity value of an allele with its `≥`; None where CPIC assigns none.
+        Raises
+        ------
+        UnknownGeneError : the gene is not in the tables
+        """
+        return self._structural.get(self.gene(gene).name, ())
 
-    Raises
-    ------
-    UnknownGeneError, UnknownAlleleError : as `clinical_function`
-    """
-    return _allele_row(gene, allele).activity
+    def alleles(self, gene: str) -> tuple[str, ...]:
+        """Every allele that some table of the gene names: defined, structural, with a function or a frequency.
 
+        Raises
+        ------
+        UnknownGeneError : the gene is not in the tables
+        """
+        named = [definition.name for definition in self.definitions(gene)]
+        named += [*self.structural_alleles(gene), *self.function_alleles(gene)]
+        for table in self._frequencies.get(gene, {}).values():
+            named += table
+        return tuple(dict.fromkeys(named))
 
-def activity_value(gene: str, allele: str) -> float | None:
-    """Activity value of an allele, dimensionless; None where CPIC assigns none [CPIC 1.56.0].
+    def function_alleles(self, gene: str) -> tuple[str, ...]:
+        """Alleles to which a function is assigned, in the tables' order; none for CYP4F2 and VKORC1.
 
-    For an open copy number (`*1x≥3` of CYP2D6) this is the lower bound; `allele_activity` says so.
+        Raises
+        ------
+        UnknownGeneError : the gene is not in the tables
+        """
+        return tuple(self._functions.get(self.gene(gene).name, {}))
 
-    Raises
-    ------
-    UnknownGeneError, UnknownAlleleError : as `clinical_function`
-    """
-    activity = allele_activity(gene, allele)
-    return None if activity is None else activity.value
+    def clinical_function(self, gene: str, allele: str) -> str:
+        """Clinical function of an allele, such as `"Decreased function"`.
 
+        Raises
+        ------
+        UnknownGeneError : the gene is not in the tables
+        UnknownAlleleError : the allele has no function; an unlisted allele is never read as the reference
+        """
+        return self._function(gene, allele).clinical
 
-def scored_by_activity(gene: str) -> bool:
-    """Whether CPIC finds the phenotype of this gene from an activity score (CYP2C9, CYP2D6, DPYD).
+    def allele_activity(self, gene: str, allele: str) -> ActivityScore | None:
+        """Activity value of an allele, dimensionless, with its `≥`; None where none is assigned.
 
-    Raises
-    ------
-    UnknownGeneError : the gene is not in the tables
-    """
-    return any(not key2 for _, key2 in phenotype_rules(gene))
+        Raises
+        ------
+        UnknownGeneError, UnknownAlleleError : as `clinical_function`
+        """
+        return self._function(gene, allele).activity
 
+    def scored_by_activity(self, gene: str) -> bool:
+        """Whether the phenotype of this gene rests on an activity score (CYP2C9, CYP2D6, DPYD).
 
-def phenotype_rules(gene: str) -> dict[tuple[str, str], str]:
-    """Phenotype by key: `(activity score or "n/a", "")`, or the two clinical functions in alphabetical order.
+        Raises
+        ------
+        UnknownGeneError : the gene is not in the tables
+        """
+        return any(not key2 for _, key2 in self.phenotype_rules(gene))
 
-    Empty for CYP4F2 and VKORC1, where the genotype itself is used.
+    def phenotype_rules(self, gene: str) -> Mapping[tuple[str, str], PhenotypeRule]:
+        """Rule by key: `(activity score or "n/a", "")`, or the two clinical functions in alphabetical order.
 
-    Raises
-    ------
-    UnknownGeneError : the gene is not in the tables
-    """
-    _require_gene(gene)
-    return dict(_rules().get(gene, {}))
+        Empty for CYP4F2 and VKORC1, where the genotype itself is used.
 
+        Raises
+        ------
+        UnknownGeneError : the gene is not in the tables
+        """
+        return MappingProxyType(self._rules.get(self.gene(gene).name, {}))
 
-def _require_gene(gene: str) -> None:
-    if gene not in _frequencies():
-        raise UnknownGeneError(
-            f"gene {gene!r} is not in the tables of {SOURCE}; use one of {', '.join(genes())}"
+    def biogeographic_groups(self, gene: str) -> tuple[str, ...]:
+        """Groups for which the gene has frequencies, in alphabetical order; none for CYP3A4.
+
+        Raises
+        ------
+        UnknownGeneError : the gene is not in the tables
+        """
+        return tuple(sorted(self._frequencies.get(self.gene(gene).name, {})))
+
+    def allele_frequencies(self, gene: str, group: str) -> Mapping[str, float]:
+        """Frequency (0 to 1) of each allele in a biogeographic group.
+
+        They sum to 1 within rounding, the reference allele included, except for DPYD, whose frequencies are
+        per variant (no distribution over haplotypes).
+
+        Raises
+        ------
+        UnknownGeneError : the gene is not in the tables
+        UnknownGroupError : the gene has no frequencies for this group; no other group's are borrowed
+        """
+        return MappingProxyType(self._of_group(self._frequencies, gene, group))
+
+    def sample_size(self, gene: str, group: str) -> int:
+        """Number of subjects behind the frequencies of a gene in a group.
+
+        Raises
+        ------
+        UnknownGeneError, UnknownGroupError : as `allele_frequencies`
+        """
+        return self._of_group(self._sample_sizes, gene, group)
+
+    def _of_group(self, table: Mapping[str, Mapping[str, _T]], gene: str, group: str) -> _T:
+        self.gene(gene)
+        known = table.get(gene, {})
+        if group not in known:
+            allowed = f"use one of {', '.join(sorted(known))}" if known else "it has none for any group"
+            raise UnknownGroupError(
+                f"{gene} has no frequencies for the group {group!r} in {self.version}; {allowed}"
+            )
+        return known[group]
+
+    def _function(self, gene: str, allele: str) -> _Function:
+        known = self._functions.get(self.gene(gene).name, {})
+        if allele not in known:
+            allowed = f"use one of {', '.join(known)}" if known else f"{gene} has no function table"
+            raise UnknownAlleleError(
+                f"allele {allele!r} of {gene} has no function in {self.version}; {allowed}"
+            )
+        return known[allele]
+
+    # ------------------------------------------------------------------------------------- reading the files
+
+    def _texts(self, name: str) -> list[tuple[str, str]]:
+        """Return (place, text) of every file of this name, in the folder and its sub-folders."""
+        places = [self.folder.joinpath(name)]
+        places += [
+            sub.joinpath(name)
+            for sub in sorted(self.folder.iterdir(), key=lambda item: item.name)
+            if sub.is_dir()
+        ]
+        return [
+            (f"{self.name}: {place.name}", place.read_text(encoding="utf-8"))
+            for place in places
+            if place.is_file()
+        ]
+
+    def _rows(self, name: str) -> Iterator[dict[str, str]]:
+        texts = self._texts(name)
+        if not texts and name not in _OPTIONAL:
+            raise TablesError(f"{self.name} has no {name}; a folder of tables needs {', '.join(_COLUMNS)}")
+        rows: list[dict[str, str]] = []
+        for place, text in texts:
+            reader = csv.DictReader(text.splitlines())
+            missing = [column for column in _COLUMNS[name] if column not in (reader.fieldnames or ())]
+            if missing:
+                raise TablesError(
+                    f"{place} has no column {missing[0]!r}; expected {', '.join(_COLUMNS[name])}"
+                )
+            for row in reader:
+                if None in row.values() or None in row:
+                    raise TablesError(f"{place}, line {reader.line_num}: wrong number of cells")
+                rows.append(row | {"_place": f"{place}, line {reader.line_num}"})
+        return iter(rows)
+
+    @cached_property
+    def _genes(self) -> dict[str, Gene]:
+        return {
+            row["gene"]: Gene(
+                row["gene"], row["chrom"], "-" if row["strand"] == "-" else "+", row["refseq"],
+                row["reference_allele"], row["definitions_changed"], row["functions_changed"],
+                row["frequencies_changed"], row["source"],
+            )
+            for row in self._rows("genes.csv")
+        }  # fmt: skip
+
+    @cached_property
+    def _anchoring(self) -> dict[tuple[str, str, str], tuple[str, str, str]]:
+        """(gene, HGVS, allele or "") to position, reference and alleles in VCF form."""
+        return {
+            (row["gene"], row["hgvs_grch38"], row["allele"]): (
+                row["vcf_pos"], row["vcf_ref"], row["vcf_alleles"]
+            )
+            for row in self._rows("vcf_anchoring.csv")
+        }  # fmt: skip
+
+    @cached_property
+    def _positions(self) -> dict[str, tuple[Position, ...]]:
+        found: dict[str, dict[int, Position]] = {}
+        for row in self._rows("variant_positions.csv"):
+            pos, ref, alts = row["vcf_pos"], row["vcf_ref"], row["vcf_alts"]
+            if not pos:
+                pos, ref, alts = self._anchor(row, "")
+            place = _whole(row, pos)
+            _bases(row, [ref, *alts.split("|")])
+            if place in found.setdefault(row["gene"], {}):
+                raise TablesError(f"{row['_place']}: {row['gene']} has position {place} twice")
+            found[row["gene"]][place] = Position(
+                row["gene"], row["chrom"], place, ref, tuple(alts.split("|")), row["rsid"], row["hgvs_grch38"]
+            )
+        return {gene: tuple(here[pos] for pos in sorted(here)) for gene, here in found.items()}
+
+    @cached_property
+    def _definitions(self) -> dict[str, tuple[AlleleDefinition, ...]]:
+        core: dict[tuple[str, str], dict[int, str]] = {}
+        either: dict[tuple[str, str], dict[int, frozenset[str]]] = {}
+        for row in self._rows("allele_definitions.csv"):
+            key = row["gene"], row["allele"]
+            core.setdefault(key, {})
+            either.setdefault(key, {})
+            if row["kind"] == "reference":
+                continue
+            pos, allele = row["vcf_pos"], row["vcf_allele"]
+            if not pos or "?" in allele:
+                pos, _, allele = self._anchor(row, row["allele"])
+            place, bases = _whole(row, pos), allele.split("|")
+            if place not in {position.pos for position in self._positions.get(row["gene"], ())}:
+                raise TablesError(
+                    f"{row['_place']}: {row['gene']} has no position {place} in variant_positions.csv"
+                )
+            _bases(row, bases)
+            if row["kind"] == "core" and len(bases) == 1:
+                core[key][place] = bases[0]
+            elif row["kind"] == "either":
+                either[key][place] = frozenset(bases)
+            else:
+                raise TablesError(
+                    f"{row['_place']}: kind {row['kind']!r} with {allele!r}; expected core or either"
+                )
+        made: dict[str, list[AlleleDefinition]] = {}
+        for gene, allele in core:
+            reference = allele == self.gene(gene).reference_allele
+            definition = AlleleDefinition(
+                gene,
+                allele,
+                reference,
+                MappingProxyType(core[gene, allele]),
+                MappingProxyType(either[gene, allele]),
+            )
+            made.setdefault(gene, []).insert(0 if reference else len(made.get(gene, [])), definition)
+        return {gene: tuple(items) for gene, items in made.items()}
+
+    def _anchor(self, row: Mapping[str, str], allele: str) -> tuple[str, str, str]:
+        """Return position, reference and alleles of a row that lacks them."""
+        hgvs = row["hgvs_grch38"]
+        if (row["gene"], hgvs, allele) in self._anchoring:
+            return self._anchoring[row["gene"], hgvs, allele]
+        deletion = _DELETION.fullmatch(hgvs)
+        deleted = self._deleted.get((row["gene"], hgvs), "")
+        if deletion is not None and deleted:
+            first, last = int(deletion["first"]), int(deletion["last"] or deletion["first"])
+            if len(deleted) == last - first + 1:
+                return str(first - 1), f"N{deleted}", "N"
+        raise TablesError(
+            f"{row['_place']}: {row['gene']} {hgvs} has no VCF position; "
+            "fill vcf_pos, vcf_ref and the alleles, or give them in vcf_anchoring.csv"
         )
 
+    @cached_property
+    def _deleted(self) -> dict[tuple[str, str], str]:
+        """Gene and HGVS of a position to the bases that CPIC writes for the reference."""
+        return {
+            (row["gene"], row["hgvs_grch38"]): row["cpic_reference_value"]
+            for row in self._rows("variant_positions.csv")
+            if re.fullmatch(r"[ACGT]+", row["cpic_reference_value"])
+        }
 
-def _of_group(table: dict[str, dict[str, _T]], gene: str, group: str) -> _T:
-    _require_gene(gene)
-    if group not in table[gene]:
-        raise UnknownGroupError(
-            f"{gene} has no frequencies for the group {group!r} in {SOURCE}; "
-            f"use one of {', '.join(biogeographic_groups(gene))}"
-        )
-    return table[gene][group]
+    @cached_property
+    def _structural(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, list[str]] = {}
+        for row in self._rows("structural_alleles.csv"):
+            found.setdefault(row["gene"], []).append(row["allele"])
+        return {gene: tuple(names) for gene, names in found.items()}
+
+    @cached_property
+    def _functions(self) -> dict[str, dict[str, _Function]]:
+        table: dict[str, dict[str, _Function]] = {}
+        for row in self._rows("allele_function.csv"):
+            entry = _Function(row["clinical_function"], _activity(row))
+            table.setdefault(row["gene"], {})[row["allele"]] = entry
+        return table
+
+    @cached_property
+    def _rules(self) -> dict[str, dict[tuple[str, str], PhenotypeRule]]:
+        table: dict[str, dict[tuple[str, str], PhenotypeRule]] = {}
+        for row in self._rows("phenotype_rules.csv"):
+            rule = PhenotypeRule(row["phenotype"], row["ehr_priority"])
+            table.setdefault(row["gene"], {})[row["key1"], row["key2"]] = rule
+        return table
+
+    @cached_property
+    def _frequencies(self) -> dict[str, dict[str, dict[str, float]]]:
+        table: dict[str, dict[str, dict[str, float]]] = {}
+        for row in self._rows("allele_frequencies.csv"):
+            group = table.setdefault(row["gene"], {}).setdefault(row["biogeographic_group"], {})
+            try:
+                group[row["allele"]] = float(row["frequency"])
+            except ValueError:
+                raise TablesError(f"{row['_place']}: frequency {row['frequency']!r} is no number") from None
+            if not 0 <= group[row["allele"]] <= 1:
+                raise TablesError(f"{row['_place']}: frequency {row['frequency']} lies outside 0 to 1")
+        return table
+
+    @cached_property
+    def _sample_sizes(self) -> dict[str, dict[str, int]]:
+        table: dict[str, dict[str, int]] = {}
+        for row in self._rows("frequency_sample_sizes.csv"):
+            n = _whole(row, row["n_subjects_total"])
+            table.setdefault(row["gene"], {})[row["biogeographic_group"]] = n
+        return table
 
 
-def _allele_row(gene: str, allele: str) -> _AlleleRow:
-    known = function_alleles(gene)
-    if allele not in known:
-        allowed = f"use one of {', '.join(known)}" if known else f"{gene} has no function table"
-        raise UnknownAlleleError(f"allele {allele!r} of {gene} has no function in {SOURCE}; {allowed}")
-    return _functions()[gene][allele]
+def _whole(row: Mapping[str, str], cell: str) -> int:
+    try:
+        return int(cell)
+    except ValueError:
+        raise TablesError(f"{row['_place']}: {cell!r} is no whole number") from None
 
 
-def _rows(name: str) -> Iterator[dict[str, str]]:
-    text = files("dosewright.pharmacogenomics.data").joinpath(name).read_text(encoding="utf-8")
-    return csv.DictReader(text.splitlines())
+def _bases(row: Mapping[str, str], alleles: list[str]) -> None:
+    for allele in alleles:
+        if not re.fullmatch(r"N?[ACGT]*", allele) or not allele:
+            raise TablesError(f"{row['_place']}: {allele!r} is no sequence of A, C, G and T")
 
 
-def _activity(cell: str) -> ActivityScore | None:
+def _activity(row: Mapping[str, str]) -> ActivityScore | None:
+    cell = row["activity_value"]
     if cell in ("", NO_SCORE):
         return None
-    return ActivityScore(float(cell.removeprefix(_AT_LEAST)), at_least=cell.startswith(_AT_LEAST))
+    try:
+        return ActivityScore(float(cell.removeprefix(_AT_LEAST)), at_least=cell.startswith(_AT_LEAST))
+    except ValueError:
+        raise TablesError(
+            f"{row['_place']}: activity value {cell!r} is no number, {NO_SCORE} or empty"
+        ) from None
 
 
-@cache
-def _frequencies() -> dict[str, dict[str, dict[str, float]]]:
-    table: dict[str, dict[str, dict[str, float]]] = {}
-    for row in _rows("allele_frequencies.csv"):
-        group = table.setdefault(row["gene"], {}).setdefault(row["biogeographic_group"], {})
-        group[row["allele"]] = float(row["frequency"])
-    return table
-
-
-@cache
-def _sample_sizes() -> dict[str, dict[str, int]]:
-    table: dict[str, dict[str, int]] = {}
-    for row in _rows("frequency_sample_sizes.csv"):
-        table.setdefault(row["gene"], {})[row["biogeographic_group"]] = int(row["n_subjects_total"])
-    return table
-
-
-@cache
-def _functions() -> dict[str, dict[str, _AlleleRow]]:
-    table: dict[str, dict[str, _AlleleRow]] = {}
-    for row in _rows("allele_function.csv"):
-        entry = _AlleleRow(row["clinical_function"], _activity(row["activity_value"]))
-        table.setdefault(row["gene"], {})[row["allele"]] = entry
-    return table
-
-
-@cache
-def _rules() -> dict[str, dict[tuple[str, str], str]]:
-    table: dict[str, dict[tuple[str, str], str]] = {}
-    for row in _rows("phenotype_rules.csv"):
-        table.setdefault(row["gene"], {})[row["key1"], row["key2"]] = row["phenotype"]
-    return table
+TABLES = Tables(files("dosewright.pharmacogenomics.data"), "the tables that ship")
+"""The tables that ship with the package; licences in the NOTICE.md of each folder of `data/`."""

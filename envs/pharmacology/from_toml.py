@@ -46,12 +46,8 @@ from dosewright.envs.pharmacology.model import (
 )
 from dosewright.envs.pharmacology.solvers import Linear
 from dosewright.pharmacogenomics import (
-    allele_frequencies,
-    biogeographic_groups,
-    clinical_function,
+    TABLES,
     coding_strand_allele,
-    function_alleles,
-    genes,
 )
 
 _Kind = Literal["power", "exponential", "linear", "factor"]
@@ -607,8 +603,8 @@ def _pairs(table: _Table) -> dict[tuple[str, str], float]:
 def _by_function(table: _Table, gene: str, alleles: Mapping[str, float]) -> dict[str, str]:
     """Return the alleles that stand in for others by CPIC's clinical function."""
     inner = table.child("by_function")
-    known = function_alleles(gene) if gene in genes() else ()
-    functions = tuple(dict.fromkeys(clinical_function(gene, allele) for allele in known))
+    known = TABLES.function_alleles(gene) if gene in TABLES.genes() else ()
+    functions = tuple(dict.fromkeys(TABLES.clinical_function(gene, allele) for allele in known))
     for function in inner:
         if function not in functions:
             inner.fail(f"unknown function {function!r} of {gene}; {_instead(function, functions)}")
@@ -618,14 +614,14 @@ def _by_function(table: _Table, gene: str, alleles: Mapping[str, float]) -> dict
 def _frequencies(table: _Table, gene: str, alleles: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """Return the file's own frequencies; without them the gene and its alleles must be in CPIC's tables."""
     if "frequencies" not in table:
-        if gene not in genes():
+        if gene not in TABLES.genes():
             table.fail(
-                f"gene = {gene!r} is not in CPIC's tables; {_instead(gene, genes())}; or give its frequencies"
+                f"gene = {gene!r} is not in CPIC's tables; {_instead(gene, TABLES.genes())}; or give its frequencies"
             )
         drawn = {
             coding_strand_allele(gene, allele): None
-            for group in biogeographic_groups(gene)
-            for allele in allele_frequencies(gene, group)
+            for group in TABLES.biogeographic_groups(gene)
+            for allele in TABLES.allele_frequencies(gene, group)
         }
         for allele in alleles:
             if allele not in drawn:
@@ -634,7 +630,7 @@ def _frequencies(table: _Table, gene: str, alleles: Mapping[str, float]) -> dict
                 )
         return {}
     groups = table.child("frequencies")
-    every = tuple(sorted({group for known in genes() for group in biogeographic_groups(known)}))
+    every = tuple(sorted({group for known in TABLES.genes() for group in TABLES.biogeographic_groups(known)}))
     found = dict[str, dict[str, float]]()
     for group in groups:
         if group not in every:

@@ -29,7 +29,7 @@ from dosewright.envs.pharmacology import (
 )
 from dosewright.envs.pharmacology import from_toml as reader
 from dosewright.envs.pharmacology.from_toml import read_model
-from dosewright.pharmacogenomics import allele_frequencies, biogeographic_groups
+from dosewright.pharmacogenomics import TABLES
 
 Floats = NDArray[np.float64]
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,7 +141,11 @@ def test_typical_people_of_the_file(invented: PopulationModel) -> None:
 
 
 def test_every_diplotype_of_the_tables_has_a_factor(invented: PopulationModel) -> None:
-    alleles = {a for group in biogeographic_groups("CYP2C19") for a in allele_frequencies("CYP2C19", group)}
+    alleles = {
+        a
+        for group in TABLES.biogeographic_groups("CYP2C19")
+        for a in TABLES.allele_frequencies("CYP2C19", group)
+    }
     pairs = np.array([f"{a}/{b}" for a in sorted(alleles) for b in sorted(alleles)])
     factors = genotype_effects(invented.genotype_terms, {"CYP2C19": pairs})[0]["cyp2c19_on_cl"]
     assert set(factors.tolist()) == {1.0, 0.70, 0.35, 1.20, 0.80, 1.40}

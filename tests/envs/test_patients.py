@@ -11,7 +11,7 @@ import pytest
 
 from dosewright.envs import Noise, Patients, RealCohort, Scenario, read_cohort, scenario
 from dosewright.envs.scenarios.warfarin import COHORT
-from dosewright.pharmacogenomics import Diplotype, allele_frequencies
+from dosewright.pharmacogenomics import TABLES, Diplotype
 
 WARFARIN = scenario("warfarin")
 N = 20_000
@@ -82,7 +82,7 @@ def test_allele_frequencies_are_those_of_the_ancestry(gene: str, group: str) -> 
     genotypes = crowd().genotypes[gene][crowd().labels["ancestry"] == group].tolist()
     alleles = [allele for text in genotypes for allele in Diplotype.parse(text).alleles]
     n = len(alleles)
-    for allele, p in allele_frequencies(gene, group).items():
+    for allele, p in TABLES.allele_frequencies(gene, group).items():
         found = alleles.count(CODING.get(allele, allele)) / n
         assert abs(found - p) < 4.5 * math.sqrt(max(p * (1 - p), 1 / n) / n), allele
 
@@ -90,7 +90,7 @@ def test_allele_frequencies_are_those_of_the_ancestry(gene: str, group: str) -> 
 def test_genotypes_are_in_hardy_weinberg_equilibrium() -> None:
     for group in ("European", "African American/Afro-Caribbean"):
         genotypes = crowd().genotypes["VKORC1"][crowd().labels["ancestry"] == group]
-        a = allele_frequencies("VKORC1", group)["rs9923231 variant (T)"]
+        a = TABLES.allele_frequencies("VKORC1", group)["rs9923231 variant (T)"]
         for text, p in (("GG", (1 - a) ** 2), ("GA", 2 * a * (1 - a)), ("AA", a * a)):
             found = np.mean([Diplotype.parse(item) == Diplotype.parse(text) for item in genotypes.tolist()])
             assert abs(found - p) < 4 * math.sqrt(p * (1 - p) / len(genotypes))

@@ -7,13 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dosewright.pharmacogenomics import (
+    TABLES,
     Diplotype,
     InvalidDiplotypeError,
-    allele_frequencies,
-    biogeographic_groups,
     coding_strand_allele,
-    function_alleles,
-    genes,
 )
 
 copies = st.one_of(st.just(""), st.integers(2, 12).map("x{}".format), st.just("x≥3"))
@@ -22,7 +19,7 @@ star = st.tuples(st.integers(1, 200), st.sampled_from(["", "A", "B", ".002"]), c
 )
 tandem = st.lists(star, min_size=1, max_size=3).map("+".join)
 base = st.sampled_from("ACGT")
-dpyd = st.sampled_from(function_alleles("DPYD"))
+dpyd = st.sampled_from(TABLES.function_alleles("DPYD"))
 pairs = st.one_of(*(st.tuples(names, names) for names in (tandem, base, dpyd)))
 
 
@@ -91,10 +88,10 @@ def test_nonsense_is_refused(text: str) -> None:
     assert "write" in str(caught.value) or "name both" in str(caught.value)
 
 
-@pytest.mark.parametrize("gene", genes())
+@pytest.mark.parametrize("gene", TABLES.genes())
 def test_every_allele_of_the_tables_can_be_paired_and_read_back(gene: str) -> None:
-    listed = set(function_alleles(gene))
-    listed.update(*(allele_frequencies(gene, group) for group in biogeographic_groups(gene)))
+    listed = set(TABLES.function_alleles(gene))
+    listed.update(*(TABLES.allele_frequencies(gene, group) for group in TABLES.biogeographic_groups(gene)))
     for one, other in itertools.pairwise(sorted(listed)):
         assert Diplotype.parse(f"{one}/{other}") == Diplotype(other, one)
 

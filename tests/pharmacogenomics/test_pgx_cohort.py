@@ -7,18 +7,16 @@ import pytest
 from numpy.typing import NDArray
 
 from dosewright.pharmacogenomics import (
+    TABLES,
     Diplotype,
     NoDistributionError,
     UnknownGeneError,
     UnknownGroupError,
-    allele_frequencies,
-    biogeographic_groups,
     draw_diplotypes,
-    genes,
 )
 
 SIDE = 400
-DRAWN_GENES = [gene for gene in genes() if gene != "DPYD"]
+DRAWN_GENES = [gene for gene in TABLES.genes() if gene != "DPYD"]
 
 
 def stratified_uniforms() -> NDArray[np.float64]:
@@ -31,14 +29,16 @@ def stratified_uniforms() -> NDArray[np.float64]:
 def test_drawn_allele_frequencies_are_those_of_the_table(gene: str) -> None:
     coding = {"rs9923231 reference (C)": "G", "rs9923231 variant (T)": "A"}
     uniforms = stratified_uniforms()
-    for group in biogeographic_groups(gene):
+    for group in TABLES.biogeographic_groups(gene):
         drawn = Counter(draw_diplotypes(gene, np.full(len(uniforms), group), uniforms).tolist())
         alleles: Counter[str] = Counter()
         for text, n in drawn.items():
             alleles.update({allele: 0 for allele in Diplotype.parse(text).alleles})
             for allele in Diplotype.parse(text).alleles:
                 alleles[allele] += n
-        table = {coding.get(allele, allele): p for allele, p in allele_frequencies(gene, group).items()}
+        table = {
+            coding.get(allele, allele): p for allele, p in TABLES.allele_frequencies(gene, group).items()
+        }
         assert set(alleles) <= {allele for allele, p in table.items() if p > 0}
         for allele, frequency in table.items():
             assert alleles[allele] / (2 * len(uniforms)) == pytest.approx(frequency, abs=1.01 / SIDE), allele
@@ -47,7 +47,7 @@ def test_drawn_allele_frequencies_are_those_of_the_table(gene: str) -> None:
 def test_diplotypes_have_hardy_weinberg_proportions() -> None:
     uniforms = stratified_uniforms()
     drawn = Counter(draw_diplotypes("CYP2C9", np.full(len(uniforms), "European"), uniforms).tolist())
-    p = allele_frequencies("CYP2C9", "European")
+    p = TABLES.allele_frequencies("CYP2C9", "European")
     for pair, expected in (
         ("*1/*1", p["*1"] ** 2),
         ("*1/*2", 2 * p["*1"] * p["*2"]),
@@ -70,11 +70,11 @@ def test_vkorc1_genotypes_are_on_the_coding_strand(group: str, a_frequency: floa
 
 @pytest.mark.parametrize("gene", DRAWN_GENES)
 def test_the_ends_of_the_interval_fall_on_alleles_that_exist(gene: str) -> None:
-    for group in biogeographic_groups(gene):
+    for group in TABLES.biogeographic_groups(gene):
         last = np.nextafter(1.0, 0.0)
         drawn = draw_diplotypes(gene, np.full(2, group), np.array([[0.0, 0.0], [last, last]]))
         assert drawn.shape == (2,) and drawn[0] != drawn[1]
-        table = allele_frequencies(gene, group)
+        table = TABLES.allele_frequencies(gene, group)
         if gene != "VKORC1":
             assert all(table[allele] > 0 for text in drawn for allele in Diplotype.parse(text).alleles)
 
@@ -88,7 +88,7 @@ def test_a_uniform_equal_to_a_cumulative_frequency_falls_on_the_next_allele() ->
 
 def test_a_person_is_the_same_alone_in_any_company_and_in_any_order() -> None:
     noise = np.random.default_rng(7)
-    groups = noise.choice(biogeographic_groups("CYP2D6"), size=600)
+    groups = noise.choice(TABLES.biogeographic_groups("CYP2D6"), size=600)
     uniforms = noise.random((600, 2))
     together = draw_diplotypes("CYP2D6", groups, uniforms)
     alone = [draw_diplotypes("CYP2D6", groups[i : i + 1], uniforms[i : i + 1])[0] for i in range(600)]

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from dosewright.pharmacogenomics import (
+    TABLES,
     AlleleReading,
     InvalidDiplotypeError,
     UncertainAlleleWarning,
     UnknownAlleleError,
     UnrepresentedAlleleError,
     allele_sum,
-    clinical_function,
-    function_alleles,
     represent,
 )
 
@@ -76,9 +75,9 @@ def test_alleles_of_known_function_are_read_by_it_as_an_assumption(allele: str, 
 
 
 def test_exactly_the_uncertain_and_unknown_alleles_warn() -> None:
-    for allele in function_alleles("CYP2C9"):
+    for allele in TABLES.function_alleles("CYP2C9"):
         read = represent("CYP2C9", allele, CLEARANCE, BY_FUNCTION)
-        uncertain = clinical_function("CYP2C9", allele) in ("Uncertain function", "Unknown function")
+        uncertain = TABLES.clinical_function("CYP2C9", allele) in ("Uncertain function", "Unknown function")
         assert (read.warning is not None) == uncertain, allele
         assert (read.reason is AlleleReading.UNCERTAIN) == uncertain
 
@@ -101,7 +100,7 @@ def test_counts_say_how_every_allele_was_read() -> None:
 
 
 def test_the_array_form_equals_one_person_at_a_time_and_follows_a_permutation() -> None:
-    alleles = function_alleles("CYP2C9")
+    alleles = TABLES.function_alleles("CYP2C9")
     people = np.array([f"{one}/{other}" for one in alleles for other in alleles])
     values, counts = allele_sum(people, "CYP2C9", CLEARANCE, BY_FUNCTION)
     for i in (0, 1, 77, 600, people.size - 1):

@@ -8,15 +8,11 @@ from pathlib import Path
 import pytest
 
 from dosewright.pharmacogenomics import (
+    TABLES,
     Diplotype,
     UnknownAlleleError,
     UnknownGeneError,
     activity_score,
-    allele_frequencies,
-    biogeographic_groups,
-    clinical_function,
-    function_alleles,
-    genes,
     phenotype,
 )
 
@@ -57,11 +53,12 @@ def test_an_unlisted_allele_or_gene_is_refused() -> None:
         activity_score("CYP3A4", "*1/*22")
 
 
-@pytest.mark.parametrize("gene", [gene for gene in genes() if function_alleles(gene)])
+@pytest.mark.parametrize("gene", [gene for gene in TABLES.genes() if TABLES.function_alleles(gene)])
 def test_every_pair_of_functions_has_a_rule(gene: str) -> None:
     # One allele of each function and score is enough to meet every rule.
     kinds = {
-        (clinical_function(gene, a), str(activity_score(gene, f"{a}/{a}"))): a for a in function_alleles(gene)
+        (TABLES.clinical_function(gene, a), str(activity_score(gene, f"{a}/{a}"))): a
+        for a in TABLES.function_alleles(gene)
     }
     pairs = list(itertools.combinations_with_replacement(kinds.values(), 2))
     assert len(pairs) >= 3
@@ -98,9 +95,9 @@ def test_hardy_weinberg_gives_the_published_phenotype_frequencies(gene: str) -> 
         rows = [row for row in csv.DictReader(file) if row["gene"] == gene]
     by_score = gene == "CYP2C9"  # the file's key is the activity score there
     enumerated: dict[str, dict[str, float]] = {}
-    for group in biogeographic_groups(gene):
+    for group in TABLES.biogeographic_groups(gene):
         mass: dict[str, float] = defaultdict(float)
-        present = {allele: p for allele, p in allele_frequencies(gene, group).items() if p > 0}
+        present = {allele: p for allele, p in TABLES.allele_frequencies(gene, group).items() if p > 0}
         for (one, p), (other, q) in itertools.product(present.items(), repeat=2):
             pair = Diplotype(one, other)
             key = str(activity_score(gene, pair) or "n/a") if by_score else str(phenotype(gene, pair))

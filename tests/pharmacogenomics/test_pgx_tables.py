@@ -7,19 +7,11 @@ from pathlib import Path
 import pytest
 
 from dosewright.pharmacogenomics import (
-    SOURCE,
+    TABLES,
     UnknownAlleleError,
     UnknownGeneError,
     UnknownGroupError,
-    activity_value,
-    allele_frequencies,
-    biogeographic_groups,
-    clinical_function,
-    function_alleles,
-    genes,
-    sample_size,
 )
-from dosewright.pharmacogenomics.tables import allele_activity, phenotype_rules
 
 SHARED_PGX = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "pgx"
 DATA = files("dosewright.pharmacogenomics.data")
@@ -37,28 +29,30 @@ DATA = files("dosewright.pharmacogenomics.data")
     ],
 )
 def test_a_frequency_is_the_published_one(gene: str, group: str, allele: str, frequency: float) -> None:
-    assert allele_frequencies(gene, group)[allele] == frequency
+    assert TABLES.allele_frequencies(gene, group)[allele] == frequency
 
 
-@pytest.mark.parametrize("gene", [gene for gene in genes() if gene != "DPYD"])
+@pytest.mark.parametrize("gene", [gene for gene in TABLES.genes() if gene != "DPYD"])
 def test_the_alleles_of_a_gene_and_group_sum_to_one(gene: str) -> None:
-    for group in biogeographic_groups(gene):
-        frequencies = allele_frequencies(gene, group)
+    for group in TABLES.biogeographic_groups(gene):
+        frequencies = TABLES.allele_frequencies(gene, group)
         assert sum(frequencies.values()) == pytest.approx(1, abs=1e-3), group
         assert min(frequencies.values()) >= 0
 
 
 def test_the_tables_have_the_genes_and_groups_that_the_reference_counts() -> None:
-    assert len(genes()) == 13 and "CYP3A4" not in genes()
-    counts = {gene: len(biogeographic_groups(gene)) for gene in genes()}  # models.md section 17
+    assert len(TABLES.genes()) == 13 and "CYP3A4" not in TABLES.genes()
+    counts = {gene: len(TABLES.biogeographic_groups(gene)) for gene in TABLES.genes()}  # models.md section 17
     expected = {"CYP2C9": 9, "VKORC1": 8, "CYP4F2": 8, "CYP3A5": 7, "CYP2C19": 9, "CYP2B6": 8, "TPMT": 7}
     assert expected.items() <= counts.items() and (counts["NUDT15"], counts["DPYD"]) == (4, 6)
-    assert "Oceanian" not in biogeographic_groups("VKORC1")
+    assert "Oceanian" not in TABLES.biogeographic_groups("VKORC1")
 
 
 def test_every_frequency_has_its_sample_size() -> None:
     sizes = {
-        (gene, group): sample_size(gene, group) for gene in genes() for group in biogeographic_groups(gene)
+        (gene, group): TABLES.sample_size(gene, group)
+        for gene in TABLES.genes()
+        for group in TABLES.biogeographic_groups(gene)
     }
     assert len(sizes) == 100 and min(sizes.values()) > 0
     assert sizes["DPYD", "African American/Afro-Caribbean"] == 314  # models.md section 17
@@ -80,23 +74,23 @@ def test_every_frequency_has_its_sample_size() -> None:
 def test_function_and_activity_of_an_allele(
     gene: str, allele: str, function: str, value: float | None
 ) -> None:
-    assert clinical_function(gene, allele) == function
+    assert TABLES.clinical_function(gene, allele) == function
     assert activity_value(gene, allele) == value
 
 
 def test_an_open_copy_number_keeps_its_sign() -> None:
-    assert str(allele_activity("CYP2D6", "*1x≥3")) == "≥3.0"
-    assert str(allele_activity("CYP2D6", "*1x2")) == "2.0"
+    assert str(TABLES.allele_activity("CYP2D6", "*1x≥3")) == "≥3.0"
+    assert str(TABLES.allele_activity("CYP2D6", "*1x2")) == "2.0"
 
 
 def test_a_missing_group_is_refused_and_the_existing_ones_are_listed() -> None:
     with pytest.raises(UnknownGroupError) as caught:
-        allele_frequencies("VKORC1", "Oceanian")
+        TABLES.allele_frequencies("VKORC1", "Oceanian")
     message = str(caught.value)
     assert "VKORC1" in message and "'Oceanian'" in message
-    assert all(group in message for group in biogeographic_groups("VKORC1"))
+    assert all(group in message for group in TABLES.biogeographic_groups("VKORC1"))
     with pytest.raises(UnknownGroupError, match="'Martian'"):
-        sample_size("CYP2C9", "Martian")
+        TABLES.sample_size("CYP2C9", "Martian")
 
 
 def test_a_gene_without_tables_is_refused() -> None:
@@ -107,14 +101,14 @@ def test_a_gene_without_tables_is_refused() -> None:
 
 def test_an_unlisted_allele_is_never_read_as_reference() -> None:
     with pytest.raises(UnknownAlleleError, match=r"'\*999' of CYP2C9.*\*1, \*2"):
-        clinical_function("CYP2C9", "*999")
+        TABLES.clinical_function("CYP2C9", "*999")
     with pytest.raises(UnknownAlleleError, match="VKORC1 has no function table"):
         activity_value("VKORC1", "A")
 
 
 def test_a_caller_cannot_change_the_tables() -> None:
-    allele_frequencies("CYP2C9", "European")["*2"] = 0.9
-    assert allele_frequencies("CYP2C9", "European")["*2"] == 0.1273007
+    TABLES.allele_frequencies("CYP2C9", "European")["*2"] = 0.9
+    assert TABLES.allele_frequencies("CYP2C9", "European")["*2"] == 0.1273007
 
 
 def test_no_row_under_another_licence_is_carried_and_the_source_is_named() -> None:

@@ -19,7 +19,7 @@ from dosewright.envs.pharmacology.models.efavirenz_bienczak2016 import (
     maintenance_dose,
     typical,
 )
-from dosewright.pharmacogenomics import allele_frequencies, function_alleles
+from dosewright.pharmacogenomics import TABLES
 
 Floats = NDArray[np.float64]
 
@@ -139,7 +139,7 @@ def test_other_alleles_count_by_the_two_variants(diplotype: str, genotype: str) 
 
 def test_only_the_two_hybrids_are_read_by_their_function() -> None:
     known = {*CYP2B6.per_allele, *CYP2B6.same_as}
-    assert set(function_alleles("CYP2B6")) - known == {"*29", "*30"}
+    assert set(TABLES.function_alleles("CYP2B6")) - known == {"*29", "*30"}
     effects, substituted = genotype_effects((CYP2B6,), {"CYP2B6": np.array(["*1/*29", "*1/*30"])})
     assert effects["cl_l_h"].tolist() == [CLEARANCE["GT|TT"], CLEARANCE["GG|TC"]]
     assert sum(substituted.values()) == 2
@@ -157,7 +157,7 @@ def test_alleles_read_as_516t_and_983c_have_the_summed_frequencies(
     group: str, t516: float, c983: float
 ) -> None:
     # models.md 17, sums over the alleles that carry the variants
-    frequencies = allele_frequencies("CYP2B6", group)
+    frequencies = TABLES.allele_frequencies("CYP2B6", group)
     read_as = {allele: CYP2B6.same_as.get(allele, allele) for allele in frequencies}
     assert sum(f for a, f in frequencies.items() if read_as[a] == "*6") == pytest.approx(t516, abs=6e-4)
     assert sum(f for a, f in frequencies.items() if read_as[a] == "*18") == pytest.approx(c983, abs=6e-4)

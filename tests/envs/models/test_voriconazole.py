@@ -16,7 +16,7 @@ from dosewright.envs import genotype_effects
 from dosewright.envs.pharmacology import Dose, PopulationModel, simulate
 from dosewright.envs.pharmacology.models import voriconazole_friberg2012 as friberg2012
 from dosewright.envs.pharmacology.models import voriconazole_kim2019 as kim2019
-from dosewright.pharmacogenomics import clinical_function, function_alleles, phenotype
+from dosewright.pharmacogenomics import TABLES, phenotype
 
 Floats = NDArray[np.float64]
 KIM, FRIBERG = kim2019.MODEL, friberg2012.MODEL
@@ -232,7 +232,11 @@ def test_every_diplotype_has_the_phenotype_of_cpic(model: PopulationModel) -> No
         "Intermediate Metabolizer": IM, "Likely Intermediate Metabolizer": IM,
         "Poor Metabolizer": PM, "Likely Poor Metabolizer": PM,
     }  # fmt: skip
-    alleles = [a for a in function_alleles("CYP2C19") if "Uncertain" not in clinical_function("CYP2C19", a)]
+    alleles = [
+        a
+        for a in TABLES.function_alleles("CYP2C19")
+        if "Uncertain" not in TABLES.clinical_function("CYP2C19", a)
+    ]
     diplotypes = ["/".join(pair) for pair in combinations_with_replacement(alleles, 2)]
     effects, _ = genotype_effects(model.genotype_terms, {"CYP2C19": np.array(diplotypes)})
     expected = [number[str(phenotype("CYP2C19", diplotype))] for diplotype in diplotypes]

@@ -7,7 +7,7 @@ from dosewright.agents.regimens import FixedDose, regimen
 from dosewright.envs import Intake, Noise, Treatment, individual_parameters, scenario
 from dosewright.envs.pharmacology import Dose, simulate
 from dosewright.envs.scenarios.tacrolimus import MODEL, PROPORTIONAL, target_trough
-from dosewright.pharmacogenomics import allele_frequencies
+from dosewright.pharmacogenomics import TABLES
 
 TACROLIMUS = scenario("tacrolimus")
 SPEC = TACROLIMUS.observation
@@ -98,7 +98,7 @@ def test_genotypes_have_the_frequencies_of_the_tables() -> None:
     assert european.mean() == pytest.approx(0.60, abs=0.025)
     pairs = intake.patients.genotypes["CYP3A5"][european]
     share = np.mean([text.split("/").count("*1") for text in pairs.tolist()]) / 2
-    assert share == pytest.approx(allele_frequencies("CYP3A5", "European")["*1"], abs=0.012)
+    assert share == pytest.approx(TABLES.allele_frequencies("CYP3A5", "European")["*1"], abs=0.012)
     # Rotterdam: 9.3 % carry CYP3A4*22; nobody is drawn with it elsewhere
     carriers = np.array(["*22" in text for text in intake.patients.genotypes["CYP3A4"].tolist()])
     assert carriers[european].mean() == pytest.approx(0.093, abs=0.02) and not carriers[~european].any()
