@@ -111,9 +111,9 @@ def _parse(text: str) -> Allele:
     elif _VARIANT.fullmatch(text):
         return Allele((Copies(text),), "variant")
     raise InvalidDiplotypeError(
-        f"{text!r} is no allele name; write a star allele ('*1', '*1x2', '*2x≥3', '*36+*10'), a base (A, C, G, "
-        "T), a variant as the tables name it ('c.1905+1G>A (*2A)', 'rs9923231 variant (T)'), or several on one "
-        "chromosome ('[c.85T>C (*9A) + c.1627A>G (*5)]')"
+        f"{text!r} is no allele name; write a star allele ('*1', '*1x2', '*2x≥3', '*36+*10'), a base "
+        "(A, C, G, T), a variant as the tables name it ('c.1905+1G>A (*2A)', 'rs9923231 variant (T)'), or "
+        "several on one chromosome ('[c.85T>C (*9A) + c.1627A>G (*5)]')"
     )
 
 

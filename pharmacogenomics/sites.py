@@ -26,14 +26,14 @@ class Site:
 
     Attributes
     ----------
-    alleles : bases in the form of `Position.ref` and `Position.alts`, one for each chromosome, in the order of
-        the record; a base that no definition knows stays as it is in the record. Empty where nothing is known
+    alleles : bases in the form of `Position.ref` and `Position.alts`, one for each chromosome, in the order
+        of the record; a base that no definition knows stays as it is in the record. Empty: nothing is known
     phased : whether the order of `alleles` means something
     phase_set : name of the set within which the order holds; None with `phased`: the whole chromosome
     depth : reads at the position
     quality : phred-scaled confidence in the genotype (GQ): 10^(-quality/10) is the chance that it is wrong
-    log_likelihoods : natural log of P(reads | genotype) up to a constant, by sorted pair of alleles (from PL);
-        None where the record has none
+    log_likelihoods : natural log of P(reads | genotype) up to a constant, by sorted pair of alleles (from
+        PL); None where the record has none
     origin : where this comes from
     note : why the site is missing, or what was done to read it ("no record", "filter LowQual")
     """

@@ -1,8 +1,8 @@
-"""The genetic tables as typed look-ups: positions, allele definitions, function, phenotype rules, frequencies.
+"""The genetic tables as typed look-ups: positions, definitions, function, phenotype rules, frequencies.
 
-The tables that ship are `TABLES`. `Tables.read(folder)` reads newer ones: the same CSV files, in the folder or
-in sub-folders of it (rows of files with the same name are put together, so that content under another licence
-can stand in a file of its own). Nothing is guessed: an unlisted gene, group or allele is an error.
+The tables that ship are `TABLES`. `Tables.read(folder)` reads newer ones: the same CSV files, in the folder
+or in sub-folders of it (rows of files with the same name are put together, so that content under another
+licence can stand in a file of its own). Nothing is guessed: an unlisted gene, group or allele is an error.
 """
 
 from __future__ import annotations
@@ -211,7 +211,8 @@ class Tables:
         for name in _COLUMNS:
             for _, text in self._texts(name):
                 digest.update(text.encode())
-        return f"tables of {self.name} (changed {newest or 'at an unknown date'}, sha256 {digest.hexdigest()[:12]})"
+        when = newest or "at an unknown date"
+        return f"tables of {self.name} (changed {when}, sha256 {digest.hexdigest()[:12]})"
 
     def source(self, gene: str) -> str:
         """Where what is said about a gene comes from, with version and the date of its last change.
@@ -269,7 +270,7 @@ class Tables:
         return self._structural.get(self.gene(gene).name, ())
 
     def alleles(self, gene: str) -> tuple[str, ...]:
-        """Every allele that some table of the gene names: defined, structural, with a function or a frequency.
+        """Every allele that some table of the gene names: defined, structural, with function or frequency.
 
         Raises
         ------

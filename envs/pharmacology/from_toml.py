@@ -614,9 +614,11 @@ def _by_function(table: _Table, gene: str, alleles: Mapping[str, float]) -> dict
 def _frequencies(table: _Table, gene: str, alleles: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """Return the file's own frequencies; without them the gene and its alleles must be in CPIC's tables."""
     if "frequencies" not in table:
-        if gene not in TABLES.genes():
+        known = tuple(name for name in TABLES.genes() if TABLES.biogeographic_groups(name))
+        if gene not in known:
             table.fail(
-                f"gene = {gene!r} is not in CPIC's tables; {_instead(gene, TABLES.genes())}; or give its frequencies"
+                f"gene = {gene!r} has no frequencies in the tables; {_instead(gene, known)}; "
+                "or give its frequencies"
             )
         drawn = {
             coding_strand_allele(gene, allele): None

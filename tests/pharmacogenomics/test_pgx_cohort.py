@@ -122,8 +122,10 @@ def test_what_has_no_distribution_is_refused() -> None:
         draw_diplotypes("CYP3A4", np.array(["Latino"]), one, {"European": {"*1": 0.95, "*22": 0.05}})
     with pytest.raises(UnknownGroupError, match="'Oceanian'"):
         draw_diplotypes("VKORC1", np.array(["Oceanian"]), one)
-    with pytest.raises(UnknownGeneError, match="'CYP3A4'"):
+    with pytest.raises(UnknownGroupError, match="CYP3A4 has no frequencies .* none for any group"):
         draw_diplotypes("CYP3A4", np.array(["European"]), one)
+    with pytest.raises(UnknownGeneError, match="'CYP1A2'"):
+        draw_diplotypes("CYP1A2", np.array(["European"]), one)
 
 
 def test_a_dpyd_chromosome_carries_one_variant_that_changes_the_function_or_none() -> None:

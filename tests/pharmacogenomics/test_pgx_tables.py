@@ -1,6 +1,5 @@
 """CPIC's numbers are carried unchanged, and what is missing is refused."""
 
-import csv
 from importlib.resources import files
 from pathlib import Path
 
@@ -8,10 +7,13 @@ import pytest
 
 from dosewright.pharmacogenomics import (
     TABLES,
+    Tables,
+    TablesError,
     UnknownAlleleError,
     UnknownGeneError,
     UnknownGroupError,
 )
+from dosewright.pharmacogenomics.tables_diff import differences
 
 SHARED_PGX = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "pgx"
 DATA = files("dosewright.pharmacogenomics.data")
@@ -41,7 +43,7 @@ def test_the_alleles_of_a_gene_and_group_sum_to_one(gene: str) -> None:
 
 
 def test_the_tables_have_the_genes_and_groups_that_the_reference_counts() -> None:
-    assert len(TABLES.genes()) == 13 and "CYP3A4" not in TABLES.genes()
+    assert len(TABLES.genes()) == 14 and TABLES.biogeographic_groups("CYP3A4") == ()
     counts = {gene: len(TABLES.biogeographic_groups(gene)) for gene in TABLES.genes()}  # models.md section 17
     expected = {"CYP2C9": 9, "VKORC1": 8, "CYP4F2": 8, "CYP3A5": 7, "CYP2C19": 9, "CYP2B6": 8, "TPMT": 7}
     assert expected.items() <= counts.items() and (counts["NUDT15"], counts["DPYD"]) == (4, 6)
@@ -75,7 +77,8 @@ def test_function_and_activity_of_an_allele(
     gene: str, allele: str, function: str, value: float | None
 ) -> None:
     assert TABLES.clinical_function(gene, allele) == function
-    assert activity_value(gene, allele) == value
+    activity = TABLES.allele_activity(gene, allele)
+    assert (None if activity is None else activity.value) == value
 
 
 def test_an_open_copy_number_keeps_its_sign() -> None:
@@ -94,37 +97,150 @@ def test_a_missing_group_is_refused_and_the_existing_ones_are_listed() -> None:
 
 
 def test_a_gene_without_tables_is_refused() -> None:
-    for look_up in (biogeographic_groups, function_alleles, phenotype_rules):
-        with pytest.raises(UnknownGeneError, match="'CYP3A4'.*CYP2C9"):
-            look_up("CYP3A4")
+    looked_up = (
+        TABLES.biogeographic_groups,
+        TABLES.function_alleles,
+        TABLES.phenotype_rules,
+        TABLES.positions,
+    )
+    for look_up in looked_up:
+        with pytest.raises(UnknownGeneError, match="'CYP1A2'.*CYP2C9"):
+            look_up("CYP1A2")
 
 
 def test_an_unlisted_allele_is_never_read_as_reference() -> None:
     with pytest.raises(UnknownAlleleError, match=r"'\*999' of CYP2C9.*\*1, \*2"):
         TABLES.clinical_function("CYP2C9", "*999")
     with pytest.raises(UnknownAlleleError, match="VKORC1 has no function table"):
-        activity_value("VKORC1", "A")
+        TABLES.allele_activity("VKORC1", "A")
 
 
 def test_a_caller_cannot_change_the_tables() -> None:
-    TABLES.allele_frequencies("CYP2C9", "European")["*2"] = 0.9
+    with pytest.raises(TypeError):
+        TABLES.allele_frequencies("CYP2C9", "European")["*2"] = 0.9  # pyright: ignore[reportIndexIssue]
     assert TABLES.allele_frequencies("CYP2C9", "European")["*2"] == 0.1273007
 
 
-def test_no_row_under_another_licence_is_carried_and_the_source_is_named() -> None:
-    for name in ("allele_frequencies", "allele_function", "phenotype_rules", "frequency_sample_sizes"):
-        assert "CYP3A4" not in DATA.joinpath(f"{name}.csv").read_text(encoding="utf-8")
-    rows = csv.DictReader(DATA.joinpath("allele_function.csv").read_text(encoding="utf-8").splitlines())
-    assert {row["source"] for row in rows} == {"CPIC"}
-    notice = DATA.joinpath("NOTICE.md").read_text(encoding="utf-8")
-    assert SOURCE in notice.replace("**", "") and "CC0 1.0" in notice
+def test_content_under_another_licence_stands_in_a_folder_of_its_own_with_its_notice() -> None:
+    for file in DATA.joinpath("cpic").iterdir():
+        if file.name.endswith(".csv"):
+            assert "CYP3A4," not in file.read_text(encoding="utf-8"), file.name
+    for folder, licence in (
+        ("cpic", "CC0 1.0"),
+        ("clinpgx", "CC BY-SA 4.0"),
+        ("pharmcat", "Mozilla Public License"),
+    ):
+        assert licence in DATA.joinpath(folder, "NOTICE.md").read_text(encoding="utf-8")
+    assert TABLES.version in DATA.joinpath("cpic", "NOTICE.md").read_text(encoding="utf-8").replace("**", "")
+    assert TABLES.source("CYP3A4").startswith("ClinPGx, ")
+    assert TABLES.source("CYP2C9") == "CPIC, CPIC 1.56.0 (2026-05-01), CYP2C9 definitions changed 2025-06-16"
+
+
+def test_insertions_and_deletions_are_anchored_as_they_stand_in_a_vcf() -> None:
+    repeat = next(position for position in TABLES.positions("UGT1A1") if position.rsid == "rs3064744")
+    assert (repeat.pos, repeat.ref, repeat.alts) == (233760233, "CAT", ("C", "CATAT", "CATATAT"))
+    definitions = {definition.name: definition for definition in TABLES.definitions("UGT1A1")}
+    assert definitions["*80+*28"].core == {233759924: "T", 233760233: "CATAT"}
+    # CPIC names the deleted bases of TPMT *47, no table the base before them: any base may stand there
+    deletion = next(position for position in TABLES.positions("TPMT") if position.pos == 18149103)
+    assert (deletion.ref, deletion.alts, deletion.is_indel) == ("NAAGT", ("N",), True)
+
+
+def test_the_reference_allele_stands_first_and_open_positions_are_kept() -> None:
+    assert [TABLES.definitions(gene)[0].name for gene in ("CYP2C19", "DPYD", "CYP2D6")] == [
+        "*38",
+        "Reference",
+        "*1",
+    ]
+    # CYP2D6*1 leaves two positions open; CYP2C19*1 is *38 with rs3758581 G [data/pgx/README.md]
+    assert TABLES.definitions("CYP2D6")[0].either == {42128813: {"A", "G"}, 42129130: {"C", "G"}}
+    first = next(definition for definition in TABLES.definitions("CYP2C19") if definition.name == "*1")
+    assert first.core == {94842866: "G"}
+
+
+def folder_of_tables(path: Path) -> Path:
+    """Copy the tables that ship into one flat folder without version.toml."""
+    for name in ("cpic", "clinpgx", "pharmcat"):
+        for file in DATA.joinpath(name).iterdir():
+            if file.name.endswith(".csv"):
+                target, text = path / file.name, file.read_text(encoding="utf-8")
+                target.write_text(
+                    target.read_text(encoding="utf-8") + text.split("\n", 1)[1] if target.exists() else text,
+                    encoding="utf-8",
+                )
+    return path
+
+
+def test_a_folder_of_newer_tables_is_read_and_named_as_the_source(tmp_path: Path) -> None:
+    folder = folder_of_tables(tmp_path)
+    frequencies = folder / "allele_frequencies.csv"
+    text = frequencies.read_text(encoding="utf-8")
+    frequencies.write_text(
+        text.replace("CYP2C9,*2,European,0.1273007", "CYP2C9,*2,European,0.125"), encoding="utf-8"
+    )
+    newer = Tables.read(folder)
+    assert newer.allele_frequencies("CYP2C9", "European")["*2"] == 0.125
+    assert newer.genes() == TABLES.genes() and newer.definitions("TPMT") == TABLES.definitions("TPMT")
+    assert str(folder) in newer.source("CYP2C9") and "sha256" in newer.version
+    changes = differences(TABLES, newer)
+    assert [str(change) for change in changes] == ["CYP2C9 frequency of *2 in European: 0.1273007 -> 0.125"]
+
+
+def test_differences_of_two_snapshots_are_named_allele_by_allele(tmp_path: Path) -> None:
+    folder = folder_of_tables(tmp_path)
+    functions = folder / "allele_function.csv"
+    lines = functions.read_text(encoding="utf-8").splitlines()
+    lines = [
+        line.replace("Decreased function", "No function") if line.startswith("CYP2C9,*2,") else line
+        for line in lines
+        if not line.startswith("TPMT,*46,")
+    ]
+    functions.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    said = [str(change) for change in differences(TABLES, Tables.read(folder))]
+    assert said == [
+        "CYP2C9 function of *2: Decreased function, 0.5 -> No function, 0.5",
+        "TPMT function of *46: No function -> absent",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        (
+            "allele_function.csv",
+            "clinical_function",
+            "function",
+            r"allele_function.csv has no column 'clinical_fun",
+        ),
+        (
+            "allele_frequencies.csv",
+            "0.1273007",
+            "12 %",
+            r"allele_frequencies.csv, line \d+: .*'12 %' is no number",
+        ),
+        ("allele_frequencies.csv", "0.1273007", "1.2", r"allele_frequencies.csv, line \d+: .*outside 0 to 1"),
+        ("variant_positions.csv", "94981296", "9498129x", r"variant_positions.csv, line \d+: '9498129x'"),
+        ("variant_positions.csv", ",94981296,A,C,", ",94981296,A,?,", r"'\?' is no sequence"),
+    ],
+)
+def test_a_broken_table_is_refused_with_the_place(
+    tmp_path: Path, file: str, old: str, new: str, message: str
+) -> None:
+    folder = folder_of_tables(tmp_path)
+    text = (folder / file).read_text(encoding="utf-8")
+    assert old in text
+    (folder / file).write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(TablesError, match=message):
+        Tables.read(folder)
+
+
+def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TablesError, match="has no genes.csv"):
+        Tables.read(tmp_path)
+    with pytest.raises(TablesError, match="no folder"):
+        Tables.read(tmp_path / "nowhere")
 
 
 @pytest.mark.skipif(not SHARED_PGX.is_dir(), reason="../shared is absent")
-@pytest.mark.parametrize(
-    "name", ["allele_frequencies", "allele_function", "phenotype_rules", "frequency_sample_sizes"]
-)
-def test_the_files_are_the_reference_files_without_cyp3a4(name: str) -> None:
-    reference = (SHARED_PGX / f"{name}.csv").read_text(encoding="utf-8").splitlines()
-    carried = DATA.joinpath(f"{name}.csv").read_text(encoding="utf-8").splitlines()
-    assert carried == [line for line in reference if not line.startswith("CYP3A4,")]
+def test_the_tables_that_ship_are_the_reference_tables() -> None:
+    assert differences(TABLES, Tables.read(SHARED_PGX)) == ()
