@@ -12,7 +12,14 @@ from dosewright.pharmacogenomics.alleles import (
     InvalidDiplotypeError,
     coding_strand_allele,
 )
-from dosewright.pharmacogenomics.cohort import NoDistributionError, allele_distribution, draw_diplotypes
+from dosewright.pharmacogenomics.cohort import (
+    Cohort,
+    NoDistributionError,
+    allele_distribution,
+    draw_cohort,
+    draw_diplotypes,
+    phenotype_frequencies,
+)
 from dosewright.pharmacogenomics.effects import (
     AlleleReading,
     Represented,
@@ -21,7 +28,11 @@ from dosewright.pharmacogenomics.effects import (
     allele_sum,
     represent,
 )
+from dosewright.pharmacogenomics.matching import Candidate, Match, match
 from dosewright.pharmacogenomics.phenotype import Interpretation, activity_score, interpret, phenotype
+from dosewright.pharmacogenomics.posterior import Posterior, expected_alleles, posterior
+from dosewright.pharmacogenomics.sequencing import Reads, Sequencing, sequence
+from dosewright.pharmacogenomics.sites import Genotypes, Origin, Site
 from dosewright.pharmacogenomics.tables import (
     TABLES,
     ActivityScore,
@@ -33,15 +44,24 @@ from dosewright.pharmacogenomics.tables import (
 )
 
 __all__ = [
-    "TABLES",
     "ActivityScore",
     "Allele",
     "AlleleReading",
+    "Candidate",
+    "Cohort",
     "Diplotype",
+    "Genotypes",
     "Interpretation",
     "InvalidDiplotypeError",
+    "Match",
     "NoDistributionError",
+    "Origin",
+    "Posterior",
+    "Reads",
     "Represented",
+    "Sequencing",
+    "Site",
+    "TABLES",
     "Tables",
     "TablesError",
     "UncertainAlleleWarning",
@@ -53,8 +73,14 @@ __all__ = [
     "allele_distribution",
     "allele_sum",
     "coding_strand_allele",
+    "draw_cohort",
     "draw_diplotypes",
+    "expected_alleles",
     "interpret",
+    "match",
     "phenotype",
+    "phenotype_frequencies",
+    "posterior",
     "represent",
+    "sequence",
 ]

@@ -1,21 +1,111 @@
-"""Draw diplotypes of virtual people from allele frequencies."""
+"""Genotypes of a virtual population: diplotypes drawn from allele frequencies, or enumerated exactly."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dosewright.pharmacogenomics.alleles import Diplotype, coding_strand_allele
-from dosewright.pharmacogenomics.tables import TABLES, UnknownGroupError
+from dosewright.pharmacogenomics.phenotype import interpret
+from dosewright.pharmacogenomics.tables import TABLES, Tables, UnknownGroupError
 
 # The tables' sums differ from 1 by rounding, at most 2e-7; DPYD's per-variant frequencies by 0.14 or more.
 _SUM_TOLERANCE = 1e-3
-# Genes whose frequencies are per variant: CPIC's name of the allele that carries none of them
-_PER_VARIANT = {"DPYD": "Reference"}
+REFERENCE_OF_VARIANTS: Mapping[str, str] = {"DPYD": "Reference"}
+"""Genes whose frequencies are per variant: CPIC's name of the allele that carries none of them."""
 
 
 class NoDistributionError(ValueError):
     """The frequencies of a gene form no distribution over alleles."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """Genotypes of n virtual people.
+
+    Attributes
+    ----------
+    groups : (n,) biogeographic group of each person
+    genotypes : gene -> (n,) diplotypes as canonical text; of VKORC1 the genotype on the coding strand
+    """
+
+    groups: NDArray[np.str_]
+    genotypes: Mapping[str, NDArray[np.str_]]
+
+
+def draw_cohort(genes: Sequence[str], ancestry: Mapping[str, float] | str, n: int, seed: int) -> Cohort:
+    """Draw n people from a mixture of ancestries; genes are independent of each other given the group.
+
+    Both alleles of a person come from one group. Environments draw with `draw_diplotypes` and their own
+    counter-based numbers; this is the same law for a study of genotypes alone.
+
+    Parameters
+    ----------
+    genes : genes with frequencies in every group of the mixture
+    ancestry : biogeographic group, or groups with shares that add up to 1
+    n, seed : number of people (at least 1) and seed; the same seed gives the same people
+
+    Raises
+    ------
+    UnknownGeneError, UnknownGroupError, NoDistributionError : as `draw_diplotypes`
+    ValueError : the shares are no distribution, or n is not positive
+    """
+    if n < 1:
+        raise ValueError(f"n is {n}; expected at least one person")
+    shares = ancestry_shares(ancestry)
+    generator = np.random.default_rng(seed)
+    names = np.array(list(shares))
+    groups = names[np.searchsorted(np.cumsum(list(shares.values()))[:-1], generator.random(n), side="right")]
+    genotypes = {gene: draw_diplotypes(gene, groups, generator.random((n, 2))) for gene in genes}
+    return Cohort(groups, genotypes)
+
+
+def ancestry_shares(ancestry: Mapping[str, float] | str) -> dict[str, float]:
+    """Return biogeographic group -> share of an ancestry, which may be one group's name.
+
+    Raises
+    ------
+    ValueError : a share is negative, or they do not add up to 1
+    """
+    shares = {ancestry: 1.0} if isinstance(ancestry, str) else dict(ancestry)
+    for group, share in shares.items():
+        if not share >= 0:
+            raise ValueError(f"ancestry {group!r} has share {share}; expected 0 to 1")
+    total = sum(shares.values())
+    if abs(total - 1) > 1e-6:
+        raise ValueError(f"the ancestry shares {shares} add up to {total:g}; expected 1")
+    return {group: share / total for group, share in shares.items() if share > 0}
+
+
+def phenotype_frequencies(gene: str, group: str, tables: Tables = TABLES) -> dict[str, float]:
+    """Exact frequency of each key that recommendations are looked up by, under Hardy-Weinberg proportions.
+
+    Parameters
+    ----------
+    gene : a gene with frequencies and phenotypes
+    group : CPIC biogeographic group
+
+    Returns
+    -------
+    dict : activity score as text for CYP2C9, CYP2D6 and DPYD (`"n/a"` where none is assigned), else phenotype
+        (`Interpretation.key`) -> probability; they add up to the squared sum of the frequencies, 1 but for
+        rounding. For DPYD as `draw_diplotypes` assumes
+
+    Raises
+    ------
+    UnknownGeneError, UnknownGroupError, UnknownAlleleError : there are no frequencies, or no functions
+    """
+    table = {a: f for a, f in chromosome_frequencies(gene, group, tables).items() if f > 0}
+    found: dict[str, float] = {}
+    for one, other in combinations_with_replacement(table, 2):
+        key = interpret(gene, Diplotype(one, other), tables).key
+        if key is not None:
+            found[key] = found.get(key, 0.0) + table[one] * table[other] * (1 if one == other else 2)
+    return found
 
 
 def draw_diplotypes(
@@ -78,12 +168,7 @@ def allele_distribution(
             )
         table = dict(frequencies[group])
     else:
-        table = dict(TABLES.allele_frequencies(gene, group))
-        if gene in _PER_VARIANT:
-            changed = {
-                a: f for a, f in table.items() if TABLES.clinical_function(gene, a) != "Normal function"
-            }
-            table = {_PER_VARIANT[gene]: 1 - sum(changed.values()), **changed}
+        table = chromosome_frequencies(gene, group, TABLES)
     total = sum(table.values())
     if abs(total - 1) > _SUM_TOLERANCE:
         raise NoDistributionError(
@@ -92,6 +177,22 @@ def allele_distribution(
             "give one frequency for each allele, with sum 1"
         )
     return {coding_strand_allele(gene, allele): frequency for allele, frequency in table.items()}
+
+
+def chromosome_frequencies(gene: str, group: str, tables: Tables) -> dict[str, float]:
+    """Return allele -> frequency on one chromosome; of a gene with frequencies per variant (DPYD), of the
+    variants that change the function and of the reference, as if no chromosome carried two (ASSUMPTION).
+
+    Raises
+    ------
+    UnknownGeneError, UnknownGroupError : there are no frequencies
+    """
+    table = dict(tables.allele_frequencies(gene, group))
+    if gene in REFERENCE_OF_VARIANTS:
+        normal = {allele for allele in table if tables.clinical_function(gene, allele) == "Normal function"}
+        changed = {allele: frequency for allele, frequency in table.items() if allele not in normal}
+        table = {REFERENCE_OF_VARIANTS[gene]: 1 - sum(changed.values()), **changed}
+    return table
 
 
 def _checked(

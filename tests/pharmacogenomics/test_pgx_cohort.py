@@ -1,6 +1,8 @@
 """Cohorts have the frequencies of their groups, and nothing depends on who else is in them."""
 
+import csv
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +14,16 @@ from dosewright.pharmacogenomics import (
     NoDistributionError,
     UnknownGeneError,
     UnknownGroupError,
+    draw_cohort,
     draw_diplotypes,
+    interpret,
+    phenotype_frequencies,
 )
 
 SIDE = 400
-DRAWN_GENES = [gene for gene in TABLES.genes() if gene != "DPYD"]
+SHARED_CASES = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "pgx" / "cases"
+# genes whose frequencies are alleles': not per variant, and not absent
+DRAWN_GENES = [gene for gene in TABLES.genes() if gene != "DPYD" and TABLES.biogeographic_groups(gene)]
 
 
 def stratified_uniforms() -> NDArray[np.float64]:
@@ -155,3 +162,67 @@ def test_a_uniform_outside_the_interval_is_refused_with_its_place(value: float) 
 def test_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(3,\).*\(2, 2\)"):
         draw_diplotypes("CYP2C9", np.full(3, "European"), np.full((2, 2), 0.5))
+
+
+def test_a_mixed_cohort_has_the_shares_and_frequencies_of_its_groups() -> None:
+    n, ancestry = 40_000, {"European": 0.6, "East Asian": 0.4}
+    cohort = draw_cohort(("CYP2C19", "VKORC1"), ancestry, n, seed=7)
+    for group, share in ancestry.items():
+        rows = cohort.groups == group
+        assert rows.mean() == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / n))
+        star2 = np.char.count(cohort.genotypes["CYP2C19"][rows], "*2").mean() / 2
+        p = TABLES.allele_frequencies("CYP2C19", group)["*2"]
+        assert star2 == pytest.approx(p, abs=4 * np.sqrt(p / (2 * rows.sum())) + 1e-3)
+    again = draw_cohort(("CYP2C19", "VKORC1"), ancestry, n, seed=7)
+    assert (again.genotypes["CYP2C19"] == cohort.genotypes["CYP2C19"]).all()
+    assert set(np.unique(cohort.genotypes["VKORC1"]).tolist()) == {"GG", "GA", "AA"}
+
+
+@pytest.mark.parametrize(
+    ("gene", "key", "group", "frequency"),
+    [  # CPIC's phenotype frequencies, tables of 1.56.0
+        ("TPMT", "Poor Metabolizer", "Sub-Saharan African", 0.002971174),
+        ("CYP2C19", "Poor Metabolizer", "East Asian", 0.12978691),
+        ("CYP2B6", "Rapid Metabolizer", "European", 0.05357082),
+        ("CYP2C9", "0.5", "European", 0.019907156),
+        ("CYP2D6", "0.25", "East Asian", 0.08220821),
+    ],
+)
+def test_exact_phenotype_frequencies_are_those_that_cpic_publishes(
+    gene: str, key: str, group: str, frequency: float
+) -> None:
+    found = phenotype_frequencies(gene, group)
+    assert found[key] == pytest.approx(frequency, abs=1e-6)
+    assert sum(found.values()) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_sampled_cohort_agrees_with_the_exact_frequencies() -> None:
+    n = 30_000
+    cohort = draw_cohort(("CYP2D6",), "European", n, seed=11)
+    counts: dict[str, int] = {}
+    for text, number in zip(*np.unique(cohort.genotypes["CYP2D6"], return_counts=True), strict=True):
+        key = interpret("CYP2D6", str(text)).key
+        assert key is not None
+        counts[key] = counts.get(key, 0) + int(number)
+    for key, p in phenotype_frequencies("CYP2D6", "European").items():
+        assert counts.get(key, 0) / n == pytest.approx(p, abs=4.5 * np.sqrt(p * (1 - p) / n) + 1e-4), key
+
+
+@pytest.mark.skipif(not SHARED_CASES.is_dir(), reason="../shared is absent")
+def test_every_published_phenotype_frequency_is_reached_to_1e_6() -> None:
+    with (SHARED_CASES / "phenotype_frequencies.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    exact = {
+        place: phenotype_frequencies(*place)
+        for place in {(row["gene"], row["biogeographic_group"]) for row in rows}
+    }
+    for row in rows:
+        found = exact[row["gene"], row["biogeographic_group"]].get(row["phenotype_or_activity_score"], 0.0)
+        assert found == pytest.approx(float(row["frequency"]), abs=1e-6), row
+
+
+def test_an_impossible_cohort_is_refused() -> None:
+    with pytest.raises(ValueError, match="add up to 0.5"):
+        draw_cohort(("CYP2C9",), {"European": 0.5}, 10, seed=1)
+    with pytest.raises(ValueError, match="n is 0"):
+        draw_cohort(("CYP2C9",), "European", 0, seed=1)

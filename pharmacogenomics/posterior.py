@@ -1,0 +1,453 @@
+"""How probable each diplotype is, given what was sequenced and where a person's ancestors lived.
+
+P(diplotype | reads, ancestry) is proportional to P(reads | diplotype) times the product of two allele
+frequencies (Hardy-Weinberg), summed over the groups of a mixed ancestry. A position without data says nothing
+and leaves the frequencies to speak; a call counts by its quality; gene copies that short reads cannot see
+(CYP2D6 deletions, duplications, hybrids) are alleles like others, so that what a homozygous call may hide
+stays in the answer instead of being guessed away.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dosewright.pharmacogenomics.alleles import Diplotype
+from dosewright.pharmacogenomics.cohort import REFERENCE_OF_VARIANTS, ancestry_shares, chromosome_frequencies
+from dosewright.pharmacogenomics.haplotypes import Copies, Haplotypes, haplotypes
+from dosewright.pharmacogenomics.phenotype import interpret
+from dosewright.pharmacogenomics.sequencing import Reads
+from dosewright.pharmacogenomics.sites import Site
+from dosewright.pharmacogenomics.tables import TABLES, Position, Tables
+
+Floats = NDArray[np.float64]
+
+# Chance that a called genotype is wrong whatever its quality says: reads placed wrongly (ASSUMPTION)
+LEAST_ERROR = 1e-5
+# The same for a call that comes without a quality (ASSUMPTION)
+ERROR_WITHOUT_QUALITY = 1e-3
+# Chance that a phased pair of bases is the wrong way round, as in statistical phasing (ASSUMPTION)
+SWITCH_ERROR = 1e-2
+# P(a genotype is called | the person has no copy of the gene to be read): artefacts only (ASSUMPTION)
+CALLED_WITHOUT_COPY = 1e-3
+# Share of chromosomes with an allele that the tables name without a frequency in the group: nobody looked for
+# it there, or it was counted as *1 (ASSUMPTION)
+UNLISTED = 0.01
+# Diplotypes less probable than this are left out of a result
+_NEGLIGIBLE = 1e-9
+NO_PHENOTYPE = "not assigned"
+"""Phenotype of a diplotype with an allele to which no function is assigned at all."""
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What is known of one gene of one person.
+
+    Attributes
+    ----------
+    gene : its symbol
+    ancestry : biogeographic group -> share, as given
+    diplotypes : diplotype -> probability, the most probable first; those below 1e-9 are left out
+    phenotypes : phenotype -> probability, the most probable first; empty for CYP4F2 and VKORC1. The key
+        `not assigned` holds diplotypes with an allele that has no function in the tables
+    copies : number of readable gene copies -> probability; deletions give 1 or 0, duplications 3 or more
+    positions_read, positions : positions with a genotype, and all of the gene
+    source : curator, version and date of the tables
+    """
+
+    gene: str
+    ancestry: Mapping[str, float]
+    diplotypes: Mapping[Diplotype, float]
+    phenotypes: Mapping[str, float]
+    copies: Mapping[int, float]
+    positions_read: int
+    positions: int
+    source: str
+
+    @property
+    def best(self) -> Diplotype:
+        """The most probable diplotype; see its probability before it is used."""
+        return next(iter(self.diplotypes))
+
+    def probability(self, diplotype: Diplotype | str) -> float:
+        """Return P(diplotype); 0 for one that the prior does not have."""
+        pair = diplotype if isinstance(diplotype, Diplotype) else Diplotype.parse(diplotype)
+        return self.diplotypes.get(pair, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class AllelePrior:
+    """Alleles of a gene and their probability on one chromosome, group by group.
+
+    Attributes
+    ----------
+    gene, names : the gene, and (k,) alleles
+    shares : (g,) shares of the groups
+    frequencies : (g, k) frequencies in each group
+    """
+
+    gene: str
+    names: tuple[str, ...]
+    shares: Floats
+    frequencies: Floats
+
+    @property
+    def log_pairs(self) -> Floats:
+        """Log probability (k, k) of the ordered pair of alleles; -inf where one has frequency 0."""
+        with np.errstate(divide="ignore"):
+            return np.log(np.einsum("g,gi,gj->ij", self.shares, self.frequencies, self.frequencies))
+
+
+def allele_prior(
+    gene: str, ancestry: Mapping[str, float] | str, tables: Tables = TABLES, *, smoothed: bool = True
+) -> AllelePrior:
+    """Return allele frequencies as a prior.
+
+    Parameters
+    ----------
+    gene : a gene with frequencies
+    ancestry : biogeographic group, or groups with shares that add up to 1
+    smoothed : the tables say 0 for an allele that was not found among N people, and nothing for one that was
+        not looked for. As a prior both would be certainty. So one chromosome's worth of doubt is spread over
+        the listed alleles, (2N f + 1/k) / (2N + 1), and the unlisted ones share 1 % alike (ASSUMPTION). False
+        leaves the frequencies as they are, and leaves out alleles that have none
+
+    Raises
+    ------
+    UnknownGeneError, UnknownGroupError : there are no frequencies; none are borrowed
+    ValueError : the shares are no distribution
+    """
+    shares = ancestry_shares(ancestry)
+    rows = [chromosome_frequencies(gene, group, tables) for group in shares]
+    names = tuple(
+        name
+        for name in tables.alleles(gene)
+        if gene not in REFERENCE_OF_VARIANTS
+        or name == REFERENCE_OF_VARIANTS[gene]
+        or tables.clinical_function(gene, name) != "Normal function"
+    )
+    table = np.array([[row.get(name, 0.0) for name in names] for row in rows])
+    table /= table.sum(axis=1, keepdims=True)
+    if smoothed:
+        listed = np.array([[name in row for name in names] for row in rows])
+        people = np.array([tables.sample_size(gene, group) for group in shares])[:, None]
+        doubt = listed / listed.sum(axis=1, keepdims=True)
+        table = (2 * people * table + doubt) / (2 * people + 1)
+        others = np.where(listed, 0.0, 1 / np.maximum((~listed).sum(axis=1, keepdims=True), 1))
+        table = np.where((~listed).any(axis=1, keepdims=True), 1 - UNLISTED, 1.0) * table + UNLISTED * others
+    else:
+        kept = (table > 0).any(axis=0)
+        names, table = tuple(name for name, keep in zip(names, kept, strict=True) if keep), table[:, kept]
+    return AllelePrior(gene, names, np.array(list(shares.values())), table)
+
+
+def posterior(
+    gene: str, sites: Mapping[int, Site], ancestry: Mapping[str, float] | str, tables: Tables = TABLES
+) -> Posterior:
+    """Return P(diplotype | what was seen, ancestry) and P(phenotype | …) of one person.
+
+    A call of quality Q is wrong with probability 10^(-Q/10), spread over the other genotypes of the position;
+    genotype likelihoods (PL) are used instead where there are any. No position speaks against an allele by
+    more than 1e-5 (ASSUMPTION: reads placed wrongly). Bases that no allele has say nothing. Phased calls
+    count as ordered within their phase set, with one switch in a hundred (ASSUMPTION). A position that an
+    allele leaves open is taken as the base that fits. DPYD: variants of normal function are left out, and no
+    chromosome carries two of the others (ASSUMPTION, as `draw_diplotypes`).
+
+    Parameters
+    ----------
+    gene : a gene with frequencies
+    sites : VCF position -> what was seen there; positions that are not listed are missing
+    ancestry : biogeographic group, or groups with shares that add up to 1
+
+    Raises
+    ------
+    UnknownGeneError, UnknownGroupError : there are no frequencies; none are borrowed
+    ValueError : the shares are no distribution
+    """
+    shares = ancestry_shares(ancestry)
+    prior = allele_prior(gene, shares, tables)
+    known = haplotypes(gene, prior.names, tables)
+    by_phase: dict[str | None, dict[int, Floats]] = {}
+    read = 0
+    for row, position in enumerate(known.positions):
+        site = sites.get(position.pos, Site())
+        if site.called:
+            read += 1
+            phase = (site.phase_set or "") if site.phased and site.heterozygous else None
+            by_phase.setdefault(phase, {})[row] = _evidence(position, site)[None]
+    total = prior.log_pairs[None]
+    for phase, evidence in by_phase.items():
+        seen = log_likelihood(known, evidence)
+        # which chromosome of a phase set came from which parent is not known: either way round
+        total = total + (seen if phase is None else np.logaddexp(seen, seen.transpose(0, 2, 1)) - math.log(2))
+    return _summary(known, _normalised(total)[0], shares, read, tables)
+
+
+def expected_alleles(
+    reads: Reads, groups: NDArray[np.str_], tables: Tables = TABLES
+) -> tuple[tuple[str, ...], Floats]:
+    """Expected number of copies of each allele that each person carries, given reads and ancestry.
+
+    For virtual people, whose alleles are drawn from the frequencies as they are: `allele_prior` without
+    smoothing.
+
+    Parameters
+    ----------
+    reads : of n people
+    groups : (n,) biogeographic group of each
+
+    Returns
+    -------
+    names : (k,) alleles with a frequency in any of the groups
+    numbers : (n, k), 0 to 2, each row adds up to 2
+
+    Raises
+    ------
+    UnknownGeneError, UnknownGroupError : there are no frequencies
+    """
+    evidence = reads.evidence()
+    found: dict[str, Floats] = {}
+    for group in np.unique(groups).tolist():
+        rows = groups == group
+        prior = allele_prior(reads.gene, group, tables, smoothed=False)
+        known = haplotypes(reads.gene, prior.names, tables)
+        seen = {row: values[rows] for row, values in evidence.items()}
+        pairs = _normalised(prior.log_pairs[None] + log_likelihood(known, seen))
+        for name, expected in zip(prior.names, 2 * pairs.sum(axis=2).T, strict=True):
+            found.setdefault(name, np.zeros(len(groups)))[rows] = expected
+    return tuple(found), np.stack(list(found.values()), axis=1)
+
+
+def log_likelihood(known: Haplotypes, evidence: Mapping[int, Floats]) -> Floats:
+    """Return log P(reads | ordered pair of alleles), (n, k, k), up to a constant for each person.
+
+    Parameters
+    ----------
+    known : the alleles
+    evidence : row of a position -> (n, b²) log P(reads | ordered pair of bases) of n people, over all ordered
+        pairs of the b bases of the position; a person without data has zeros, and rows may be absent
+    """
+    n = len(next(iter(evidence.values()))) if evidence else 1
+    k = len(known.names)
+    total = np.zeros((n, k, k))
+    for stack in _stacks(known):
+        seen = [place for place, row in enumerate(stack.rows) if row in evidence]
+        if not seen:
+            continue
+        table = _pair_tables(stack, seen, np.stack([evidence[stack.rows[place]] for place in seen], axis=1))
+        # Most alleles show the same at a position, and only the others need a term of their own: with T the
+        # table of a position, T[i, j] = T[0, 0] + (T[i, 0] - T[0, 0]) + (T[0, j] - T[0, 0]) + rest[i, j].
+        base = table[:, :, :1, :1]
+        total += np.einsum("nsi,isk->nk", table[:, :, :, 0] - base[..., 0], stack.carried[:, seen])[
+            :, :, None
+        ]
+        total += np.einsum("nsi,isk->nk", table[:, :, 0] - base[..., 0], stack.carried[:, seen])[:, None, :]
+        rest = table - table[:, :, :, :1] - table[:, :, :1, :] + base
+        for i, j in product(range(1, table.shape[2]), repeat=2):
+            rows, columns = stack.carriers[i], stack.carriers[j]
+            left, right = (stack.carried[c][seen][:, who] for c, who in ((i, rows), (j, columns)))
+            total[:, rows[:, None], columns] += left.T @ (rest[:, :, i, j, None] * right)
+    return total
+
+
+@dataclass(frozen=True, eq=False)
+class _Stack:
+    """Positions of a gene that are worked out together, because their tables have one shape.
+
+    Attributes
+    ----------
+    rows : (s,) rows of the positions
+    weights : (s, m, b²), starts : (c²,), none : (c, c) as `_shown_pairs`
+    carried : (c, s, k) whether an allele shows content c, as 0 or 1
+    carriers : for each content, the alleles that show it at any of the positions
+    """
+
+    rows: tuple[int, ...]
+    weights: Floats
+    starts: NDArray[np.intp]
+    none: NDArray[np.bool_]
+    carried: Floats
+    carriers: tuple[NDArray[np.intp], ...]
+
+
+@lru_cache(maxsize=64)
+def _stacks(known: Haplotypes) -> tuple[_Stack, ...]:
+    alike: dict[tuple[object, ...], list[int]] = {}
+    tables: list[tuple[Floats, NDArray[np.intp], NDArray[np.bool_]]] = []
+    which = np.empty_like(known.which)
+    for row, (position, shown) in enumerate(zip(known.positions, known.shown, strict=True)):
+        # copies that show the same base are one to a genotype call
+        distinct = [tuple(dict.fromkeys(content)) for content in shown]
+        kinds = list(dict.fromkeys(distinct))
+        which[row] = np.array([kinds.index(content) for content in distinct])[known.which[row]]
+        tables.append(_shown_pairs(position, tuple(kinds)))
+        weights, starts, none = tables[row]
+        if len(kinds) > 1:  # a position at which all alleles show the same tells nothing
+            alike.setdefault((weights.shape, starts.tobytes(), none.tobytes()), []).append(row)
+    made: list[_Stack] = []
+    for rows in alike.values():
+        _, starts, none = tables[rows[0]]
+        carried = np.stack([which[rows] == content for content in range(len(none))]).astype(np.float64)
+        carriers = tuple(np.flatnonzero(here.any(axis=0)) for here in carried)
+        weights = np.stack([tables[row][0] for row in rows])
+        made.append(_Stack(tuple(rows), weights, starts, none, carried, carriers))
+    return tuple(made)
+
+
+def _pair_tables(stack: _Stack, seen: list[int], evidence: Floats) -> Floats:
+    """Return log P(reads at a position | contents of the two chromosomes), (n, s, c, c)."""
+    top = evidence.max(axis=2, keepdims=True)
+    # a likelihood knows nothing of reads that are placed wrongly
+    heard = np.exp(evidence - top) + LEAST_ERROR
+    likelihood = np.einsum("nsb,smb->nsm", heard, stack.weights[seen])
+    with np.errstate(divide="ignore"):
+        table = np.log(np.maximum.reduceat(likelihood, stack.starts, axis=2)) + top
+    table = table.reshape(*evidence.shape[:2], *stack.none.shape)
+    if stack.none.any():
+        # two chromosomes without a copy give no reads, so that only a call speaks against them
+        silent = np.ptp(evidence, axis=2) == 0
+        table[:, :, stack.none] += np.where(silent, 0.0, math.log(CALLED_WITHOUT_COPY))[:, :, None]
+    return table
+
+
+def _shown_pairs(
+    position: Position, kinds: tuple[Copies, ...]
+) -> tuple[Floats, NDArray[np.intp], NDArray[np.bool_]]:
+    """Return what two chromosomes may show at a position.
+
+    Returns
+    -------
+    weights : (m, b²) probability of each ordered pair of bases, one row for each way to fill in open bases
+    starts : (c²,) first row of each pair of contents
+    none : (c, c) whether there is no copy at all
+    """
+    bases = (position.ref, *position.alts)
+    rows: list[Floats] = []
+    starts: list[int] = []
+    for first, second in product(kinds, repeat=2):
+        starts.append(len(rows))
+        if not first and not second:
+            rows.append(np.full(len(bases) ** 2, 1 / len(bases) ** 2))
+            continue
+        # A base that is left open counts as the one that fits best: how common the sub-alleles are is not
+        # known, and to average over each open base would charge CYP2D6*4 for eighteen of them.
+        for chosen in product(*(sorted(copy) for copy in (*first, *second))):
+            one = sorted(set(chosen[: len(first)] or chosen))
+            other = sorted(set(chosen[len(first) :] or chosen))
+            table = np.zeros((len(bases), len(bases)))
+            for a, b in product(one, other):
+                table[bases.index(a), bases.index(b)] += 1 / (len(one) * len(other))
+            rows.append(table.ravel())
+    none = np.array([[not a and not b for b in kinds] for a in kinds])
+    return np.array(rows), np.array(starts), none
+
+
+def _evidence(position: Position, site: Site) -> Floats:
+    """Return (b²,): log P(what was seen | ordered pair of bases)."""
+    bases = (position.ref, *position.alts)
+    known = len(site.alleles) == 2 and set(site.alleles) <= set(bases)
+    called = tuple(bases.index(allele) for allele in site.alleles) if known else (0, 0)
+    if site.log_likelihoods is not None:
+        lowest = min(site.log_likelihoods.values(), default=0.0)
+        given = [[site.log_likelihoods.get((min(a, b), max(a, b)), lowest) for b in bases] for a in bases]
+        table = np.array(given).ravel()
+    elif known:
+        error = ERROR_WITHOUT_QUALITY if site.quality is None else 10 ** (-site.quality / 10)
+        table = _call(len(bases), called, min(error, 0.5))
+    else:
+        return np.zeros(len(bases) ** 2)
+    if site.phased and site.heterozygous and known:
+        table = table + _order(len(bases), called)
+    return table
+
+
+@lru_cache(maxsize=4096)
+def _call(n: int, called: tuple[int, ...], error: float) -> Floats:
+    """Return (n²,): log P(call | ordered pair) of a call that is wrong with probability `error`."""
+    table = np.full((n, n), math.log(error / max(n * (n + 1) // 2 - 1, 1)))
+    table[called] = table[called[::-1]] = math.log1p(-error)
+    return table.ravel()
+
+
+@lru_cache(maxsize=256)
+def _order(n: int, called: tuple[int, ...]) -> Floats:
+    """Return (n²,): log P(this order was reported | ordered pair) of a phased call of two different bases."""
+    table = np.zeros((n, n))
+    table[called], table[called[::-1]] = math.log1p(-SWITCH_ERROR), math.log(SWITCH_ERROR)
+    return table.ravel()
+
+
+def _normalised(total: Floats) -> Floats:
+    weight = np.exp(total - total.max(axis=(1, 2), keepdims=True))
+    return weight / weight.sum(axis=(1, 2), keepdims=True)
+
+
+def _summary(
+    known: Haplotypes, pairs: Floats, shares: Mapping[str, float], read: int, tables: Tables
+) -> Posterior:
+    k = len(known.names)
+    both = np.triu(pairs + np.where(np.eye(k, dtype=bool), 0.0, pairs.T))
+    first, second = np.nonzero(both > _NEGLIGIBLE)
+    order = np.argsort(-both[first, second], kind="stable")
+    diplotypes = {
+        _diplotype(known.names[i], known.names[j]): float(both[i, j])
+        for i, j in zip(first[order].tolist(), second[order].tolist(), strict=True)
+    }
+    copies = np.bincount((known.copies[:, None] + known.copies).ravel(), weights=pairs.ravel())
+    return Posterior(
+        known.gene,
+        dict(shares),
+        diplotypes,
+        _phenotypes(known, pairs, tables),
+        {number: float(p) for number, p in enumerate(copies) if p > _NEGLIGIBLE},
+        read,
+        len(known.positions),
+        tables.source(known.gene),
+    )
+
+
+def _phenotypes(known: Haplotypes, pairs: Floats, tables: Tables) -> dict[str, float]:
+    if not tables.phenotype_rules(known.gene):
+        return {}
+    kind, table, names = _phenotype_table(known, tables)
+    total = np.bincount(table[kind[:, None], kind].ravel(), weights=pairs.ravel(), minlength=len(names))
+    found = {name: float(p) for name, p in zip(names, total, strict=True) if p > _NEGLIGIBLE}
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+@lru_cache(maxsize=64)
+def _phenotype_table(
+    known: Haplotypes, tables: Tables
+) -> tuple[NDArray[np.intp], NDArray[np.intp], tuple[str, ...]]:
+    """Return (k,) kind of each allele, (m, m) phenotype of two kinds as an index, and the phenotypes.
+
+    Alleles of the same function and activity are of one kind: their pairs have one phenotype.
+    """
+    functions = set(tables.function_alleles(known.gene))
+    keys = [
+        (tables.clinical_function(known.gene, name), str(tables.allele_activity(known.gene, name)))
+        if name in functions
+        else None
+        for name in known.names
+    ]
+    kinds = list(dict.fromkeys(keys))
+    example = {key: name for key, name in zip(keys, known.names, strict=True)}
+    words: dict[str, int] = {}
+    table = np.zeros((len(kinds), len(kinds)), dtype=np.intp)
+    for (i, one), (j, other) in product(enumerate(kinds), repeat=2):
+        word = NO_PHENOTYPE
+        if one is not None and other is not None:
+            word = interpret(known.gene, Diplotype(example[one], example[other]), tables).phenotype or word
+        table[i, j] = words.setdefault(word, len(words))
+    return np.array([kinds.index(key) for key in keys]), table, tuple(words)
+
+
+@lru_cache(maxsize=65536)
+def _diplotype(one: str, other: str) -> Diplotype:
+    return Diplotype(one, other)

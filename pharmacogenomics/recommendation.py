@@ -1,0 +1,252 @@
+"""Drug and genotype to what CPIC recommends, by its own look-up keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import MappingProxyType
+
+from dosewright.pharmacogenomics.actions import (
+    NO_RESULT,
+    Action,
+    SourceRow,
+    guidelines,
+    row_index,
+    source_rows,
+)
+from dosewright.pharmacogenomics.alleles import Diplotype
+from dosewright.pharmacogenomics.phenoconversion import cyp2d6_phenotype, cyp2d6_score
+from dosewright.pharmacogenomics.phenotype import interpret
+from dosewright.pharmacogenomics.tables import NO_SCORE, TABLES, ActivityScore, Tables
+from dosewright.pharmacogenomics.wording import sentences
+
+_INDETERMINATE = "Indeterminate"
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
+class NoGuidelineError(ValueError):
+    """No guideline is carried for the drug, or none for this population."""
+
+
+class MissingGeneError(ValueError):
+    """The drug's rows cannot be looked up without a result for this gene."""
+
+
+class UnlistedKeyError(ValueError):
+    """The drug's rows do not have this look-up key."""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What CPIC recommends for a drug and a genotype. Not for clinical use.
+
+    Attributes
+    ----------
+    drug, population : what was asked for
+    lookup : gene to the key that the row was found by: activity score for CYP2C9, CYP2D6 and DPYD, else the
+        phenotype; `No Result` for a gene that was not tested
+    classification : CPIC's strength: Strong, Moderate, Optional, No Recommendation, n/a
+    action : what to do, as structure
+    row : the row of CPIC's database, with guideline, citations and date
+    text : one or two sentences made from `action`
+    notes : what else a reader must know, in sentences: an untested gene, an inhibitor, a newer guideline
+    source : tables that the diplotypes were read by, one for each gene; "" if none was read
+    """
+
+    drug: str
+    population: str
+    lookup: Mapping[str, str]
+    classification: str
+    action: Action
+    row: SourceRow
+    text: str
+    notes: tuple[str, ...]
+    source: str
+
+    @property
+    def untested(self) -> tuple[str, ...]:
+        """Genes of the row without a result."""
+        return tuple(gene for gene, key in self.lookup.items() if key == NO_RESULT)
+
+
+def drugs() -> tuple[str, ...]:
+    """Every drug with recommendations, in alphabetical order. Warfarin has none: `warfarin_dose`."""
+    return tuple(sorted(guidelines()))
+
+
+def populations(drug: str) -> tuple[str, ...]:
+    """Populations of a drug's rows, as CPIC names them, in its order.
+
+    Raises
+    ------
+    NoGuidelineError : the drug has no recommendations
+    """
+    return tuple(dict.fromkeys(row.population for row in source_rows(_listed(drug))))
+
+
+def lookup_genes(drug: str) -> tuple[str, ...]:
+    """Genes that a drug's rows are looked up by, in alphabetical order.
+
+    Raises
+    ------
+    NoGuidelineError : the drug has no recommendations
+    """
+    return guidelines()[_listed(drug)].genes
+
+
+def recommend(
+    drug: str,
+    diplotypes: Mapping[str, Diplotype | str],
+    population: str = "general",
+    inhibitors: Sequence[str] = (),
+    phenotypes: Mapping[str, str] = _NONE,
+    tables: Tables = TABLES,
+) -> Recommendation:
+    """Look up what CPIC recommends.
+
+    Parameters
+    ----------
+    drug : generic name, any case
+    diplotypes : gene to diplotype; genes that the drug's rows do not use change nothing
+    population : one of `populations(drug)`
+    inhibitors : drugs that are taken too; of all keys only the CYP2D6 score changes with them
+    phenotypes : gene to look-up key, for results that no diplotype gives (`{"HLA-B": "*15:02 negative"}`);
+        it counts before a diplotype of the same gene
+    tables : from which diplotypes get their activity score or phenotype
+
+    Raises
+    ------
+    NoGuidelineError : nothing is carried for the drug, or for the population
+    MissingGeneError : CPIC has no row without a result for a gene that was not given
+    UnlistedKeyError : the drug's rows do not have the score or phenotype
+    UnknownAlleleError, InvalidDiplotypeError : as `interpret`
+    UnknownDrugError : as `cyp2d6_score`
+
+    Source
+    ------
+    CPIC's recommendations, database 1.30.0 (2023-08) with the changes of 2023-10 and 2024-03, read by hand.
+    """
+    name = _listed(drug)
+    index = row_index(name, population)
+    if not index:
+        raise NoGuidelineError(
+            f"{name} has no recommendations for population {population!r}; "
+            f"it has {', '.join(map(repr, populations(name)))}"
+        )
+    notes: list[str] = []
+    lookup = {gene: _key(name, gene, diplotypes, phenotypes, notes, tables) for gene in lookup_genes(name)}
+    _convert(name, lookup, inhibitors, notes)
+    row = _row(name, index, lookup)
+    notes += [f"{gene} was not tested" for gene, key in lookup.items() if key == NO_RESULT]
+    notes += [note for note in (row.action.note, row.guideline.note) if note]
+    read = [gene for gene in lookup if gene in diplotypes]
+    return Recommendation(
+        name,
+        population,
+        MappingProxyType(lookup),
+        row.classification,
+        row.action,
+        row,
+        sentences(name, row.action),
+        tuple(notes),
+        "; ".join(dict.fromkeys(tables.source(gene) for gene in read)),
+    )
+
+
+def _listed(drug: str) -> str:
+    name = drug.strip().lower()
+    if name == "warfarin":
+        raise NoGuidelineError("warfarin is dosed by an equation, not looked up; use warfarin_dose")
+    if name not in guidelines():
+        near = get_close_matches(name, guidelines(), n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are some for {', '.join(drugs())}"
+        raise NoGuidelineError(f"no recommendations for drug {drug!r}; {hint}")
+    return name
+
+
+def _key(
+    drug: str,
+    gene: str,
+    diplotypes: Mapping[str, Diplotype | str],
+    phenotypes: Mapping[str, str],
+    notes: list[str],
+    tables: Tables,
+) -> str:
+    """Return the look-up key of a gene: the result given from outside, else that of the diplotype."""
+    if gene in diplotypes and gene not in tables.genes():
+        raise UnlistedKeyError(
+            f"{gene} {diplotypes[gene]}: {gene} has no allele tables; give its result as "
+            f"phenotypes={{{gene!r}: ...}}, one of {', '.join(_keys(drug, gene))}"
+        )
+    read = interpret(gene, diplotypes[gene], tables).key if gene in diplotypes else None
+    if gene not in phenotypes:
+        return NO_RESULT if read is None else read
+    given = phenotypes[gene]
+    if given not in _keys(drug, gene):
+        raise UnlistedKeyError(
+            f"phenotypes[{gene!r}] is {given!r}; the rows of {drug} have {', '.join(_keys(drug, gene))}"
+        )
+    if read not in (None, given):
+        notes.append(f"{gene}: {given} was given and counts; {diplotypes[gene]} would mean {read}")
+    return given
+
+
+def _keys(drug: str, gene: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(lookup[gene] for row in source_rows(drug) for lookup in row.lookups))
+
+
+def _convert(drug: str, lookup: dict[str, str], inhibitors: Sequence[str], notes: list[str]) -> None:
+    """Put the CYP2D6 score under the inhibitors in place of that of the genotype."""
+    key = lookup.get("CYP2D6", NO_RESULT)
+    score = None if key in (NO_RESULT, NO_SCORE) else _score(key)
+    new, changes = cyp2d6_score(score, inhibitors)
+    if key == NO_RESULT:
+        if inhibitors:
+            notes.append(f"no look-up key of {drug} changes with {', '.join(inhibitors)}: only CYP2D6's can")
+        return
+    notes += changes
+    if new is not None:
+        lookup["CYP2D6"] = _listed_score(drug, new, notes)
+
+
+def _listed_score(drug: str, score: ActivityScore, notes: list[str]) -> str:
+    """Return the score as a key; of one that only an inhibitor can make, the next key of its phenotype."""
+    keys = _keys(drug, "CYP2D6")
+    if str(score) in keys:
+        return str(score)
+    phenotype = cyp2d6_phenotype(score)
+    if phenotype == _INDETERMINATE:
+        notes.append(f"CYP2D6 score {score} leaves the phenotype open: looked up as {NO_SCORE}")
+        return NO_SCORE
+    values = sorted(
+        _score(key).value
+        for key in keys
+        if key not in (NO_RESULT, NO_SCORE) and not _score(key).at_least
+        and cyp2d6_phenotype(_score(key)) == phenotype
+    )  # fmt: skip
+    nearest = max((value for value in values if value <= score.value), default=values[0])
+    notes.append(f"CYP2D6 score {score} has no row: looked up as {nearest}, {phenotype} too")
+    return str(nearest)
+
+
+def _score(key: str) -> ActivityScore:
+    return ActivityScore(float(key.removeprefix("≥")), key.startswith("≥"))
+
+
+def _row(
+    drug: str, index: Mapping[frozenset[tuple[str, str]], SourceRow], lookup: Mapping[str, str]
+) -> SourceRow:
+    found = index.get(frozenset(lookup.items()))
+    if found is not None:
+        return found
+    for gene, key in lookup.items():
+        if key not in (*_keys(drug, gene), NO_RESULT):
+            raise UnlistedKeyError(
+                f"{gene} {key} has no row among those of {drug}; they have {', '.join(_keys(drug, gene))}"
+            )
+    missing = [gene for gene, key in lookup.items() if key == NO_RESULT]
+    raise MissingGeneError(
+        f"{drug} cannot be looked up without a result for {' or '.join(missing)}; "
+        f"give its diplotype in diplotypes, or its key in phenotypes"
+    )

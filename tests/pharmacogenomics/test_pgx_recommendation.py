@@ -1,0 +1,305 @@
+"""Look-up of CPIC's recommendations, and their reading as structure."""
+
+import csv
+import itertools
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.pgx_recommendations import errata, reading, recommendations
+from dosewright.pharmacogenomics.actions import NO_RESULT, row_index, source_rows
+from dosewright.pharmacogenomics.dpwg import dpwg_doses
+from dosewright.pharmacogenomics.literature import UnknownDrugError
+from dosewright.pharmacogenomics.recommendation import (
+    MissingGeneError,
+    NoGuidelineError,
+    UnlistedKeyError,
+    drugs,
+    lookup_genes,
+    populations,
+    recommend,
+)
+from dosewright.pharmacogenomics.tables import TABLES
+from dosewright.pharmacogenomics.wording import sentences
+
+SHARED_PGX = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "pgx"
+needs_shared = pytest.mark.skipif(not SHARED_PGX.is_dir(), reason="../shared is absent")
+ROWS = [row for drug in drugs() for row in source_rows(drug)]
+
+# ------------------------------------------------------------------------------------------- single genes
+
+
+@pytest.mark.parametrize(
+    ("diplotype", "key", "kind", "classification"),
+    [  # CPIC opioid guideline 2021, PMID 33387367, table 2
+        ("*4/*4", "0.0", "avoid", "Strong"),
+        ("*1/*4", "1.0", "usual", "Moderate"),
+        ("*1/*1", "2.0", "usual", "Strong"),
+        ("*1x2/*1", "3.0", "avoid", "Strong"),
+        ("*1x≥3/*1", "≥4.0", "avoid", "Strong"),
+    ],
+)
+def test_codeine_by_activity_score(diplotype: str, key: str, kind: str, classification: str) -> None:
+    found = recommend("Codeine", {"CYP2D6": diplotype, "CYP2C19": "*1/*2"})
+    assert dict(found.lookup) == {"CYP2D6": key}
+    assert (found.action.kind, found.classification) == (kind, classification)
+    assert "PMID 33387367 (2021)" in str(found.row)
+    assert found.row.date == "2023-08"
+    assert found.source == TABLES.source("CYP2D6")
+
+
+def test_fractions_limits_and_flags() -> None:
+    # CPIC tacrolimus 2015 (PMID 25801146): expressers 1.5 to 2 times, at most 0.3 mg/kg/day
+    tacrolimus = recommend("tacrolimus", {"CYP3A5": "*1/*3"}).action
+    assert (tacrolimus.kind, tacrolimus.fraction) == ("increase", (1.5, 2.0))
+    assert (tacrolimus.absolute_max, tacrolimus.absolute_unit) == (0.3, "mg/kg/day")
+    assert tacrolimus.flags == {"monitor"}
+    # CPIC statins 2022 (PMID 35152405): simvastatin below 20 mg/day, lovastatin up to 20 mg/day
+    simvastatin = recommend("simvastatin", {"SLCO1B1": "*1/*5"}).action
+    lovastatin = recommend("lovastatin", {"SLCO1B1": "*1/*5"}).action
+    assert (simvastatin.absolute_max, simvastatin.below) == (20, True)
+    assert (lovastatin.absolute_max, lovastatin.below) == (20, False)
+    assert simvastatin.flags == {"alternative"}
+    # CPIC SSRI 2023 (PMID 37032427): half of both doses
+    paroxetine = recommend("paroxetine", {"CYP2D6": "*4/*4"}).action
+    assert (paroxetine.fraction, paroxetine.fraction_of) == ((0.5, 0.5), "starting and maintenance")
+    assert paroxetine.flags == {"titrate"}
+
+
+def test_no_recommendation_stays_that() -> None:
+    venlafaxine = recommend("venlafaxine", {"CYP2D6": "*1/*4"})
+    assert (venlafaxine.action.kind, venlafaxine.classification) == ("no recommendation", "No Recommendation")
+    assert venlafaxine.action.fraction is None
+    assert venlafaxine.text == "CPIC gives no recommendation for venlafaxine with these results."
+    # CPIC gives a strength to some rows without recommendation: it is kept
+    imipramine = recommend("imipramine", {"CYP2D6": "*1/*1"}, phenotypes={"CYP2C19": "Indeterminate"})
+    assert (imipramine.action.kind, imipramine.classification) == ("no recommendation", "Strong")
+
+
+def test_populations_have_their_own_rows() -> None:
+    assert populations("clopidogrel") == ("CVI non-ACS non-PCI", "NVI", "CVI ACS PCI")
+    kinds = [
+        recommend("clopidogrel", {"CYP2C19": "*1/*2"}, population).action.kind
+        for population in populations("clopidogrel")
+    ]
+    assert kinds == ["no recommendation", "consider alternative", "avoid"]  # PMID 35034351
+    adult, child = (
+        recommend("voriconazole", {"CYP2C19": "*1/*17"}, population).action.kind
+        for population in populations("voriconazole")
+    )
+    assert (adult, child) == ("alternative", "usual")  # PMID 27981572
+
+
+# ------------------------------------------------------------------------------------------ several genes
+
+
+def test_both_genes_of_thiopurines_count() -> None:
+    # CPIC update 2024 (PMID 38230823): 20 to 50 % when both are intermediate
+    both = recommend("mercaptopurine", {"TPMT": "*1/*3A", "NUDT15": "*1/*3"})
+    assert both.action.fraction == (0.2, 0.5)
+    assert both.row.date == "2024-03-20"
+    one = recommend("mercaptopurine", {"TPMT": "*1/*3A", "NUDT15": "*1/*1"})
+    assert one.action.fraction == (0.3, 0.8)  # PMID 30447069
+    assert any("2026-02" in note for note in one.notes)
+
+
+def test_thioguanine_starts_at_a_quarter_without_nudt15_function() -> None:
+    found = recommend("thioguanine", {"TPMT": "*1/*1", "NUDT15": "*3/*3"})  # PMID 30447069
+    assert (found.action.kind, found.action.fraction) == ("reduce", (0.25, 0.25))
+
+
+def test_an_untested_gene_has_rows_of_its_own() -> None:
+    alone = recommend("mercaptopurine", {"TPMT": "*1/*1"})
+    assert alone.untested == ("NUDT15",)
+    assert dict(alone.lookup) == {"NUDT15": NO_RESULT, "TPMT": "Normal Metabolizer"}
+    assert "NUDT15 was not tested" in alone.notes
+    assert "monitor" in alone.action.flags
+    assert "monitor" not in recommend("mercaptopurine", {"TPMT": "*1/*1", "NUDT15": "*1/*1"}).action.flags
+
+
+def test_phenytoin_without_and_with_hla_b() -> None:
+    diplotypes = {"CYP2C9": "*1/*3"}  # score 1.0; PMID 32779747
+    untested = recommend("phenytoin", diplotypes, "PHT naive")
+    assert dict(untested.lookup) == {"CYP2C9": "1.0", "HLA-B": NO_RESULT}
+    assert (untested.action.fraction, untested.action.fraction_of) == ((0.75, 0.75), "maintenance")
+    positive = recommend("phenytoin", diplotypes, "PHT naive", phenotypes={"HLA-B": "*15:02 positive"})
+    assert (positive.action.kind, positive.classification) == ("avoid", "Strong")
+    earlier = recommend("phenytoin", diplotypes, "PHT use >3mos", phenotypes={"HLA-B": "*15:02 positive"})
+    assert (earlier.action.kind, earlier.classification) == ("caution", "Optional")
+
+
+def test_a_result_from_outside_counts_before_the_diplotype_and_both_are_shown() -> None:
+    found = recommend("tacrolimus", {"CYP3A5": "*3/*3"}, phenotypes={"CYP3A5": "Normal Metabolizer"})
+    assert found.action.kind == "increase"
+    assert found.notes[0] == (
+        "CYP3A5: Normal Metabolizer was given and counts; *3/*3 would mean Poor Metabolizer"
+    )
+
+
+# --------------------------------------------------------------------------------------------- inhibitors
+
+
+@pytest.mark.parametrize(
+    ("diplotype", "inhibitors", "key", "kind"),
+    [
+        ("*1/*1", ["paroxetine"], "0.0", "avoid"),
+        ("*1x≥3/*1", ["quinidine"], "0.0", "avoid"),
+        ("*1/*1", ["duloxetine"], "1.0", "usual"),
+        ("*1/*1", ["sertraline", "fluconazole"], "2.0", "usual"),
+        ("*1/*10", ["duloxetine"], "0.5", "usual"),  # 0.625: intermediate, as 0.5
+        ("*4/*10", ["duloxetine"], "0.25", "usual"),  # 0.125: intermediate, though 0.0 lies nearer
+        ("*1x≥3/*1", ["duloxetine"], "n/a", "no recommendation"),  # ≥2.0: normal or ultrarapid
+    ],
+)
+def test_inhibitors_change_the_cyp2d6_score(
+    diplotype: str, inhibitors: list[str], key: str, kind: str
+) -> None:
+    found = recommend("codeine", {"CYP2D6": diplotype}, inhibitors=inhibitors)
+    assert (found.lookup["CYP2D6"], found.action.kind) == (key, kind)
+    assert any(inhibitors[0] in note for note in found.notes)
+
+
+def test_inhibitors_change_no_other_key_and_the_note_says_so() -> None:
+    found = recommend("omeprazole", {"CYP2C19": "*1/*1"}, inhibitors=["fluconazole"])
+    assert dict(found.lookup) == {"CYP2C19": "Normal Metabolizer"}
+    assert any("fluconazole" in note for note in found.notes)
+
+
+# --------------------------------------------------------------------------------------------- bad input
+
+
+def test_errors_name_the_value_and_the_remedy() -> None:
+    with pytest.raises(NoGuidelineError, match="'codein'; did you mean codeine"):
+        recommend("codein", {})
+    with pytest.raises(NoGuidelineError, match="warfarin_dose"):
+        lookup_genes("warfarin")
+    with pytest.raises(NoGuidelineError, match="'general'; it has 'adults', 'pediatrics'"):
+        recommend("voriconazole", {"CYP2C19": "*1/*1"})
+    with pytest.raises(MissingGeneError, match="tacrolimus .* CYP3A5"):
+        recommend("tacrolimus", {"CYP2D6": "*1/*1"})
+    with pytest.raises(MissingGeneError, match="CYP2C9 or HLA-B"):
+        recommend("phenytoin", {}, "PHT naive")
+    with pytest.raises(UnlistedKeyError, match=r"HLA-B \*15:02/\*40:01.*phenotypes"):
+        recommend("phenytoin", {"CYP2C9": "*1/*1", "HLA-B": "*15:02/*40:01"}, "PHT naive")
+    with pytest.raises(UnlistedKeyError, match=r"'PM'; the rows of tacrolimus have"):
+        recommend("tacrolimus", {}, phenotypes={"CYP3A5": "PM"})
+    with pytest.raises(UnknownDrugError, match="'aspirine'"):
+        recommend("codeine", {"CYP2D6": "*1/*1"}, inhibitors=["aspirine"])
+
+
+# ------------------------------------------------------------------------------------------- the whole table
+
+
+def test_every_row_is_found_by_each_of_its_lookups_and_no_other() -> None:
+    lookups = [(row, lookup) for row in ROWS for lookup in row.lookups]
+    assert (len(drugs()), len(ROWS), len(lookups)) == (40, 520, 1733)  # CPIC database 1.30.0
+    for row, lookup in lookups:
+        assert tuple(sorted(lookup)) == lookup_genes(row.guideline.drug)
+        assert row_index(row.guideline.drug, row.population)[frozenset(lookup.items())] is row
+    assert sum(len(row_index(drug, p)) for drug in drugs() for p in populations(drug)) == 1733
+
+
+def test_every_result_that_the_tables_can_give_has_a_row() -> None:
+    for drug, population in [(name, p) for name in drugs() for p in populations(name)]:
+        keys = [
+            [key for key, _ in TABLES.phenotype_rules(gene)]
+            if TABLES.scored_by_activity(gene)
+            else sorted({rule.phenotype for rule in TABLES.phenotype_rules(gene).values()})
+            for gene in lookup_genes(drug)
+            if gene in TABLES.genes()
+        ]
+        for pair in itertools.product(*keys):
+            assert recommend(
+                drug, {}, population, phenotypes=dict(zip(lookup_genes(drug), pair, strict=False))
+            ).classification
+
+
+def test_numbers_are_doses() -> None:
+    for row in ROWS:
+        action = row.action
+        if action.fraction is not None:
+            low, high = action.fraction
+            assert 0 < low <= (high or 10) and action.fraction_of
+            assert action.kind != "reduce" or (high or 2) < 1
+            assert action.kind != "increase" or low > 1
+        doses = [dose for dose in (action.absolute_min, action.absolute_max) if dose is not None]
+        assert doses == sorted(doses)
+        assert bool(doses) == bool(action.absolute_unit) == bool(action.absolute_of)
+        assert not action.below or action.absolute_max is not None
+
+
+def test_text_is_one_or_two_sentences_made_from_the_structure() -> None:
+    for row in ROWS:
+        text = sentences(row.guideline.drug, row.action)
+        assert row.guideline.drug in text and text.endswith(".")
+        assert len(re.findall(r"\.(?= [A-Z])|\.$", text.replace("H. pylori", "H pylori"))) <= 2
+        assert "  " not in text and "None" not in text
+        if row.action.fraction is not None:
+            assert f"{100 * row.action.fraction[0]:.3g}" in text
+        if row.action.absolute_max is not None:
+            assert f"{row.action.absolute_max:g} {row.action.absolute_unit}" in text
+    assert recommend("amitriptyline", {"CYP2D6": "*4/*4", "CYP2C19": "*1/*1"}).text == (
+        "Avoid amitriptyline. If it is used all the same: give 50 % of the usual starting dose; "
+        "monitor drug levels."
+    )
+    assert recommend("efavirenz", {"CYP2B6": "*6/*6"}, "child >40kg_adult").text == (
+        "Start efavirenz at 200 to 400 mg/day, 33.3 to 66.7 % of the usual dose (600 mg/day)."
+    )
+
+
+def test_dutch_percentages() -> None:
+    irinotecan = dpwg_doses("Irinotecan")  # Hulshof 2022, PMC10474017: CPIC has no guideline for it
+    assert [(fact.gene, fact.percent) for fact in irinotecan] == [
+        ("UGT1A1", (70, 70)),
+        ("UGT1A1", (100, 100)),
+    ]
+    assert (6, 7) in [fact.percent for fact in dpwg_doses("thioguanine")]
+    assert [fact.percent for fact in dpwg_doses("sertraline")] == [None]
+    assert dpwg_doses("codeine") == ()
+
+
+# ---------------------------------------------------------------------------------------- against CPIC's text
+
+
+@needs_shared
+def test_conformance() -> None:
+    for row in recommendations(SHARED_PGX / "cases"):
+        assert row.ok and row.passed == row.total, row.failures[:3]
+
+
+@needs_shared
+def test_errata_are_rows_of_the_reading_and_contradict_it() -> None:
+    with (SHARED_PGX / "dose_actions_cpic.csv").open(encoding="utf-8") as file:
+        rows = {
+            (r["drug"], r["population"], frozenset(r["lookup"].split(";"))): r for r in csv.DictReader(file)
+        }
+    assert [row["verdict"] for row in errata().values()].count("wrong") == 39
+    for key, erratum in errata().items():
+        drug, population, lookup = key
+        pairs = frozenset((pair.partition("=")[0], pair.partition("=")[2]) for pair in lookup)
+        action = row_index(drug, population)[pairs].action
+        same = reading(action) == rows[key]["action"] and rows[key]["absolute_max"] in (
+            "", f"{action.absolute_max or 0:g}"
+        )  # fmt: skip
+        assert same == (erratum["verdict"] == "incomplete" or action.below), erratum
+
+
+@needs_shared
+def test_no_prose_of_the_guidelines_is_carried() -> None:
+    def runs(text: str) -> set[tuple[str, ...]]:
+        # numbers and units are facts: what is compared is the words between them
+        words = [word for word in re.findall(r"[a-z]{2,}", text.lower()) if word not in ("mg", "kg", "day")]
+        return {tuple(words[i : i + 6]) for i in range(len(words) - 5)}
+
+    cpic = json.loads((SHARED_PGX / "recommendations_cpic.json").read_text(encoding="utf-8"))
+    theirs: set[tuple[str, ...]] = set()
+    for guideline in cpic.values():
+        for entry in guideline["recommendations"]:
+            theirs |= runs(entry["recommendation"]) | runs(entry["comments"])
+            for implication in entry["implications"].values():
+                theirs |= runs(implication)
+    for row in ROWS:
+        ours = " | ".join([sentences(row.guideline.drug, row.action), row.action.note])
+        assert not runs(ours) & theirs, ours
