@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import pgx_cases, pgx_recommendations, pgx_tables
 from benchmarks.cases import CASES, Case
+from benchmarks.pgx_cases import Row
 from dosewright.envs.pharmacology import simulate
 
 RELATIVE, ABSOLUTE = 1e-6, 1e-9
@@ -137,6 +139,58 @@ def trajectories(folder: Path, only: str | None) -> None:
     worst, name = max(done)
     click.echo(f"{inside} of {len(done)} within {RELATIVE:g}, worst {worst:.1e} {name}")
     raise SystemExit(0 if inside == len(done) else 1)
+
+
+@conformance.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--failures", is_flag=True, help="Print a line for each case that did not pass.")
+def pgx(folder: Path, failures: bool) -> None:
+    """Compare pharmacogenomics with the case sets of DIR, laid out as docs/pharmacogenomics.md says.
+
+    Sets whose files are not there are named and left out.
+    """
+    sets: tuple[tuple[tuple[str, ...], Callable[[Path], Sequence[Row]]], ...] = (
+        (("diplotype_phenotype.csv",), lambda path: (pgx_tables.phenotypes(path),)),
+        (("phenotype_frequencies.csv",), pgx_tables.frequencies),
+        (("genotype_calls.json",), lambda path: (pgx_cases.genotype_calls(path),)),
+        (
+            ("diplotype_recommendation.json", "../recommendations_cpic.json", "../dose_actions_cpic.csv"),
+            pgx_recommendations.recommendations,
+        ),
+        (("example_sample/sample.vcf",), lambda path: (pgx_cases.example_sample(path),)),
+        (("getrm/genotypes.vcf",), pgx_cases.getrm),
+        (("getrm/genotypes.vcf",), pgx_tables.getrm_posterior),
+    )
+    rows: list[Row] = []
+    for files, check in sets:
+        absent = [name for name in files if not (folder / name).is_file()]
+        if absent:
+            click.echo(f"{files[0]:36s} left out: no {absent[0]}")
+            continue
+        try:
+            found = check(folder)
+        except (ValueError, KeyError) as error:
+            click.echo(f"error: {folder}: {error}", err=True)
+            raise SystemExit(2) from None
+        for row in found:
+            _show(row, failures)
+        rows += found
+    if not rows:
+        click.echo(f"0 sets pass: none of the case files is in {folder}")
+        raise SystemExit(1)
+    rows.append(pgx_tables.calibration())
+    _show(rows[-1], failures)
+    passing = sum(row.ok for row in rows)
+    click.echo(f"{passing} of {len(rows)} sets pass")
+    raise SystemExit(0 if passing == len(rows) else 1)
+
+
+def _show(row: Row, failures: bool) -> None:
+    asked = f"{row.needed:.1%} asked" if row.needed else "shown only"
+    verdict = "ok" if row.ok else "BELOW"
+    click.echo(f"{row.name:36s} {row.passed:6d} of {row.total:6d}  {asked:14s} {verdict}")
+    for line in row.remarks if row.ok and not failures else (*row.remarks, *row.failures):
+        click.echo(f"    {line}")
 
 
 if __name__ == "__main__":

@@ -198,13 +198,13 @@ def getrm(folder: Path) -> tuple[Row, ...]:
     passed: Counter[str] = Counter()
     total: Counter[str] = Counter()
     failures: dict[str, list[str]] = {}
-    for row in _consensus(folder / "getrm" / "consensus.csv"):
+    for row in consensus(folder / "getrm" / "consensus.csv"):
         gene, sample = row["gene"], row["sample"]
         if sample not in genotypes:
             raise ValueError(f"{folder}/getrm: consensus.csv has sample {sample}, genotypes.vcf has not")
         result = match(gene, genotypes[sample].sites[gene])
         expected = _canonical(row["consensus"])
-        found = {_consensus_name(gene, item.diplotype) for item in result.best}
+        found = {consensus_name(gene, item.diplotype) for item in result.best}
         total[gene] += 1
         if found == {expected}:
             passed[gene] += 1
@@ -224,14 +224,15 @@ def getrm(folder: Path) -> tuple[Row, ...]:
     )
 
 
-def _consensus(path: Path) -> Iterator[dict[str, str]]:
+def consensus(path: Path) -> Iterator[dict[str, str]]:
+    """Yield the unflagged rows of a consensus file whose names the tables have."""
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             if not row["flag"] and row["gene"] not in OTHER_NAMES:
                 yield row
 
 
-def _consensus_name(gene: str, diplotype: Diplotype) -> str:
+def consensus_name(gene: str, diplotype: Diplotype) -> str:
     """Write a diplotype as the consensus does: coding-strand bases, and CYP2C19*38 still as *1."""
     names = [coding_strand_allele(gene, allele) for allele in diplotype.alleles]
     if gene == "CYP2C19":

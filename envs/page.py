@@ -102,6 +102,11 @@ def _realism(realism: Realism, clock: Clock) -> str:
         how += "".join(f" and {parameter} × {factor:g}" for parameter, factor in item.also)
         lasts = "all the time" if item.units is None else f"for {_count(item.units, clock)}"
         said.append(f"{_percent(item.share)} of patients have {item.parameter} {how} {lasts}")
+        if item.enzyme is not None:
+            said[-1] += (
+                f" (through {item.enzyme.gene}: less with less of its activity, as {item.enzyme.fm:.2g} of "
+                f"{item.parameter} goes through it)"
+            )
     for episode in realism.episodes:
         said.append(
             f"{_percent(episode.per_month)} a month have {episode.parameter} × {episode.factor:g} for "

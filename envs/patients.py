@@ -340,6 +340,37 @@ def genotype_effects(
     return effects, dict(substituted)
 
 
+def genotype_ratio(model: PopulationModel, patients: Patients, gene: str, parameter: str) -> Floats:
+    """Return (n,) the typical parameter of each person over that of the reference genotype of one gene, all
+    else equal.
+
+    The reference genotype is the first allele of the model's term, twice.
+
+    Raises
+    ------
+    ValueError
+        If the model has no term of the gene.
+    """
+    terms = {item.gene: item for item in model.genotype_terms}
+    if gene not in terms:
+        known = ", ".join(terms) or "none"
+        raise ValueError(
+            f"{model.name} has no term of {gene}, through which a drug interacts; it has: {known}"
+        )
+    covariates = dict(patients.covariates)
+    if model.baseline is not None:
+        covariates["baseline"] = patients.theta[:, model.column(model.baseline)]
+    first = next(iter(terms[gene].per_allele))
+    reference = np.full(len(patients), str(Diplotype(first, first)))
+    people = (patients.genotypes, {**patients.genotypes, gene: reference})
+    column = model.column(parameter)
+    own, other = (
+        model.typical(covariates, genotype_effects(model.genotype_terms, genotypes)[0])[:, column]
+        for genotypes in people
+    )
+    return own / other
+
+
 def _modelled(term: GenotypeTerm) -> dict[str, float]:
     """Return the contribution of every allele the model has a value for."""
     return {**term.per_allele, **{alias: term.per_allele[name] for alias, name in term.same_as.items()}}

@@ -9,7 +9,9 @@ units: days, or cycles, or seconds of an infusion.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -17,9 +19,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from dosewright.envs.noise import Noise, Stream
 from dosewright.envs.pharmacology import Flag, PopulationModel
+from dosewright.pharmacogenomics import individual_factor
 
 _DAYS_PER_MONTH = 365.25 / 12
 Floats = NDArray[np.float64]
+_NO_RATIOS: Mapping[tuple[str, str], Floats] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,39 @@ class Occasion:
 
 
 @dataclass(frozen=True)
+class Enzyme:
+    """A polymorphic enzyme through which an interacting drug acts.
+
+    Attributes
+    ----------
+    gene
+        Its gene; the model has a term of it, whose first allele, twice, is the reference genotype.
+    fm
+        Share of the clearance that goes through it in the reference genotype, above 0, at most 1.
+    flag, source
+        How well `fm` is known.
+    """
+
+    gene: str
+    fm: float
+    flag: Flag
+    source: str
+
+
+@dataclass(frozen=True)
 class Interaction:
     """Interacting drugs: `share` of patients meet one, once, starting uniformly over the horizon, for `units`
     units; None: all the time from the start.
 
     `factors` holds ``(factor on the parameter, share among those who meet one)``; `also` further parameters
-    with their one factor.
+    with their one factor. With an `enzyme` the parameter is a clearance, a factor is that of the reference
+    genotype, and people with less activity of the enzyme are affected less
+    (`dosewright.pharmacogenomics.phenoconversion`); without, everybody is affected alike.
+
+    Raises
+    ------
+    ValueError
+        For an `fm` outside 0 to 1, or too small for a factor.
     """
 
     parameter: str
@@ -55,6 +86,11 @@ class Interaction:
     factors: tuple[tuple[float, float], ...]
     units: int | None
     also: tuple[tuple[str, float], ...] = ()
+    enzyme: Enzyme | None = None
+
+    def __post_init__(self) -> None:
+        if self.enzyme is not None:  # refuses here what no patient could meet
+            individual_factor([factor for factor, _ in self.factors], self.enzyme.fm, 1.0)
 
 
 @dataclass(frozen=True)
@@ -192,6 +228,7 @@ class Life:
         noise: Noise,
         span: Span,
         trend: Floats | None = None,
+        ratios: Mapping[tuple[str, str], Floats] = _NO_RATIOS,
     ) -> Life:
         """Draw the lives of `patients` (n,) with parameters `theta` (n, p).
 
@@ -199,6 +236,13 @@ class Life:
         ----------
         trend : (n, u, p) factors on the parameters, of covariates that change for everybody, such as the
             weight of a growing child; None where there are none
+        ratios : (gene, parameter) -> (n,) typical parameter over that of the gene's reference genotype, for
+            every interaction with an enzyme
+
+        Raises
+        ------
+        ValueError
+            If the ratios of an interaction are missing.
         """
         n, u, m = len(patients), span.units, span.measurements
         a, c = span.administrations, span.checks
@@ -231,7 +275,7 @@ class Life:
             )
             leaves = np.minimum(np.ceil(np.maximum(waiting, 1e-9)), u + 1).astype(np.int64)
         return cls(
-            theta=_parameter_path(realism, model, patients, theta, noise, span, trend),
+            theta=_parameter_path(realism, model, patients, theta, noise, span, trend, ratios),
             taken=taken,
             residual=residual,
             late=late & ~missing,
@@ -271,6 +315,7 @@ def _parameter_path(
     noise: Noise,
     span: Span,
     trend: Floats | None,
+    ratios: Mapping[tuple[str, str], Floats],
 ) -> Floats:
     """Return (n, u or 1, p): parameters unit by unit under everything that changes them."""
     units = span.units
@@ -292,7 +337,7 @@ def _parameter_path(
         draws = noise.normals(patients, Stream.OCCASION, units * which + np.unique(number))[..., 0]
         path[:, :, model.column(occasion.parameter)] *= np.exp(occasion.log_sd * draws[:, number])
     for which, interaction in enumerate(realism.interactions):
-        factor, active = _interaction(interaction, which, patients, noise, units)
+        factor, active = _interaction(interaction, which, patients, noise, units, ratios)
         path[:, :, model.column(interaction.parameter)] *= factor
         for parameter, other in interaction.also:
             path[:, :, model.column(parameter)] *= np.where(active, other, 1.0)
@@ -306,13 +351,26 @@ def _parameter_path(
 
 
 def _interaction(
-    interaction: Interaction, which: int, patients: NDArray[np.int64], noise: Noise, units: int
+    interaction: Interaction,
+    which: int,
+    patients: NDArray[np.int64],
+    noise: Noise,
+    units: int,
+    ratios: Mapping[tuple[str, str], Floats],
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """Return (n, u) factors, and whether the interacting drug is there."""
     draws = noise.uniforms(patients, Stream.INTERACTION, 2 * which + np.arange(2))
     meets, chosen, start = draws[:, 0, 0] < interaction.share, draws[:, 0, 1], draws[:, 1, 0] * units
     values, shares = np.array(interaction.factors).T
     factor = values[np.minimum(np.searchsorted(np.cumsum(shares), chosen, side="right"), len(values) - 1)]
+    if interaction.enzyme is not None:
+        key = interaction.enzyme.gene, interaction.parameter
+        if key not in ratios:
+            raise ValueError(
+                f"an interaction acts on {key[1]} through {key[0]}: give ratios[{key!r}] (n,), the typical "
+                f"{key[1]} of each person over that of the reference genotype"
+            )
+        factor = individual_factor(factor, interaction.enzyme.fm, ratios[key])
     unit, begins = np.arange(units), np.floor(start)[:, None]
     active = np.repeat(meets[:, None], units, axis=1)
     if interaction.units is not None:

@@ -20,6 +20,7 @@ from dosewright.envs.patients import (
     allele_counts,
     expected_counts,
     genotype_effects,
+    genotype_ratio,
     phenotype_codes,
     phenotype_entry,
     phenotyped,
@@ -95,7 +96,14 @@ class Intake:
         spec = scenario.seen_as(genotype).observation
         path = [] if scenario.trend is None else scenario.trend(patients.covariates, scenario.horizon)
         trend = _trend(scenario, patients, path) if path else None
-        life = Life.realise(realism, model, patients.ids, patients.theta, noise, scenario.span, trend)
+        ratios = {
+            (item.enzyme.gene, item.parameter): genotype_ratio(
+                model, patients, item.enzyme.gene, item.parameter
+            )
+            for item in realism.interactions
+            if item.enzyme is not None
+        }
+        life = Life.realise(realism, model, patients.ids, patients.theta, noise, scenario.span, trend, ratios)
         known = {**patients.covariates, **_shown_genotype(scenario, patients, genotype)}
         vector = np.zeros((m, len(spec.names)), dtype=np.float32)
         for entry in scenario.seen_as(genotype).covariates:

@@ -11,6 +11,7 @@ from dosewright.pharmacogenomics.alleles import (
     Diplotype,
     InvalidDiplotypeError,
     coding_strand_allele,
+    table_allele,
 )
 from dosewright.pharmacogenomics.cohort import (
     Cohort,
@@ -20,17 +21,42 @@ from dosewright.pharmacogenomics.cohort import (
     draw_diplotypes,
     phenotype_frequencies,
 )
+from dosewright.pharmacogenomics.dpwg import DpwgDose, dpwg_doses
 from dosewright.pharmacogenomics.effects import (
     AlleleReading,
+    Effect,
+    EffectParameter,
     Represented,
     UncertainAlleleWarning,
     UnrepresentedAlleleError,
     allele_sum,
+    effects,
+    published_rows,
     represent,
+    without_effect,
 )
+from dosewright.pharmacogenomics.literature import UnknownDrugError
 from dosewright.pharmacogenomics.matching import Candidate, Match, match
+from dosewright.pharmacogenomics.phenoconversion import (
+    UnknownInteractionError,
+    cyp2d6_score,
+    individual_factor,
+    inhibition,
+    interacting_drugs,
+    relative_clearance,
+)
 from dosewright.pharmacogenomics.phenotype import Interpretation, activity_score, interpret, phenotype
 from dosewright.pharmacogenomics.posterior import Posterior, expected_alleles, posterior
+from dosewright.pharmacogenomics.recommendation import (
+    MissingGeneError,
+    NoGuidelineError,
+    Recommendation,
+    UnlistedKeyError,
+    lookup_genes,
+    populations,
+    recommend,
+    recommended_drugs,
+)
 from dosewright.pharmacogenomics.sequencing import Reads, Sequencing, sequence
 from dosewright.pharmacogenomics.sites import Genotypes, Origin, Site
 from dosewright.pharmacogenomics.tables import (
@@ -42,6 +68,16 @@ from dosewright.pharmacogenomics.tables import (
     UnknownGeneError,
     UnknownGroupError,
 )
+from dosewright.pharmacogenomics.warfarin_dose import NotCoveredError, WarfarinDose, warfarin_dose
+from dosewright.pharmacogenomics.warfarin_equations import (
+    IWPC_CLINICAL,
+    IWPC_PHARMACOGENETIC,
+    MissingCovariateError,
+    UncountedAlleleError,
+    WarfarinEquation,
+    WarfarinPatient,
+    eu_pact_loading,
+)
 
 __all__ = [
     "ActivityScore",
@@ -50,14 +86,24 @@ __all__ = [
     "Candidate",
     "Cohort",
     "Diplotype",
+    "DpwgDose",
+    "Effect",
+    "EffectParameter",
     "Genotypes",
+    "IWPC_CLINICAL",
+    "IWPC_PHARMACOGENETIC",
     "Interpretation",
     "InvalidDiplotypeError",
     "Match",
+    "MissingCovariateError",
+    "MissingGeneError",
     "NoDistributionError",
+    "NoGuidelineError",
+    "NotCoveredError",
     "Origin",
     "Posterior",
     "Reads",
+    "Recommendation",
     "Represented",
     "Sequencing",
     "Site",
@@ -65,22 +111,45 @@ __all__ = [
     "Tables",
     "TablesError",
     "UncertainAlleleWarning",
+    "UncountedAlleleError",
     "UnknownAlleleError",
+    "UnknownDrugError",
     "UnknownGeneError",
     "UnknownGroupError",
+    "UnknownInteractionError",
+    "UnlistedKeyError",
     "UnrepresentedAlleleError",
+    "WarfarinDose",
+    "WarfarinEquation",
+    "WarfarinPatient",
     "activity_score",
     "allele_distribution",
     "allele_sum",
     "coding_strand_allele",
+    "cyp2d6_score",
+    "dpwg_doses",
     "draw_cohort",
     "draw_diplotypes",
+    "effects",
+    "eu_pact_loading",
     "expected_alleles",
+    "individual_factor",
+    "inhibition",
+    "interacting_drugs",
     "interpret",
+    "lookup_genes",
     "match",
     "phenotype",
     "phenotype_frequencies",
+    "populations",
     "posterior",
+    "published_rows",
+    "recommend",
+    "recommended_drugs",
+    "relative_clearance",
     "represent",
     "sequence",
+    "table_allele",
+    "warfarin_dose",
+    "without_effect",
 ]

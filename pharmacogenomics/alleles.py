@@ -195,6 +195,16 @@ def coding_strand_allele(gene: str, allele: str) -> str:
     return CODING_STRAND.get(gene, {}).get(allele, allele)
 
 
+def table_allele(gene: str, allele: str) -> str:
+    """Allele as the tables name it: of VKORC1 the name of a coding-strand base, else the name unchanged.
+
+    Parameters
+    ----------
+    gene, allele : as `coding_strand_allele` gives them
+    """
+    return {base: name for name, base in CODING_STRAND.get(gene, {}).items()}.get(allele, allele)
+
+
 def _natural_key(allele: str) -> tuple[list[str | int], str]:
     if len(allele) == 1:
         return [_BASE_ORDER.index(allele)], allele

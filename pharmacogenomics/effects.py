@@ -1,17 +1,25 @@
-"""How an allele is read by a model that was fitted without it."""
+"""What a genotype does to a drug: published ratios, and how a model reads an allele it was fitted without."""
 
+from __future__ import annotations
+
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dosewright.pharmacogenomics.alleles import Diplotype
-from dosewright.pharmacogenomics.tables import TABLES
+from dosewright.pharmacogenomics.alleles import Allele, Diplotype
+from dosewright.pharmacogenomics.literature import listed_drug, literature_rows
+from dosewright.pharmacogenomics.study_groups import grouping_bases, in_group
+from dosewright.pharmacogenomics.tables import TABLES, Tables, UnknownAlleleError
 
 _UNCERTAIN_FUNCTIONS = ("Uncertain function", "Unknown function")
+
+# ---------------------------------------------------------------------- alleles a model was fitted without
 
 
 class UncertainAlleleWarning(UserWarning):
@@ -142,3 +150,279 @@ def allele_sum(
         for allele in read:
             counts[allele.reason] += int(n)
     return sums[index], counts
+
+
+# ----------------------------------------------------------------------------------------- published effects
+
+
+class EffectParameter(StrEnum):
+    """What a genotype multiplies. Clearance is apparent (CL/F) where the drug was given by mouth."""
+
+    CLEARANCE = "clearance"
+    VMAX = "Vmax"
+    KM = "Km"
+    BIOAVAILABILITY = "bioavailability"
+    EC50 = "EC50"
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """A row of `pk_effects.csv`.
+
+    Attributes
+    ----------
+    drug, gene, group, reference_group : whom it compares
+    measured : the published quantity
+    ratio : `measured` in `group` over that in `reference_group`, dimensionless; None where no number is given
+    n, population, study, note : as published; `n` as text ("30 vs 16"), "" where not given
+    place : line of the file
+    reading : how a multiplier is made of the ratio (`UsableRow`), or why it cannot be
+    """
+
+    drug: str
+    gene: str
+    group: str
+    reference_group: str
+    measured: str
+    ratio: float | None
+    n: str
+    population: str
+    study: str
+    note: str
+    place: str
+    reading: str
+
+
+@dataclass(frozen=True)
+class UsableRow(PublishedRow):
+    """A row of which a multiplier can be made.
+
+    Attributes
+    ----------
+    parameter, multiplier : what changes in `group` over `reference_group`, by which factor, dimensionless
+    """
+
+    parameter: EffectParameter
+    multiplier: float
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one study says about one diplotype.
+
+    Attributes
+    ----------
+    gene, diplotype : whose effect it is
+    is_reference : the diplotype is in the row's reference group, not in its group, so that the factor is 1
+    row : the source row; several studies of one parameter are several effects, and are not averaged
+    source : the tables by which the diplotype was read
+    """
+
+    gene: str
+    diplotype: Diplotype
+    is_reference: bool
+    row: UsableRow
+    source: str
+
+    @property
+    def parameter(self) -> EffectParameter:
+        """What changes."""
+        return self.row.parameter
+
+    @property
+    def multiplier(self) -> float:
+        """By which factor over the row's reference group, dimensionless."""
+        return 1.0 if self.is_reference else self.row.multiplier
+
+
+def published_rows(drug: str | None = None) -> tuple[PublishedRow, ...]:
+    """Rows of `pk_effects.csv` in its order, usable or not; of one drug, or of all.
+
+    Raises
+    ------
+    UnknownDrugError : the file has no row of the drug
+    """
+    if drug is None:
+        return _published()
+    name = listed_drug(drug, {row.drug for row in _published()}, "pk_effects.csv")
+    return tuple(row for row in _published() if row.drug == name)
+
+
+def effects(
+    drug: str, diplotypes: Mapping[str, Diplotype | str], tables: Tables = TABLES
+) -> tuple[Effect, ...]:
+    """Published multipliers for the diplotypes of a person, in the order of the genes and of the file.
+
+    Only groups that a study has are matched; a diplotype that fits none has no effect here, which does not
+    mean a factor of 1 (`without_effect` says so).
+
+    Parameters
+    ----------
+    drug : generic name, any case
+    diplotypes : gene to diplotype; VKORC1, ABCG2 and CYP2B6 516 also as two bases of the coding strand
+
+    Raises
+    ------
+    UnknownDrugError : the file has no row of the drug
+    UnknownGeneError, UnknownAlleleError, InvalidDiplotypeError : a gene or allele is not in the tables, or
+        the text does not name two alleles
+    """
+    rows = published_rows(drug)
+    found: list[Effect] = []
+    for gene, given in diplotypes.items():
+        pair = _known_pair(gene, given, tables)
+        source = tables.source(gene)
+        usable = [row for row in rows if isinstance(row, UsableRow) and row.gene == gene]
+        covered: set[tuple[str, str]] = set()
+        for row in usable:
+            if in_group(gene, row.group, pair, tables):
+                covered.add((row.study, row.measured))
+                found.append(Effect(gene, pair, False, row, source))
+        for row in usable:
+            study = row.study, row.measured
+            if study not in covered and in_group(gene, row.reference_group, pair, tables):
+                covered.add(study)
+                found.append(Effect(gene, pair, True, row, source))
+    return tuple(found)
+
+
+def without_effect(
+    drug: str, diplotypes: Mapping[str, Diplotype | str], tables: Tables = TABLES
+) -> tuple[str, ...]:
+    """Say, for each gene of which `effects` has nothing, that no row was published, one sentence each.
+
+    Raises
+    ------
+    UnknownDrugError, UnknownGeneError, UnknownAlleleError, InvalidDiplotypeError : as `effects`
+    """
+    with_effect = {effect.gene for effect in effects(drug, diplotypes, tables)}
+    said = []
+    for gene, given in diplotypes.items():
+        if gene not in with_effect:
+            here = [row for row in published_rows(drug) if row.gene == gene]
+            reasons = dict.fromkeys(row.reading for row in here if not isinstance(row, UsableRow))
+            why = f"; it has rows that cannot be used: {', '.join(reasons)}" if reasons else ""
+            said.append(f"no published row of {drug} for {gene} {_known_pair(gene, given, tables)}{why}")
+    return tuple(said)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    parameter: EffectParameter | None
+    how: str
+    inverse: bool = False
+
+
+_CLEARANCE = _Reading(EffectParameter.CLEARANCE, "as published")
+_VMAX = _Reading(EffectParameter.VMAX, "as published")
+_KM = _Reading(EffectParameter.KM, "as published")
+_FROM_AUC = _Reading(
+    EffectParameter.CLEARANCE, "1/ratio of the AUC at constant dose: clearance over bioavailability", True
+)
+_SATURABLE = _Reading(
+    EffectParameter.CLEARANCE,
+    "1/ratio of the AUC at constant dose: clearance at this dose only, as elimination is saturable; the Vmax "
+    "and Km of the same patients say the same",
+    True,
+)
+_ACID = _Reading(
+    EffectParameter.CLEARANCE,
+    "1/ratio of the AUC at constant dose: clearance of simvastatin acid over the share that is formed",
+    True,
+)
+_NO_GENOTYPE = _Reading(None, "a typical value, of no genotype")
+_SAMPLE = _Reading(None, "a concentration at one time, not an AUC at constant dose")
+_METABOLITE = _Reading(None, "of a metabolite, whose formation and elimination may both change")
+_READINGS: Mapping[str, _Reading] = {
+    "apparent oral clearance of S-warfarin": _CLEARANCE,
+    "apparent oral clearance CL/F": _CLEARANCE,
+    "apparent clearance of amitriptyline": _CLEARANCE,
+    "clearance": _CLEARANCE,
+    "clearance (before auto-inhibition)": _Reading(
+        EffectParameter.CLEARANCE, "as published: clearance before auto-inhibition"
+    ),
+    "S-warfarin elimination rate constant used for loading doses": _Reading(
+        EffectParameter.CLEARANCE, "the elimination rate constant, CL/V, at the same volume"
+    ),
+    "Vmax": _VMAX,
+    "Vmax (Michaelis-Menten)": _VMAX,
+    "Vmax at 300 mg/m2": _VMAX,
+    "Vmax at 450 mg/m2": _VMAX,
+    "Km": _KM,
+    "Km at 300 mg/m2": _KM,
+    "Km at 450 mg/m2": _KM,
+    "EC50 of S-warfarin on INR": _Reading(EffectParameter.EC50, "as published"),
+    "steady-state S-warfarin concentration at target INR": _Reading(
+        EffectParameter.EC50, "the concentration that has the same effect is in proportion to EC50"
+    ),
+    "AUC": _FROM_AUC,
+    "AUC after a single dose": _FROM_AUC,
+    "AUC after a single controlled-release dose": _FROM_AUC,
+    "atorvastatin AUC": _FROM_AUC,
+    "AUC at 300 mg/m2": _SATURABLE,
+    "AUC at 450 mg/m2": _SATURABLE,
+    "simvastatin acid AUC": _ACID,
+    "dose-normalised trough concentration": _SAMPLE,
+    "serum concentration 12 h after 300 mg": _SAMPLE,
+    "dose-harmonised serum concentration": _SAMPLE,
+    "serum concentration harmonised to 100 mg/day": _SAMPLE,
+    "steady-state concentration, adjusted": _SAMPLE,
+    "tramadol concentration": _SAMPLE,
+    "O-desmethyltramadol (M1) concentration": _METABOLITE,
+    "active metabolite exposure": _METABOLITE,
+    "morphine AUC after 30 mg codeine (median)": _METABOLITE,
+    "nortriptyline AUC 0-48 h after amitriptyline": _METABOLITE,
+    "SN-38 AUC 0-24 h": _METABOLITE,
+    "red-cell thioguanine nucleotides, median": _METABOLITE,
+    "exposure": _Reading(None, "an exposure of a review that is not said to be an AUC at constant dose"),
+    "NUDT15 nucleotide diphosphatase activity": _Reading(None, "activity in vitro, a range over variants"),
+    "AUC ratio (drug-drug-gene interaction)": _Reading(
+        None, "what an inhibitor does within one genotype, not what the genotype does"
+    ),
+}
+"""Column `parameter` of pk_effects.csv -> what it says about a parameter of a model."""
+
+
+@cache
+def _published() -> tuple[PublishedRow, ...]:
+    return tuple(_row(place, row) for place, row in literature_rows("pk_effects.csv"))
+
+
+def _row(place: str, row: Mapping[str, str]) -> PublishedRow:
+    reading = _READINGS[row["parameter"]] if row["gene"] else _NO_GENOTYPE
+    ratio = float(row["ratio"]) if re.fullmatch(r"[\d.]+", row["ratio"]) else None
+    made = PublishedRow(
+        row["drug"],
+        row["gene"],
+        row["group"],
+        row["reference_group"],
+        row["parameter"],
+        ratio,
+        row["n"],
+        row["population"],
+        row["source"],
+        row["note"],
+        place,
+        reading.how,
+    )
+    if reading.parameter is None or ratio is None:
+        return made
+    return UsableRow(
+        **vars(made), parameter=reading.parameter, multiplier=1 / ratio if reading.inverse else ratio
+    )
+
+
+def _known_pair(gene: str, given: Diplotype | str, tables: Tables) -> Diplotype:
+    """Return the diplotype, whose alleles are all in the tables, or coding-strand bases of the variant."""
+    pair = given if isinstance(given, Diplotype) else Diplotype.parse(given)
+    known, bases = tables.alleles(gene), grouping_bases(gene, tables)
+    for allele in pair.alleles:
+        parsed = Allele.parse(allele)
+        parts = [str(unit) for unit in parsed.units] if parsed.kind == "combination" else [allele]
+        for part in parts:
+            if part not in known and part not in bases:
+                raise UnknownAlleleError(
+                    f"allele {part!r} of {gene} is not in {tables.version}; use one of "
+                    f"{', '.join([*known, *sorted(bases)])}"
+                )
+    return pair

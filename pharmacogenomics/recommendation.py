@@ -70,7 +70,7 @@ class Recommendation:
         return tuple(gene for gene, key in self.lookup.items() if key == NO_RESULT)
 
 
-def drugs() -> tuple[str, ...]:
+def recommended_drugs() -> tuple[str, ...]:
     """Every drug with recommendations, in alphabetical order. Warfarin has none: `warfarin_dose`."""
     return tuple(sorted(guidelines()))
 
@@ -160,7 +160,11 @@ def _listed(drug: str) -> str:
         raise NoGuidelineError("warfarin is dosed by an equation, not looked up; use warfarin_dose")
     if name not in guidelines():
         near = get_close_matches(name, guidelines(), n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are some for {', '.join(drugs())}"
+        hint = (
+            f"did you mean {' or '.join(near)}?"
+            if near
+            else f"there are some for {', '.join(recommended_drugs())}"
+        )
         raise NoGuidelineError(f"no recommendations for drug {drug!r}; {hint}")
     return name
 

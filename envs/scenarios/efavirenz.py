@@ -12,8 +12,8 @@ from dosewright.envs.measurement import Measurement
 from dosewright.envs.observation import Entry
 from dosewright.envs.patients import Spread, Stratum, VirtualPopulation, allele_entry
 from dosewright.envs.pharmacology.body import median_body
-from dosewright.envs.pharmacology.models.efavirenz_bienczak2016 import MODEL
-from dosewright.envs.realism import TEXTBOOK, Interaction, Occasion, Realism
+from dosewright.envs.pharmacology.models.efavirenz_bienczak2016 import CYP2B6, MODEL
+from dosewright.envs.realism import TEXTBOOK, Enzyme, Interaction, Occasion, Realism
 from dosewright.envs.scenarios.dosing import DoseGrid, People, Reading, split
 from dosewright.envs.scenarios.scenario import (
     AdjustmentRow,
@@ -149,7 +149,22 @@ CLINIC = Realism(
         if parameter.occasion_variance
     ),
     # treatment of tuberculosis, 24 weeks
-    interactions=(Interaction("CL", share=0.10, factors=((1.2, 1.0),), units=168),),
+    interactions=(
+        Interaction(
+            "CL",
+            share=0.10,
+            factors=((1.2, 1.0),),
+            units=168,
+            enzyme=Enzyme(
+                "CYP2B6",
+                fm=1 - CYP2B6.pairs["*18", "*18"] / CYP2B6.pairs["*1", "*1"],
+                flag="ASSUMPTION",
+                source="Bienczak 2016: *18/*18 keeps 11 % of the clearance, so the enzyme has 89 % or more; "
+                "taken as 89 %, *18 without activity (CPIC: no function); rifampicin is taken to act on "
+                "CYP2B6 alone",
+            ),
+        ),
+    ),
     # a result that takes 7 days is seen at the next visit, two weeks later or more
     late=0.20,
     missing=0.10,

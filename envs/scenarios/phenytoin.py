@@ -117,7 +117,8 @@ CLINIC = Realism(
     missed_dose=0.08,
     occasions=(Occasion("Vmax", 0.10, 30),),
     drifts=(Drift("Vmax", 0.03),),
-    # other antiepileptics, the whole time: both factors VERIFIED (Yukawa 1990)
+    # other antiepileptics, the whole time: both factors VERIFIED (Yukawa 1990). No enzyme: they are a mixture
+    # of inducers (Vmax) and inhibitors (Km) of CYP2C9 and CYP2C19, and the paper has no genotypes
     interactions=(Interaction("Vmax", share=0.30, factors=((1.08, 1.0),), units=None, also=(("Km", 1.32),)),),
     late=0.20,
     missing=0.10,

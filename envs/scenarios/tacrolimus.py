@@ -136,6 +136,9 @@ CLINIC = Realism(
     # every 3 days
     occasions=(Occasion("CL", MODEL.parameters[0].occasion_variance ** 0.5, 3),),
     drifts=(Drift("CL", 0.03),),
+    # No enzyme: fluconazole and rifampicin act on CYP3A4 and CYP3A5, which between them clear nearly all of
+    # tacrolimus. Where both lose the same share, and fm is 1, the factor is the same in every genotype
+    # (ASSUMPTION: CYP3A5 is said to be inhibited less, by how much in people is not read)
     interactions=(Interaction("CL", share=0.16, factors=((0.8, 15 / 16), (1.5, 1 / 16)), units=10),),
     late=0.10,
     missing=0.05,

@@ -5,6 +5,8 @@ Every number of the decision problem that is no published value is an ASSUMPTION
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,8 +14,8 @@ from dosewright.envs.measurement import Measurement
 from dosewright.envs.observation import Entry
 from dosewright.envs.patients import Share, Spread, Stratum, VirtualPopulation, allele_entry
 from dosewright.envs.pharmacology.models import voriconazole_friberg2012
-from dosewright.envs.pharmacology.models.voriconazole_kim2019 import MODEL
-from dosewright.envs.realism import TEXTBOOK, Drift, Interaction, Occasion, Realism
+from dosewright.envs.pharmacology.models.voriconazole_kim2019 import MODEL, PM_ON_CL
+from dosewright.envs.realism import TEXTBOOK, Drift, Enzyme, Interaction, Occasion, Realism
 from dosewright.envs.scenarios.dosing import Administration, DoseGrid, Given, People, Reading, Units
 from dosewright.envs.scenarios.scenario import (
     AdjustmentRow,
@@ -118,10 +120,24 @@ CLINIC = Realism(
     missed_dose=0.03,
     occasions=(Occasion("CL", 0.25, 7),),
     drifts=(Drift("CL", 0.10),),
-    # glucocorticoids and proton-pump inhibitors, ten days each
+    # glucocorticoids and proton-pump inhibitors, ten days each. Which enzyme glucocorticoids induce is not
+    # known, so everybody is affected alike
     interactions=(
         Interaction("CL", share=0.30, factors=((1.2, 1.0),), units=10),
-        Interaction("CL", share=0.30, factors=((0.8, 1.0),), units=10),
+        Interaction(
+            "CL",
+            share=0.30,
+            factors=((0.8, 1.0),),
+            units=10,
+            enzyme=Enzyme(
+                "CYP2C19",
+                fm=1 - math.exp(PM_ON_CL.value),
+                flag="ASSUMPTION",
+                source="Kim 2019: poor metabolisers keep 47 % of the clearance, so the enzyme has 53 %; "
+                "proton-pump inhibitors then take 38 % of it, which is FDA's weak class, where omeprazole "
+                "is. CL is that before auto-inhibition; what is left after it changes alike",
+            ),
+        ),
     ),
     # a result that takes 2 days is seen at the next visit, three days later or more
     late=0.30,

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dosewright import pharmacogenomics
 from dosewright.envs.measurement import Measurement
 from dosewright.envs.observation import Entry
 from dosewright.envs.patients import CohortTable, Column, Spread, Stratum, VirtualPopulation, allele_entry
 from dosewright.envs.pharmacology import ResidualError
 from dosewright.envs.pharmacology.models import warfarin_hamberg2007
-from dosewright.envs.pharmacology.models.warfarin_hamberg2010 import MODEL, maintenance_dose
-from dosewright.envs.realism import TEXTBOOK, Drift, Interaction, Realism
+from dosewright.envs.pharmacology.models.warfarin_hamberg2010 import CYP2C9, MODEL, maintenance_dose
+from dosewright.envs.realism import TEXTBOOK, Drift, Enzyme, Interaction, Realism
 from dosewright.envs.scenarios.dosing import DoseGrid, Reading, split
 from dosewright.envs.scenarios.scenario import (
     AdjustmentRow,
@@ -128,7 +129,7 @@ _VKORC1_A = allele_entry("VKORC1", "A")
 
 
 def _iwpc_inputs(seen: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Variables of the IWPC equations; its terms for an unknown genotype are not used."""
+    """Variables of the IWPC equations by term; those for unknown genotypes are left out."""
     star2, star3, a = seen[_STAR2], seen[_STAR3], seen[_VKORC1_A]
 
     def pair(n2: int, n3: int) -> Floats:
@@ -136,20 +137,20 @@ def _iwpc_inputs(seen: Mapping[str, Floats]) -> dict[str, Floats]:
 
     listed = seen["race_white"] + seen["race_black"] + seen["race_asian"]
     return {
-        "decades": np.minimum(np.floor(seen["age_y"] / 10), 9),  # the last group of the equations is 90+
-        "height": seen["height_cm"],
-        "weight": seen["weight_kg"],
-        "A/G": np.where(np.isnan(a), np.nan, a == 1),
-        "A/A": np.where(np.isnan(a), np.nan, a == 2),
-        "*1/*2": pair(1, 0),
-        "*1/*3": pair(0, 1),
-        "*2/*2": pair(2, 0),
-        "*2/*3": pair(1, 1),
-        "*3/*3": pair(0, 2),
-        "Asian": seen["race_asian"],
-        "Black": seen["race_black"],
-        "missing or mixed race": 1.0 - listed,
-        "inducer": seen["inducer"],
+        "age in decades": np.minimum(np.floor(seen["age_y"] / 10), 9),  # the equations' last group is 90+
+        "height in cm": seen["height_cm"],
+        "weight in kg": seen["weight_kg"],
+        "VKORC1 A/G": np.where(np.isnan(a), np.nan, a == 1),
+        "VKORC1 A/A": np.where(np.isnan(a), np.nan, a == 2),
+        "CYP2C9 *1/*2": pair(1, 0),
+        "CYP2C9 *1/*3": pair(0, 1),
+        "CYP2C9 *2/*2": pair(2, 0),
+        "CYP2C9 *2/*3": pair(1, 1),
+        "CYP2C9 *3/*3": pair(0, 2),
+        "race Asian": seen["race_asian"],
+        "race Black": seen["race_black"],
+        "race mixed or not recorded": 1.0 - listed,
+        "enzyme inducer": seen["inducer"],
         "amiodarone": seen["amiodarone"],
     }
 
@@ -159,40 +160,26 @@ def _root_weekly_to_daily(root: Floats) -> Floats:
     return np.maximum(root, 0.0) ** 2 / 7
 
 
-_IWPC_SOURCE = "IWPC, N Engl J Med 2009;360:753, supplementary appendix S1e/S1f"
+_IWPC_SOURCE = f"{pharmacogenomics.IWPC_CLINICAL.source}, supplementary appendix S1e/S1f"
 _IWPC_NEEDS = frozenset({"height_cm", "weight_kg"})
 
-IWPC_PHARMACOGENETIC = DoseEquation(
-    name="IWPC pharmacogenetic",
-    intercept=5.6044,
-    terms={
-        "decades": -0.2614, "height": 0.0087, "weight": 0.0128,
-        "A/G": -0.8677, "A/A": -1.6974,
-        "*1/*2": -0.5211, "*1/*3": -0.9357, "*2/*2": -1.0616, "*2/*3": -1.9206, "*3/*3": -2.3312,
-        "Asian": -0.1092, "Black": -0.2760, "missing or mixed race": -0.1032,
-        "inducer": 1.1816, "amiodarone": -0.5503,
-    },
-    inputs=_iwpc_inputs,
-    transform=_root_weekly_to_daily,
-    needs=_IWPC_NEEDS | {_STAR2, _STAR3, _VKORC1_A},
-    flag="VERIFIED",
-    source=_IWPC_SOURCE,
-)  # fmt: skip
 
-IWPC_CLINICAL = DoseEquation(
-    name="IWPC clinical",
-    intercept=4.0376,
-    terms={
-        "decades": -0.2546, "height": 0.0118, "weight": 0.0134,
-        "Asian": -0.6752, "Black": 0.4060, "missing or mixed race": 0.0443,
-        "inducer": 1.2799, "amiodarone": -0.5695,
-    },
-    inputs=_iwpc_inputs,
-    transform=_root_weekly_to_daily,
-    needs=_IWPC_NEEDS,
-    flag="VERIFIED",
-    source=_IWPC_SOURCE,
-)  # fmt: skip
+def _iwpc(equation: pharmacogenomics.WarfarinEquation, needs: frozenset[str]) -> DoseEquation:
+    """Dosing equation over the entries of this scenario."""
+    return DoseEquation(
+        name=equation.name,
+        intercept=equation.intercept,
+        terms={name: weight for name, weight in equation.terms.items() if not name.endswith("unknown")},
+        inputs=_iwpc_inputs,
+        transform=_root_weekly_to_daily,
+        needs=needs,
+        flag="VERIFIED",
+        source=_IWPC_SOURCE,
+    )
+
+
+IWPC_PHARMACOGENETIC = _iwpc(pharmacogenomics.IWPC_PHARMACOGENETIC, _IWPC_NEEDS | {_STAR2, _STAR3, _VKORC1_A})
+IWPC_CLINICAL = _iwpc(pharmacogenomics.IWPC_CLINICAL, _IWPC_NEEDS)
 
 IN_RANGE = Band("INR 2 to 3", at_least=2.0, at_most=3.0)
 ABOVE_4 = Band("INR above 4", above=4.0)
@@ -272,7 +259,23 @@ CLINIC = Realism(
     "clinic",
     missed_dose=0.05,
     drifts=(Drift("EC50", 0.06),),
-    interactions=(Interaction("CL", share=0.25, factors=((0.6, 0.7), (1.5, 0.3)), units=10),),
+    interactions=(
+        Interaction(
+            "CL",
+            share=0.25,
+            factors=((0.6, 0.7), (1.5, 0.3)),
+            units=10,
+            enzyme=Enzyme(
+                "CYP2C9",
+                fm=1 - CYP2C9.per_allele["*3"] / CYP2C9.per_allele["*1"],
+                flag="ASSUMPTION",
+                source="Hamberg 2010: *3/*3 keeps 24 % of the clearance, so the enzyme has 76 % or more; "
+                "taken as 76 %, *3 without activity (CPIC: no function). Inhibitors such as amiodarone and "
+                "fluconazole then take 53 % of it, which is FDA's moderate class; inducers are taken to "
+                "act on CYP2C9 alone",
+            ),
+        ),
+    ),
     late=0.10,
     missing=0.05,
     dropout_per_month=0.02,

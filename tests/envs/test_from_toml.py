@@ -763,7 +763,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "unknown gene": (
         '"CYP2C19"',
         '"CYP2C91"',
-        ", [[genotypes]] 1: gene = 'CYP2C91' has no frequencies in the tables; did you mean 'CYP2C9'? known: ",
+        ", [[genotypes]] 1: gene = 'CYP2C91' has no frequencies in the tables; did you mean 'CYP2C9'? ",
     ),
     "gene twice": (
         "[residual]",

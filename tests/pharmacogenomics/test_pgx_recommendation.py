@@ -16,17 +16,17 @@ from dosewright.pharmacogenomics.recommendation import (
     MissingGeneError,
     NoGuidelineError,
     UnlistedKeyError,
-    drugs,
     lookup_genes,
     populations,
     recommend,
+    recommended_drugs,
 )
 from dosewright.pharmacogenomics.tables import TABLES
 from dosewright.pharmacogenomics.wording import sentences
 
 SHARED_PGX = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "pgx"
 needs_shared = pytest.mark.skipif(not SHARED_PGX.is_dir(), reason="../shared is absent")
-ROWS = [row for drug in drugs() for row in source_rows(drug)]
+ROWS = [row for drug in recommended_drugs() for row in source_rows(drug)]
 
 # ------------------------------------------------------------------------------------------- single genes
 
@@ -194,15 +194,15 @@ def test_errors_name_the_value_and_the_remedy() -> None:
 
 def test_every_row_is_found_by_each_of_its_lookups_and_no_other() -> None:
     lookups = [(row, lookup) for row in ROWS for lookup in row.lookups]
-    assert (len(drugs()), len(ROWS), len(lookups)) == (40, 520, 1733)  # CPIC database 1.30.0
+    assert (len(recommended_drugs()), len(ROWS), len(lookups)) == (40, 520, 1733)  # CPIC database 1.30.0
     for row, lookup in lookups:
         assert tuple(sorted(lookup)) == lookup_genes(row.guideline.drug)
         assert row_index(row.guideline.drug, row.population)[frozenset(lookup.items())] is row
-    assert sum(len(row_index(drug, p)) for drug in drugs() for p in populations(drug)) == 1733
+    assert sum(len(row_index(drug, p)) for drug in recommended_drugs() for p in populations(drug)) == 1733
 
 
 def test_every_result_that_the_tables_can_give_has_a_row() -> None:
-    for drug, population in [(name, p) for name in drugs() for p in populations(name)]:
+    for drug, population in [(name, p) for name in recommended_drugs() for p in populations(name)]:
         keys = [
             [key for key, _ in TABLES.phenotype_rules(gene)]
             if TABLES.scored_by_activity(gene)

@@ -1,0 +1,129 @@
+"""A call from outside is taken as it is, or refused with its line."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from dosewright.pharmacogenomics.outside_calls import OutsideCall, OutsideCallError, read_outside_calls
+from dosewright.pharmacogenomics.phenotype import interpret
+from dosewright.pharmacogenomics.tables import TABLES
+
+SHARED_PGX = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "pgx"
+
+
+@pytest.fixture
+def read(tmp_path: Path):
+    def run(text: str) -> tuple[OutsideCall, ...]:
+        path = tmp_path / "calls.tsv"
+        path.write_text(text, encoding="utf-8")
+        return read_outside_calls(path)
+
+    return run
+
+
+def test_columns_comments_and_header(read) -> None:
+    calls = read(
+        "# from Cyrius 1.1\n"
+        "gene\tdiplotype\tphenotype\tactivity score\n"
+        "CYP2D6\t*10/*36+*10\n"
+        "\n"
+        "CYP2C9\t\t\t2\n"
+        "CYP2C19\t\tPoor Metabolizer\n"
+        "DPYD\tReference/c.1905+1G>A (*2A)\tIntermediate Metabolizer\t1.0\n"
+        "HLA-B\t\t*15:02 positive\n"
+        "HLA-B\t\tHLA-B *57:01 negative\n"
+    )
+    assert [
+        (c.gene, c.diplotype and str(c.diplotype), c.phenotype, c.activity_score, c.line) for c in calls
+    ] == [
+        ("CYP2D6", "*10/*36+*10", None, None, 3),
+        ("CYP2C9", None, None, "2.0", 5),
+        ("CYP2C19", None, "Poor Metabolizer", None, 6),
+        ("DPYD", "c.1905+1G>A (*2A)/Reference", "Intermediate Metabolizer", "1.0", 7),
+        ("HLA-B", None, "*15:02 positive", None, 8),
+        ("HLA-B", None, "*57:01 negative", None, 9),
+    ]
+
+
+def test_an_empty_table_has_no_calls(read) -> None:
+    assert read("") == () and read("# nothing\n\n") == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "diplotype"),
+    [
+        ("CYP2D6\t*1/*2x3", "*1/*2x≥3"),  # CPIC has *2x2 and *2x≥3 only
+        ("CYP2D6\t*4/*41x3", "*4/*41x3"),
+        ("VKORC1\tGA", "rs9923231 reference (C)/rs9923231 variant (T)"),  # on the coding strand
+        ("VKORC1\tAA", "rs9923231 variant (T)/rs9923231 variant (T)"),
+        ("CYP4F2\t*1/*3", "*1/*3"),
+        ("DPYD\tReference/[c.85T>C (*9A) + c.1627A>G (*5)]", "[c.85T>C (*9A) + c.1627A>G (*5)]/Reference"),
+    ],
+)  # fmt: skip
+def test_alleles_have_the_names_of_the_tables(read, line: str, diplotype: str) -> None:
+    (call,) = read(line)
+    assert str(call.diplotype) == diplotype
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("CYP9Z9\t*1/*1", r"line 1, gene: 'CYP9Z9' is not in .* use one of ABCG2, .*HLA-B"),
+        ("CYP2D6\t*1/*999", r"line 1, diplotype: allele '\*999' of CYP2D6 is not in CPIC"),
+        ("CYP2C9\t*1/*2x3", r"line 1, diplotype: allele '\*2x3' of CYP2C9 is not in"),
+        ("CYP2D6\t*1", r"line 1, diplotype: .* no allele name"),
+        ("CYP2C9\t\tFast", "line 1, phenotype: 'Fast' is no phenotype of CYP2C9; use one of Indet"),
+        ("VKORC1\t\tSensitive", "line 1, phenotype: 'Sensitive' .* give the diplotype: the gene has"),
+        ("CYP2C9\t\t\t0.7", "line 1, activity score: '0.7' is no activity score of CYP2C9; use one of 0.0"),
+        ("TPMT\t\t\t1.0", "line 1, activity score: TPMT has no activity score; leave the column empty"),
+        ("CYP2D6", "line 1: 1 columns; give gene, diplotype"),
+        ("CYP2D6\t*1/*1\t\t\tx", "line 1: 5 columns"),
+        ("CYP2D6\t\t\t", "line 1: nothing is given for CYP2D6"),
+        ("HLA-B\t*07:02/*15:02", r"line 1, phenotype: '\*07:02/\*15:02' is no result"),
+        ("HLA-B\t\tHLA-A *31:01 positive", "line 1, phenotype: .* is no result for an allele of HLA-B"),
+        # contradictions; CPIC: *1/*4 is 1.0, Intermediate Metabolizer
+        ("CYP2D6\t*1/*4\tPoor Metabolizer", r"line 1, phenotype: Poor .* CYP2D6 \*1/\*4, .* is Inter"),
+        ("CYP2D6\t*1/*4\t\t2.0", r"line 1, activity score: 2.0 for CYP2D6 \*1/\*4, .* it is 1.0"),
+        ("CYP2D6\t\tPoor Metabolizer\t2.0", "line 1, phenotype: Poor .* activity score 2.0, .* it is Normal"),
+        ("CYP2D6\t*1/*4\nCYP2D6\t*1/*5", r"line 2, diplotype: \*1/\*5 for CYP2D6, but line 1 has \*1/\*4"),
+        ("CYP2D6\t*1/*4\nCYP2D6\t*1/*4\t\t1.0", "line 2, activity score: 1.0 for CYP2D6, but line 1"),
+        ("HLA-B\t\t*15:02 positive\nHLA-B\t\t*15:02 negative", "line 2, phenotype: .*15:02 negative for HLA"),
+    ],
+)  # fmt: skip
+def test_what_is_unknown_or_contradicts_is_refused_with_its_line(read, text: str, says: str) -> None:
+    with pytest.raises(OutsideCallError, match=rf"calls\.tsv, {says}"):
+        read(text)
+
+
+def test_two_equal_lines_count_once(read) -> None:
+    (call,) = read("CYP2D6\t*1/*4\nCYP2D6\t*4/*1\n")
+    assert call.line == 1
+
+
+def test_no_file_and_another_encoding(tmp_path: Path) -> None:
+    with pytest.raises(OutsideCallError, match="no file .*none.tsv: give a table of gene, diplotype"):
+        read_outside_calls(tmp_path / "none.tsv")
+    (tmp_path / "x.tsv").write_bytes("CYP2D6\t*1/*2x≥3\n".encode("utf-16"))
+    with pytest.raises(OutsideCallError, match="not UTF-8"):
+        read_outside_calls(tmp_path / "x.tsv")
+
+
+@pytest.mark.parametrize("gene", [gene for gene in TABLES.genes() if TABLES.phenotype_rules(gene)])
+def test_every_call_with_cpics_own_meaning_is_taken(read, gene: str) -> None:
+    first = TABLES.function_alleles(gene)[0]
+    for allele in TABLES.function_alleles(gene):
+        meaning = interpret(gene, f"{first}/{allele}")
+        key = meaning.key if meaning.scored else ""
+        (call,) = read(f"{gene}\t{meaning.diplotype}\t{meaning.phenotype}\t{key}")
+        assert (call.diplotype, call.phenotype) == (meaning.diplotype, meaning.phenotype)
+
+
+@pytest.mark.skipif(not SHARED_PGX.is_dir(), reason="the shared test cases are not here")
+def test_the_outside_call_of_the_example_sample(read) -> None:
+    with open(SHARED_PGX / "cases" / "example_sample" / "expected.csv", newline="") as handle:
+        (row,) = [row for row in csv.DictReader(handle) if row["from_outside_call"] == "yes"]
+    (call,) = read("\t".join(row[key] for key in ("gene", "diplotype", "phenotype", "activity_score")))
+    assert (str(call.diplotype), call.phenotype, call.activity_score) == (
+        "*1/*3", "Intermediate Metabolizer", "1.0",
+    )  # fmt: skip
