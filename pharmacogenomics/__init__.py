@@ -1,9 +1,11 @@
 """Genotype to diplotype to phenotype, and to what it does to a drug.
 
-`tables` holds CPIC's numbers by gene, allele and biogeographic group; `alleles` names alleles and pairs them;
-`phenotype` applies CPIC's rules; `effects` reads an allele that a population model was fitted without, and
-says that this is an assumption; `cohort` draws diplotypes of virtual people from random numbers given to it.
-Nothing is borrowed or guessed: an unlisted gene, group or allele is an error. Not for clinical use.
+A person's road: `vcf` reads a file, `matching` finds the diplotypes that fit, `posterior` says how probable
+each is, `outside_calls` adds what a VCF cannot show, `calls` puts them together with `phenotype`;
+`recommendation`, `warfarin_dose`, `dpwg` and `effects` say what it means for a drug, `phenoconversion` what
+other drugs change. A population's: `cohort` draws diplotypes, `sequencing` the reads of them. All rest on
+`tables`, `alleles` and `haplotypes`. Nothing is borrowed or guessed: an unlisted gene, group or allele is an
+error, and what was not read is missing. Not for clinical use.
 """
 
 from dosewright.pharmacogenomics.alleles import (
@@ -13,6 +15,7 @@ from dosewright.pharmacogenomics.alleles import (
     coding_strand_allele,
     table_allele,
 )
+from dosewright.pharmacogenomics.calls import GeneCall, call_genes
 from dosewright.pharmacogenomics.cohort import (
     Cohort,
     NoDistributionError,
@@ -37,6 +40,7 @@ from dosewright.pharmacogenomics.effects import (
 )
 from dosewright.pharmacogenomics.literature import UnknownDrugError
 from dosewright.pharmacogenomics.matching import Candidate, Match, match
+from dosewright.pharmacogenomics.outside_calls import OutsideCall, OutsideCallError, read_outside_calls
 from dosewright.pharmacogenomics.phenoconversion import (
     UnknownInteractionError,
     cyp2d6_score,
@@ -68,6 +72,16 @@ from dosewright.pharmacogenomics.tables import (
     UnknownGeneError,
     UnknownGroupError,
 )
+from dosewright.pharmacogenomics.tables_diff import Change, differences
+from dosewright.pharmacogenomics.vcf import (
+    MissingPolicy,
+    ReferenceMismatchError,
+    UnknownSampleError,
+    VcfError,
+    VcfFile,
+    WrongBuildError,
+    read_vcf,
+)
 from dosewright.pharmacogenomics.warfarin_dose import NotCoveredError, WarfarinDose, warfarin_dose
 from dosewright.pharmacogenomics.warfarin_equations import (
     IWPC_CLINICAL,
@@ -84,11 +98,13 @@ __all__ = [
     "Allele",
     "AlleleReading",
     "Candidate",
+    "Change",
     "Cohort",
     "Diplotype",
     "DpwgDose",
     "Effect",
     "EffectParameter",
+    "GeneCall",
     "Genotypes",
     "IWPC_CLINICAL",
     "IWPC_PHARMACOGENETIC",
@@ -97,13 +113,17 @@ __all__ = [
     "Match",
     "MissingCovariateError",
     "MissingGeneError",
+    "MissingPolicy",
     "NoDistributionError",
     "NoGuidelineError",
     "NotCoveredError",
     "Origin",
+    "OutsideCall",
+    "OutsideCallError",
     "Posterior",
     "Reads",
     "Recommendation",
+    "ReferenceMismatchError",
     "Represented",
     "Sequencing",
     "Site",
@@ -117,16 +137,22 @@ __all__ = [
     "UnknownGeneError",
     "UnknownGroupError",
     "UnknownInteractionError",
+    "UnknownSampleError",
     "UnlistedKeyError",
     "UnrepresentedAlleleError",
+    "VcfError",
+    "VcfFile",
     "WarfarinDose",
     "WarfarinEquation",
     "WarfarinPatient",
+    "WrongBuildError",
     "activity_score",
     "allele_distribution",
     "allele_sum",
+    "call_genes",
     "coding_strand_allele",
     "cyp2d6_score",
+    "differences",
     "dpwg_doses",
     "draw_cohort",
     "draw_diplotypes",
@@ -144,6 +170,8 @@ __all__ = [
     "populations",
     "posterior",
     "published_rows",
+    "read_outside_calls",
+    "read_vcf",
     "recommend",
     "recommended_drugs",
     "relative_clearance",

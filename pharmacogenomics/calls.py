@@ -1,0 +1,186 @@
+"""One person's genes, from what a VCF shows and what was called elsewhere, to phenotype and look-up key.
+
+A call from outside wins over the VCF, and both are shown. Where several diplotypes fit alike none is chosen;
+the phenotype is given all the same if they share one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dosewright.pharmacogenomics.alleles import Diplotype
+from dosewright.pharmacogenomics.matching import Match, match
+from dosewright.pharmacogenomics.outside_calls import OutsideCall
+from dosewright.pharmacogenomics.phenotype import Interpretation, interpret
+from dosewright.pharmacogenomics.posterior import Posterior, posterior
+from dosewright.pharmacogenomics.sites import Genotypes
+from dosewright.pharmacogenomics.tables import TABLES, Tables, UnknownAlleleError, UnknownGroupError
+
+
+@dataclass(frozen=True)
+class GeneCall:
+    """What is known of one gene of one person.
+
+    Attributes
+    ----------
+    gene : its symbol; HLA-A and HLA-B come from outside only
+    origin : where the result that counts comes from
+    diplotypes : those that the result leaves possible: the one from outside, or all with the best score
+    lookup : the pair by which the phenotype is found, where there is one (of DPYD the two variants of lowest
+        function)
+    phenotype, score, key, ehr_priority : None where they stay open, or the gene has none. `key` is what
+        recommendations are looked up by
+    match : what the VCF shows; None for a gene without allele tables
+    outside : what was called elsewhere, None if nothing was
+    posterior : probabilities given reads and ancestry; None where the tables have no frequencies
+    notes : what a reader of the result must know, in sentences
+    source : curator, version and date of the tables
+    """
+
+    gene: str
+    origin: Literal["VCF", "outside call", "not called"]
+    diplotypes: tuple[Diplotype, ...]
+    lookup: Diplotype | None
+    phenotype: str | None
+    score: str | None
+    key: str | None
+    ehr_priority: str | None
+    match: Match | None
+    outside: OutsideCall | None
+    posterior: Posterior | None
+    notes: tuple[str, ...]
+    source: str
+
+
+def call_genes(
+    genotypes: Genotypes,
+    outside: Sequence[OutsideCall] = (),
+    ancestry: Mapping[str, float] | str | None = None,
+    tables: Tables = TABLES,
+) -> tuple[GeneCall, ...]:
+    """Call every gene of the tables, and those that only come from outside.
+
+    Parameters
+    ----------
+    genotypes : one sample, as `read_vcf` gives it
+    outside : calls of the same person made elsewhere, as `read_outside_calls` gives them
+    ancestry : biogeographic group, or groups with shares that add up to 1, for the posterior; None where it is
+        not known: then every group that has frequencies of the gene counts alike (ASSUMPTION)
+
+    Returns
+    -------
+    Calls in alphabetical order of the genes
+
+    Raises
+    ------
+    UnknownGroupError : no gene has frequencies for a group of the ancestry
+    ValueError : the ancestry's shares do not add up to 1
+    """
+    _check_ancestry(ancestry, tables)
+    given: dict[str, list[OutsideCall]] = {}
+    for item in outside:
+        given.setdefault(item.gene, []).append(item)
+    made = [
+        _called(gene, genotypes, (given.get(gene) or [None])[0], ancestry, tables) for gene in tables.genes()
+    ]
+    made += [_from_outside_only(gene, calls) for gene, calls in given.items() if gene not in tables.genes()]
+    return tuple(sorted(made, key=lambda call: call.gene))
+
+
+def _check_ancestry(ancestry: Mapping[str, float] | str | None, tables: Tables) -> None:
+    known = {group for gene in tables.genes() for group in tables.biogeographic_groups(gene)}
+    for group in () if ancestry is None else (ancestry,) if isinstance(ancestry, str) else ancestry:
+        if group not in known:
+            raise UnknownGroupError(
+                f"no gene has frequencies for the ancestry {group!r}; use one of {', '.join(sorted(known))}"
+            )
+
+
+def _called(
+    gene: str,
+    genotypes: Genotypes,
+    outside: OutsideCall | None,
+    ancestry: Mapping[str, float] | str | None,
+    tables: Tables,
+) -> GeneCall:
+    found = match(gene, genotypes.sites[gene], tables)
+    notes = [] if found.reason is None else [found.reason]
+    if found.structure_not_seen:
+        notes.append(
+            f"deletions, duplications and hybrids of {gene} are not seen in a VCF of small variants: "
+            f"{', '.join(found.structure_not_seen)} are neither called nor excluded"
+        )
+    probable, why = _posterior(gene, genotypes, ancestry, tables)
+    notes += [why] if why else []
+    diplotypes = tuple(item.diplotype for item in found.best)
+    pairs = (found.lookup,) if found.lookup is not None else diplotypes
+    origin: Literal["VCF", "outside call", "not called"] = "VCF" if pairs else "not called"
+    if outside is not None:
+        origin = "outside call"
+        diplotypes = pairs = () if outside.diplotype is None else (outside.diplotype,)
+        shown = " or ".join(str(item.diplotype) for item in found.best) or "no call"
+        notes.insert(0, f"called elsewhere (line {outside.line}), which counts; the VCF shows {shown}")
+    meaning, unsaid = _meaning(gene, pairs, tables)
+    notes += unsaid
+    if outside is not None and outside.diplotype is None:
+        phenotype, score = outside.phenotype, outside.activity_score
+        key = score if tables.scored_by_activity(gene) else phenotype
+        priority = None
+    else:
+        phenotype = _shared(item.phenotype for item in meaning)
+        score = _shared(None if item.score is None else str(item.score) for item in meaning)
+        key = _shared(item.key for item in meaning)
+        priority = _shared(item.ehr_priority for item in meaning)
+    return GeneCall(
+        gene,
+        origin,
+        diplotypes,
+        pairs[0] if len(pairs) == 1 else None,
+        phenotype,
+        score,
+        key,
+        priority,
+        found,
+        outside,
+        probable,
+        tuple(notes),
+        tables.source(gene),
+    )
+
+
+def _meaning(gene: str, pairs: Sequence[Diplotype], tables: Tables) -> tuple[list[Interpretation], list[str]]:
+    """Return the interpretation of every pair, and a sentence where one has none; then nothing is shared."""
+    try:
+        return [interpret(gene, pair, tables) for pair in pairs], []
+    except UnknownAlleleError as error:
+        return [], [str(error).partition(";")[0]]
+
+
+def _shared(values: Iterable[str | None]) -> str | None:
+    """Return what all say, None where they differ or there are none."""
+    said = set(values)
+    return said.pop() if len(said) == 1 else None
+
+
+def _posterior(
+    gene: str, genotypes: Genotypes, ancestry: Mapping[str, float] | str | None, tables: Tables
+) -> tuple[Posterior | None, str]:
+    groups = tables.biogeographic_groups(gene)
+    if not groups:
+        return None, f"the tables have no frequencies of {gene}: no probabilities"
+    if ancestry is None:
+        ancestry = {group: 1 / len(groups) for group in groups}
+    try:
+        return posterior(gene, genotypes.sites[gene], ancestry, tables), ""
+    except UnknownGroupError as error:
+        return None, f"no probabilities: {error}"
+
+
+def _from_outside_only(gene: str, calls: Sequence[OutsideCall]) -> GeneCall:
+    said = _shared(item.phenotype for item in calls)
+    notes = tuple(f"line {item.line}: {item.phenotype}" for item in calls)
+    return GeneCall(
+        gene, "outside call", (), None, said, None, said, None, None, calls[0], None, notes, "outside call"
+    )  # fmt: skip
