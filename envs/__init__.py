@@ -14,17 +14,11 @@ from typing import Any
 import gymnasium
 from gymnasium.vector import AutoresetMode
 
+from dosewright.envs.cohort_table import RealCohort, read_cohort
 from dosewright.envs.dosing import SCALAR_ENVIRONMENTS, DosingEnv
+from dosewright.envs.genotypes import genotype_effects
 from dosewright.envs.noise import NAMESPACES, Noise, Stream
-from dosewright.envs.patients import (
-    Patients,
-    Population,
-    RealCohort,
-    VirtualPopulation,
-    genotype_effects,
-    individual_parameters,
-    read_cohort,
-)
+from dosewright.envs.patients import Patients, Population, VirtualPopulation, individual_parameters
 from dosewright.envs.regimen import DrawKeys, Regimen, StochasticRegimen
 from dosewright.envs.scenarios import Scenario, names, scenario
 from dosewright.envs.treatment import Intake, Treatment

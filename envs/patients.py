@@ -1,38 +1,28 @@
-"""Who is treated: virtual people from published marginals, or rows of a table of real ones.
+"""Who is treated: people with covariates, genotypes and individual parameters, and virtual populations.
 
-Both give `Patients`: covariates, genotypes, and individual parameters. The random effects of real people are
-not known, so they are drawn like those of virtual ones.
+Real people come from `cohort_table`; their random effects are not known, so they are drawn like those of
+virtual ones.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 import warnings
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
+from dosewright.envs.genotypes import genotype_effects
 from dosewright.envs.noise import Noise, Stream
-from dosewright.envs.pharmacology import Flag, GenotypeTerm, PopulationModel
+from dosewright.envs.pharmacology import Flag, PopulationModel
 from dosewright.pharmacogenomics import (
-    AlleleReading,
     Diplotype,
-    UnknownAlleleError,
-    UnknownGeneError,
-    allele_distribution,
-    allele_sum,
     draw_diplotypes,
-    phenotype,
-    represent,
 )
 
 Floats = NDArray[np.float64]
@@ -195,7 +185,7 @@ class VirtualPopulation:
             covariates["height_cm"][rows] = height[rows]
             covariates["weight_kg"][rows] = stratum.weight.at(z[rows, 2])
         race = np.array([stratum.race for stratum in self.strata])[which]
-        covariates |= {"male": male.astype(float), **_race_columns(race, self.races)}
+        covariates |= {"male": male.astype(float), **race_columns(race, self.races)}
         covariates |= {name: np.zeros(len(ids)) for name in self.absent}
         if self.extra:
             count = (len(self.extra) + 1) // 2
@@ -319,27 +309,6 @@ def individual_parameters(
     return model.individual(np.repeat(typical, len(eta) // len(typical), axis=0), eta)
 
 
-def genotype_effects(
-    terms: Sequence[GenotypeTerm], genotypes: Mapping[str, NDArray[np.str_]]
-) -> tuple[dict[str, Floats], dict[str, int]]:
-    """Return the effects that `PopulationModel.typical` needs, and how many alleles were read as another.
-
-    Raises
-    ------
-    ValueError
-        For a pair of alleles that the model has no value for.
-    """
-    effects, substituted = {}, Counter[str]()
-    for term in terms:
-        modelled = _modelled(term)
-        values, counts = allele_sum(genotypes[term.gene], term.gene, modelled, term.by_function)
-        effects[term.effect] = _pair_values(term, genotypes[term.gene]) if term.pairs else values
-        for reading, number in counts.items():
-            if reading is not AlleleReading.MODELLED and number:
-                substituted[f"{term.gene}: {reading.value}"] += number
-    return effects, dict(substituted)
-
-
 def genotype_ratio(model: PopulationModel, patients: Patients, gene: str, parameter: str) -> Floats:
     """Return (n,) the typical parameter of each person over that of the reference genotype of one gene, all
     else equal.
@@ -371,371 +340,6 @@ def genotype_ratio(model: PopulationModel, patients: Patients, gene: str, parame
     return own / other
 
 
-def _modelled(term: GenotypeTerm) -> dict[str, float]:
-    """Return the contribution of every allele the model has a value for."""
-    return {**term.per_allele, **{alias: term.per_allele[name] for alias, name in term.same_as.items()}}
-
-
-def _carried(term: GenotypeTerm, allele: str, diplotypes: NDArray[np.str_]) -> Floats:
-    """Return how many alleles (n,), 0 to 2, count as `allele` in the model."""
-    indicator = {name: float(name == allele or term.same_as.get(name) == allele) for name in _modelled(term)}
-    return allele_sum(diplotypes, term.gene, indicator, term.by_function)[0]
-
-
-def _pair_values(term: GenotypeTerm, diplotypes: NDArray[np.str_]) -> Floats:
-    """Return the value (n,) of each pair of alleles."""
-    carried = {allele: _carried(term, allele, diplotypes) for allele in term.per_allele}
-    values = np.full(len(diplotypes), np.nan)
-    for (a, b), value in term.pairs.items():
-        here = (carried[a] == 2) if a == b else (carried[a] == 1) & (carried[b] == 1)
-        values[here] = value
-    if np.isnan(values).any():
-        where = int(np.argmax(np.isnan(values)))
-        known = ", ".join(f"{a}/{b}" for a, b in term.pairs)
-        raise ValueError(
-            f"person {where}: {term.gene} {diplotypes[where]} has no value in the model; it has: {known}"
-        )
-    return values
-
-
-def allele_counts(
-    terms: Sequence[GenotypeTerm], genotypes: Mapping[str, NDArray[np.str_]]
-) -> dict[str, Floats]:
-    """Return, by observation entry, how many alleles of each modelled kind but the first a person carries (0
-    to 2).
-
-    An allele the model has no value for counts as the one that stands in for it.
-    """
-    return {
-        allele_entry(term.gene, allele): _carried(term, allele, genotypes[term.gene])
-        for term in terms
-        for allele in list(term.per_allele)[1:]
-    }
-
-
-def expected_counts(terms: Sequence[GenotypeTerm], groups: NDArray[np.str_]) -> dict[str, Floats]:
-    """Return, by observation entry, the expected number of alleles in each person's biogeographic group:
-    what is known of a genotype that was not tested."""
-    counts = {}
-    for term in terms:
-        table = {str(group): group_frequencies(term, str(group)) for group in np.unique(groups)}
-        for i, allele in enumerate(term.per_allele):
-            if i:
-                counts[allele_entry(term.gene, allele)] = np.array([2 * table[str(g)][i] for g in groups])
-    return counts
-
-
-def group_frequencies(term: GenotypeTerm, group: str) -> Floats:
-    """Return the frequencies (a,) of the modelled alleles in a biogeographic group, other alleles read
-    by their function."""
-    return np.array(_read_group(_Hashable(term), group))
-
-
-@dataclass(frozen=True)
-class _Hashable:
-    """A genotype term as a key: terms hold mappings."""
-
-    term: GenotypeTerm
-
-    def __hash__(self) -> int:
-        return id(self.term)
-
-
-@lru_cache
-def _read_group(key: _Hashable, group: str) -> tuple[float, ...]:
-    term = key.term
-    modelled = _modelled(term)
-    total = dict.fromkeys(term.per_allele, 0.0)
-    for allele, frequency in allele_distribution(term.gene, group, term.frequencies).items():
-        if frequency > 0:
-            stands_for = represent(term.gene, allele, modelled, term.by_function).stands_for
-            total[term.same_as.get(stands_for, stands_for)] += frequency
-    return tuple(total.values())
-
-
-# CPIC's phenotypes on an ordinal scale, as an observation shows them
-PHENOTYPE_CODES = (
-    (0, "poor"),
-    (1, "intermediate"),
-    (2, "normal"),
-    (3, "rapid"),
-    (4, "ultrarapid metabolizer"),
-)
-
-
-def phenotyped(terms: Sequence[GenotypeTerm]) -> tuple[str, ...]:
-    """Return the genes of `terms` for which CPIC has phenotypes; of the others the alleles themselves
-    are seen."""
-    known = []
-    for term in terms:
-        first = next(iter(term.per_allele))
-        try:
-            if phenotype(term.gene, f"{first}/{first}") is not None:
-                known.append(term.gene)
-        except (UnknownGeneError, UnknownAlleleError):
-            continue
-    return tuple(dict.fromkeys(known))
-
-
-def phenotype_entry(gene: str) -> str:
-    """Name of the observation entry that holds the phenotype of `gene`."""
-    return f"{gene.lower()}_phenotype"
-
-
-def phenotype_codes(gene: str, diplotypes: NDArray[np.str_]) -> Floats:
-    """Return (n,) the codes of `PHENOTYPE_CODES`; NaN where CPIC's phenotype is indeterminate."""
-    codes = {}
-    for text in np.unique(diplotypes).tolist():
-        words = (phenotype(gene, text) or "").lower()
-        order = ((4, "ultrarapid"), (3, "rapid"), (1, "intermediate"), (0, "poor"), (2, "normal"))
-        codes[text] = next((float(code) for code, word in order if word in words), math.nan)
-    return np.array([codes[text] for text in diplotypes.tolist()])
-
-
-def allele_entry(gene: str, allele: str) -> str:
-    """Name of the observation entry that counts `allele`."""
-    return f"{gene.lower()}_{allele}"
-
-
-def _race_columns(race: NDArray[np.str_], races: Sequence[str]) -> dict[str, Floats]:
+def race_columns(race: NDArray[np.str_], races: Sequence[str]) -> dict[str, Floats]:
+    """Return the covariates that tell races apart: `race_<name>` -> (n,) 1 or 0."""
     return {f"race_{name.lower()}": (race == name).astype(float) for name in races}
-
-
-# ---------------------------------------------------------------------------------------------- real people
-
-
-@dataclass(frozen=True, eq=False)
-class Column:
-    """How one column of a table of people is read.
-
-    Attributes
-    ----------
-    name
-        Column of the file.
-    becomes
-        Covariate, gene or label that it becomes.
-    kind
-        "number"; "category" (looked up in `values`); "flag" (0 or 1; blank means not taken, as in the dosing
-        equations; flags of several columns may become one covariate); "diplotype"; "at_most" (refused above
-        `high`, otherwise not used; blank counts as within).
-    low, high
-        Plausible range of a number; a value outside is refused, not clipped.
-    values
-        Category -> number, or word for a label.
-    required
-        A row in which it is blank is refused.
-    """
-
-    name: str
-    becomes: str
-    kind: Literal["number", "category", "flag", "diplotype", "at_most"]
-    low: float = -math.inf
-    high: float = math.inf
-    values: Mapping[str, Any] | None = None
-    required: bool = False
-
-
-@dataclass(frozen=True)
-class CohortTable:
-    """How a table of real people is read.
-
-    Attributes
-    ----------
-    columns
-        Columns that are used.
-    ignored
-        Columns that may be there and are not used; any other column is an error.
-    race, races
-        Column of the race with its categories, and those that an observation tells apart.
-    source
-        Where the layout is documented.
-    """
-
-    columns: tuple[Column, ...]
-    ignored: frozenset[str]
-    race: Column
-    races: tuple[str, ...]
-    source: str
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A row that cannot be used, its number in the file (1 is the first after the header), and why."""
-
-    row: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class RealCohort:
-    """Usable rows of a table of real people; `draw` gives them by row number.
-
-    Attributes
-    ----------
-    path, rows
-        File, and number of rows in it.
-    usable : (m,) row numbers
-    refused
-        The others, with the reason.
-    """
-
-    path: str
-    rows: int
-    usable: NDArray[np.int64]
-    refused: tuple[Refusal, ...]
-    covariates: Mapping[str, Floats]
-    genotypes: Mapping[str, NDArray[np.str_]]
-    labels: Mapping[str, NDArray[np.str_]]
-
-    @property
-    def reasons(self) -> dict[str, int]:
-        """Number of refused rows by reason."""
-        return dict(Counter(item.reason for item in self.refused).most_common())
-
-    def choose(self, n: int | None, noise: Noise) -> NDArray[np.int64]:
-        """Return the row numbers of `n` usable people drawn without replacement by the seed, or of all of
-        them.
-
-        Raises
-        ------
-        ValueError
-            If fewer than `n` rows are usable.
-        """
-        if n is None:
-            return self.usable
-        if n > len(self.usable):
-            most = next(iter(self.reasons.items()), None)
-            why = "" if most is None else f"; most often refused: {most[0]} ({most[1]} rows)"
-            raise ValueError(
-                f"{self.path}: {n} patients wanted, {len(self.usable)} of {self.rows} rows are usable; "
-                f"ask for at most {len(self.usable)}{why}"
-            )
-        order = np.argsort(noise.uniforms(self.usable, Stream.ROWS)[:, 0, 0], kind="stable")
-        return np.sort(self.usable[order[:n]])
-
-    def draw(
-        self, model: PopulationModel, base: tuple[float, float] | None, ids: NDArray[np.int64], noise: Noise
-    ) -> Patients:
-        """Return the people of rows `ids`."""
-        where = np.searchsorted(self.usable, ids)
-        if len(ids) and (where.max() >= len(self.usable) or np.any(self.usable[where] != ids)):
-            raise ValueError(
-                f"{self.path}: row {sorted(set(ids.tolist()) - set(self.usable.tolist()))[0]} is not usable"
-            )
-        return enrol(
-            model,
-            base,
-            np.asarray(ids, dtype=np.int64),
-            {name: value[where] for name, value in self.covariates.items()},
-            {gene: value[where] for gene, value in self.genotypes.items()},
-            {name: value[where] for name, value in self.labels.items()},
-            noise,
-        )
-
-
-def read_cohort(path: str | Path, table: CohortTable, needs: frozenset[str] = frozenset()) -> RealCohort:
-    """Read a CSV of real people.
-
-    Parameters
-    ----------
-    path
-        UTF-8 CSV with a header row; an empty cell is not recorded.
-    table
-        The layout.
-    needs
-        Covariates that some arm needs besides what the table requires; a row that lacks one is refused for
-        all arms.
-
-    Raises
-    ------
-    ValueError
-        For a file that is empty, an unknown column, or a column that is not there.
-    """
-    file = Path(path)
-    if not file.is_file():
-        found = "is a folder" if file.is_dir() else "not found"
-        raise ValueError(f"cohort file {file}: {found}; give a CSV file, docs/cohorts.md has its columns")
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as handle:
-            reader = csv.DictReader(handle)
-            header = reader.fieldnames or []
-            _check_header(file, header, table)
-            records = list(reader)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"cohort file {file}: not UTF-8 ({error.reason}); save it as UTF-8") from None
-    if not records:
-        raise ValueError(f"cohort file {file}: has a header and no rows")
-    columns = (*table.columns, table.race)
-    parsed, usable, refused = [], [], []
-    for number, record in enumerate(records, start=1):
-        try:
-            if None in record or None in record.values():
-                raise _RefusedRow("wrong number of cells")
-            parsed.append({column: _cell(column, record[column.name].strip(), needs) for column in columns})
-            usable.append(number)
-        except _RefusedRow as error:
-            refused.append(Refusal(number, str(error)))
-    genotypes = {c.becomes: _strings(parsed, c) for c in columns if c.kind == "diplotype"}
-    covariates: dict[str, Floats] = {}
-    for column in table.columns:
-        if column.kind in ("number", "category", "flag"):
-            value = np.array([row[column] for row in parsed], dtype=np.float64)
-            # flags of several drugs may make one covariate
-            covariates[column.becomes] = np.maximum(covariates.get(column.becomes, value), value)
-    race = _strings(parsed, table.race)
-    return RealCohort(
-        path=str(path),
-        rows=len(records),
-        usable=np.array(usable, dtype=np.int64),
-        refused=tuple(refused),
-        covariates={**covariates, **_race_columns(race, table.races)},
-        genotypes=genotypes,
-        labels={"ancestry": race},
-    )
-
-
-class _RefusedRow(Exception):
-    """A row that cannot be used; the message is the reason."""
-
-
-def _strings(parsed: Sequence[Mapping[Column, Any]], column: Column) -> NDArray[np.str_]:
-    return np.array([row[column] for row in parsed], dtype=np.str_)
-
-
-def _check_header(file: Path, header: Sequence[str], table: CohortTable) -> None:
-    used = {column.name for column in (*table.columns, table.race)}
-    known = used | table.ignored
-    for name in header:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"cohort file {file}: unknown column {name!r}{hint} ({table.source})")
-    absent = [name for name in sorted(used) if name not in header]
-    if absent:
-        raise ValueError(f"cohort file {file}: column {absent[0]!r} is missing ({table.source})")
-
-
-def _cell(column: Column, text: str, needs: frozenset[str]) -> Any:
-    """Return one value of a row, or refuse the row."""
-    if not text:
-        if column.required or column.becomes in needs:
-            raise _RefusedRow(f"{column.name} not recorded")
-        return {"number": math.nan, "category": math.nan, "flag": 0.0, "at_most": None}[column.kind]
-    if column.kind == "diplotype":
-        try:
-            return str(Diplotype.parse(text))
-        except ValueError:
-            raise _RefusedRow(f"{column.name} {text!r} cannot be read") from None
-    if column.values is not None:
-        if text not in column.values:
-            raise _RefusedRow(f"{column.name} {text!r} is none of {', '.join(column.values)}")
-        return column.values[text]
-    try:
-        value = float(text)
-    except ValueError:
-        raise _RefusedRow(f"{column.name} {text!r} is no number") from None
-    if column.kind == "at_most" and value > column.high:
-        raise _RefusedRow(f"{column.name} above {column.high:g}")
-    if column.kind != "at_most" and not column.low <= value <= column.high:
-        raise _RefusedRow(f"{column.name} outside {column.low:g} to {column.high:g}")
-    return value

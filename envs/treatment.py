@@ -14,17 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dosewright.envs.noise import Noise
-from dosewright.envs.patients import (
-    Patients,
+from dosewright.envs.genotypes import (
     allele_counts,
     expected_counts,
     genotype_effects,
-    genotype_ratio,
     phenotype_codes,
     phenotype_entry,
     phenotyped,
 )
+from dosewright.envs.noise import Noise
+from dosewright.envs.patients import Patients, genotype_ratio
 from dosewright.envs.pharmacology import Events, Kind, follow, outputs_now
 from dosewright.envs.pharmacology.events import ROUTE
 from dosewright.envs.realism import Life, Realism

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dosewright.envs import Intake, Noise, Patients, Population, RealCohort, Regimen, Scenario, Treatment
-from dosewright.envs.patients import allele_counts, allele_entry, phenotyped
+from dosewright.envs.genotypes import allele_counts, allele_entry, phenotyped
 from dosewright.envs.pharmacology.model import GenotypeTerm
 from dosewright.envs.realism import Realism
 from dosewright.envs.scenarios import Score

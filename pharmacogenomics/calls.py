@@ -66,8 +66,8 @@ def call_genes(
     ----------
     genotypes : one sample, as `read_vcf` gives it
     outside : calls of the same person made elsewhere, as `read_outside_calls` gives them
-    ancestry : biogeographic group, or groups with shares that add up to 1, for the posterior; None where it is
-        not known: then every group that has frequencies of the gene counts alike (ASSUMPTION)
+    ancestry : biogeographic group, or groups with shares that add up to 1, for the posterior; None where it
+        is not known: then every group that has frequencies of the gene counts alike (ASSUMPTION)
 
     Returns
     -------

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from dosewright.envs.patients import allele_entry, group_frequencies
+from dosewright.envs.genotypes import allele_entry, group_frequencies
 from dosewright.envs.pharmacology import GenotypeTerm
 from dosewright.envs.scenarios import Scenario
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dosewright.envs.genotypes import allele_entry
 from dosewright.envs.measurement import Measurement
 from dosewright.envs.observation import Entry
-from dosewright.envs.patients import Spread, Stratum, VirtualPopulation, allele_entry
+from dosewright.envs.patients import Spread, Stratum, VirtualPopulation
 from dosewright.envs.pharmacology import ResidualError
 from dosewright.envs.pharmacology.from_toml import read_model
 from dosewright.envs.realism import TEXTBOOK, Drift, Occasion, Realism

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dosewright.envs.genotypes import allele_entry, genotype_effects
 from dosewright.envs.measurement import Measurement
 from dosewright.envs.noise import Noise
 from dosewright.envs.observation import Entry
@@ -21,8 +22,6 @@ from dosewright.envs.patients import (
     Spread,
     Stratum,
     VirtualPopulation,
-    allele_entry,
-    genotype_effects,
 )
 from dosewright.envs.pharmacology import PopulationModel
 from dosewright.envs.pharmacology.models.fluorouracil_arshad2020 import DPYD, MODEL

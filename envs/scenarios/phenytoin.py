@@ -8,9 +8,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from dosewright.envs.genotypes import allele_entry
 from dosewright.envs.measurement import Measurement
 from dosewright.envs.observation import Entry
-from dosewright.envs.patients import RACE_GROUPS, Spread, Stratum, VirtualPopulation, allele_entry
+from dosewright.envs.patients import RACE_GROUPS, Spread, Stratum, VirtualPopulation
 from dosewright.envs.pharmacology.models.phenytoin_grasela1983 import MODEL
 from dosewright.envs.realism import TEXTBOOK, Drift, Interaction, Occasion, Realism
 from dosewright.envs.scenarios.dosing import DoseGrid, Reading, split

@@ -10,15 +10,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dosewright.envs.cohort_table import CohortTable
+from dosewright.envs.genotypes import PHENOTYPE_CODES, phenotype_entry, phenotyped
 from dosewright.envs.measurement import Measurement
 from dosewright.envs.observation import Entry, ObservationSpec
-from dosewright.envs.patients import (
-    PHENOTYPE_CODES,
-    CohortTable,
-    VirtualPopulation,
-    phenotype_entry,
-    phenotyped,
-)
+from dosewright.envs.patients import VirtualPopulation
 from dosewright.envs.pharmacology import Flag, PopulationModel
 from dosewright.envs.realism import Realism, Span
 from dosewright.envs.scenarios.dosing import Administration, Delay, DoseGrid, People, Reading

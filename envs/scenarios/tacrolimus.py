@@ -8,16 +8,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from dosewright.envs.genotypes import allele_entry
 from dosewright.envs.measurement import Measurement
 from dosewright.envs.observation import Entry
-from dosewright.envs.patients import (
-    DEFAULT_ANCESTRIES,
-    RACE_GROUPS,
-    Spread,
-    Stratum,
-    VirtualPopulation,
-    allele_entry,
-)
+from dosewright.envs.patients import DEFAULT_ANCESTRIES, RACE_GROUPS, Spread, Stratum, VirtualPopulation
 from dosewright.envs.pharmacology import ResidualError
 from dosewright.envs.pharmacology.body import surface_m2
 from dosewright.envs.pharmacology.models import tacrolimus_woillard2011

@@ -10,9 +10,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from dosewright.envs.genotypes import allele_entry
 from dosewright.envs.measurement import Measurement
 from dosewright.envs.observation import Entry
-from dosewright.envs.patients import Share, Spread, Stratum, VirtualPopulation, allele_entry
+from dosewright.envs.patients import Share, Spread, Stratum, VirtualPopulation
 from dosewright.envs.pharmacology.models import voriconazole_friberg2012
 from dosewright.envs.pharmacology.models.voriconazole_kim2019 import MODEL, PM_ON_CL
 from dosewright.envs.realism import TEXTBOOK, Drift, Enzyme, Interaction, Occasion, Realism

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosewright import pharmacogenomics
+from dosewright.envs.cohort_table import CohortTable, Column
+from dosewright.envs.genotypes import allele_entry
 from dosewright.envs.measurement import Measurement
 from dosewright.envs.observation import Entry
-from dosewright.envs.patients import CohortTable, Column, Spread, Stratum, VirtualPopulation, allele_entry
+from dosewright.envs.patients import Spread, Stratum, VirtualPopulation
 from dosewright.envs.pharmacology import ResidualError
 from dosewright.envs.pharmacology.models import warfarin_hamberg2007
 from dosewright.envs.pharmacology.models.warfarin_hamberg2010 import CYP2C9, MODEL, maintenance_dose

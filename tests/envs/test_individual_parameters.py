@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from dosewright.envs import individual_parameters
-from dosewright.envs.patients import CovariateRangeWarning, expected_counts, phenotype_codes, phenotyped
+from dosewright.envs.genotypes import expected_counts, phenotype_codes, phenotyped
+from dosewright.envs.patients import CovariateRangeWarning
 from dosewright.envs.pharmacology.models import efavirenz_bienczak2016 as efavirenz
 from dosewright.envs.pharmacology.models import tacrolimus_andrews2019 as tacrolimus
 from dosewright.envs.pharmacology.models import vancomycin_goti2018 as vancomycin

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dosewright.envs import Noise, RealCohort, Treatment, scenario
-from dosewright.envs.patients import Refusal
+from dosewright.envs.cohort_table import Refusal
 from dosewright.evaluation import (
     ExistingResultError,
     TrialResult,
