@@ -11,15 +11,25 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from dosewright.envs.noise import Noise, Stream
 from dosewright.envs.pharmacology import GenotypeTerm
 from dosewright.pharmacogenomics import (
+    DRAWS,
+    TABLES,
     AlleleReading,
+    Diplotype,
+    Reads,
+    Sequencing,
     UnknownAlleleError,
     UnknownGeneError,
     allele_distribution,
     allele_sum,
+    coding_strand_allele,
+    expected_alleles,
     phenotype,
     represent,
+    sequence,
+    table_allele,
 )
 
 Floats = NDArray[np.float64]
@@ -88,16 +98,73 @@ def allele_counts(
     }
 
 
-def expected_counts(terms: Sequence[GenotypeTerm], groups: NDArray[np.str_]) -> dict[str, Floats]:
-    """Return, by observation entry, the expected number of alleles in each person's biogeographic group:
-    what is known of a genotype that was not tested."""
-    counts = {}
+SEQUENCING = Sequencing(depth=4.0, error=0.01, missing=0.1)
+"""How people are genotyped where an agent sees a posterior: low-coverage sequencing, of which a tenth of the
+positions fails (ASSUMPTION)."""
+
+
+def expected_counts(
+    terms: Sequence[GenotypeTerm],
+    genotypes: Mapping[str, NDArray[np.str_]],
+    groups: NDArray[np.str_],
+    ids: NDArray[np.int64],
+    noise: Noise,
+) -> dict[str, Floats]:
+    """Return, by observation entry, the expected number (n,) of alleles of each modelled kind but the first,
+    given reads of each person and the person's biogeographic group.
+
+    Reads are as `SEQUENCING` makes them, a pure function of `ids` and `noise`. Of a gene without positions in
+    the tables (GSTA1) nothing is read, and ancestry alone speaks.
+
+    Parameters
+    ----------
+    terms : of the model
+    genotypes : gene -> (n,) true diplotypes
+    groups : (n,) biogeographic groups
+    ids : (n,) whose reads they are
+
+    Raises
+    ------
+    UnknownGroupError
+        For a group without frequencies of a gene.
+    """
+    counts: dict[str, Floats] = {}
+    numbers: dict[str, int] = {}
     for term in terms:
-        table = {str(group): group_frequencies(term, str(group)) for group in np.unique(groups)}
-        for i, allele in enumerate(term.per_allele):
-            if i:
-                counts[allele_entry(term.gene, allele)] = np.array([2 * table[str(g)][i] for g in groups])
+        number = numbers.setdefault(term.gene, len(numbers))
+        if term.gene in TABLES.genes():
+            reads = _sequenced(term.gene, genotypes[term.gene], ids, noise, number)
+            names, copies = expected_alleles(reads, groups, term.frequencies)
+            modelled = _modelled(term)
+            for i, allele in enumerate(term.per_allele):
+                if i:
+                    here = [_stands_for(term, name, modelled) == allele for name in names]
+                    counts[allele_entry(term.gene, allele)] = copies[:, here].sum(axis=1)
+        else:
+            table = {str(group): group_frequencies(term, str(group)) for group in np.unique(groups)}
+            for i, allele in enumerate(term.per_allele):
+                if i:
+                    counts[allele_entry(term.gene, allele)] = np.array([2 * table[str(g)][i] for g in groups])
     return counts
+
+
+def _sequenced(
+    gene: str, diplotypes: NDArray[np.str_], ids: NDArray[np.int64], noise: Noise, number: int
+) -> Reads:
+    """Return the reads of a gene; `number` gives every gene event numbers of its own."""
+    positions = len(TABLES.positions(gene))
+    pairs = (DRAWS + 1) // 2  # two uniforms an event
+    events = _EVENTS_PER_GENE * number + np.arange(pairs * positions)
+    uniforms = noise.uniforms(ids, Stream.READS, events).reshape(len(ids), positions, 2 * pairs)
+    in_tables = {
+        text: "/".join(table_allele(gene, allele) for allele in Diplotype.parse(text).alleles)
+        for text in np.unique(diplotypes).tolist()
+    }
+    named = np.array([in_tables[text] for text in diplotypes.tolist()])
+    return sequence(gene, named, uniforms[:, :, :DRAWS], SEQUENCING)
+
+
+_EVENTS_PER_GENE = 4096
 
 
 def group_frequencies(term: GenotypeTerm, group: str) -> Floats:
@@ -123,9 +190,15 @@ def _read_group(key: _Hashable, group: str) -> tuple[float, ...]:
     total = dict.fromkeys(term.per_allele, 0.0)
     for allele, frequency in allele_distribution(term.gene, group, term.frequencies).items():
         if frequency > 0:
-            stands_for = represent(term.gene, allele, modelled, term.by_function).stands_for
-            total[term.same_as.get(stands_for, stands_for)] += frequency
+            total[_stands_for(term, allele, modelled)] += frequency
     return tuple(total.values())
+
+
+def _stands_for(term: GenotypeTerm, allele: str, modelled: Mapping[str, float]) -> str:
+    """Return the allele of `per_allele` as which an allele of the tables counts."""
+    name = coding_strand_allele(term.gene, allele)
+    stands_for = represent(term.gene, name, modelled, term.by_function).stands_for
+    return term.same_as.get(stands_for, stands_for)
 
 
 # CPIC's phenotypes on an ordinal scale, as an observation shows them

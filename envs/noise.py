@@ -52,6 +52,7 @@ class Stream(IntEnum):
     SAMPLE = 18
     DURATION = 19
     PAUSE = 20
+    READS = 21
 
 
 def _philox(c0, c1, c2, c3, k0, k1):

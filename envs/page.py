@@ -55,8 +55,8 @@ def page(scenario: Scenario) -> str:
         "## Arguments",
         f'`realism`: "clinic" (default: {_realism(scenario.realism["clinic"], clock)}) or '
         f'"textbook" (none of '
-        'that); both have the assay\'s error. `genotype`: "diplotype", "phenotype", "posterior" or '
-        '"unknown". '
+        'that); both have the assay\'s error. `genotype`: "diplotype", "phenotype", "posterior" (expected '
+        'numbers of alleles given low-coverage reads and ancestry) or "unknown". '
         '`action`: "dose" or "tablet". `namespace`: "train", "select", "trial". `population`: whom to treat. '
         '`reset(options={"patient": id})` names the patient.',
         "## Target",

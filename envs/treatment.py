@@ -103,7 +103,7 @@ class Intake:
             if item.enzyme is not None
         }
         life = Life.realise(realism, model, patients.ids, patients.theta, noise, scenario.span, trend, ratios)
-        known = {**patients.covariates, **_shown_genotype(scenario, patients, genotype)}
+        known = {**patients.covariates, **_shown_genotype(scenario, patients, genotype, noise)}
         vector = np.zeros((m, len(spec.names)), dtype=np.float32)
         for entry in scenario.seen_as(genotype).covariates:
             spec.write(vector, entry.name, known[entry.name])
@@ -119,7 +119,9 @@ class Intake:
         return cls(patients, life, realism, vector, before, grown)
 
 
-def _shown_genotype(scenario: Scenario, patients: Patients, genotype: GenotypeMode) -> dict[str, Floats]:
+def _shown_genotype(
+    scenario: Scenario, patients: Patients, genotype: GenotypeMode, noise: Noise
+) -> dict[str, Floats]:
     """Return what a genotype mode shows, by observation entry."""
     terms = scenario.model.genotype_terms
     if not terms:
@@ -128,7 +130,8 @@ def _shown_genotype(scenario: Scenario, patients: Patients, genotype: GenotypeMo
     if genotype == "unknown":
         return {name: np.full(len(patients), np.nan) for name in counts}
     if genotype == "posterior":
-        return expected_counts(terms, patients.labels["ancestry"])
+        groups = patients.labels["ancestry"]
+        return expected_counts(terms, patients.genotypes, groups, patients.ids, noise)
     if genotype == "phenotype":
         for gene in phenotyped(terms):
             counts[phenotype_entry(gene)] = phenotype_codes(gene, patients.genotypes[gene])

@@ -36,11 +36,10 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
         "clinic" or "textbook".
     genotype
         What the observation shows of it: "diplotype" (counts of alleles), "phenotype" (CPIC's), "posterior"
-        (expected counts in the person's ancestry, as before a test) or "unknown".
+        (expected counts given low-coverage reads and ancestry) or "unknown".
     action
-        "dose": a `Box`, the dose in the scenario's unit. "tablet": `Discrete`, the number of a dose of "
-        "the grid, with
-        `action_masks`.
+        "dose": a `Box`, the dose in the scenario's unit. "tablet": `Discrete`, the number of a dose of the
+        grid, with `action_masks`.
     namespace
         Seed namespace of the patients and their noise: "train", "select" or "trial".
     population

@@ -61,7 +61,7 @@ from dosewright.pharmacogenomics.recommendation import (
     recommend,
     recommended_drugs,
 )
-from dosewright.pharmacogenomics.sequencing import Reads, Sequencing, sequence
+from dosewright.pharmacogenomics.sequencing import DRAWS, Reads, Sequencing, sequence
 from dosewright.pharmacogenomics.sites import Genotypes, Origin, Site
 from dosewright.pharmacogenomics.tables import (
     TABLES,
@@ -94,6 +94,7 @@ from dosewright.pharmacogenomics.warfarin_equations import (
 )
 
 __all__ = [
+    "DRAWS",
     "ActivityScore",
     "Allele",
     "AlleleReading",

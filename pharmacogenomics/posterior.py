@@ -18,8 +18,13 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from dosewright.pharmacogenomics.alleles import Diplotype
-from dosewright.pharmacogenomics.cohort import REFERENCE_OF_VARIANTS, ancestry_shares, chromosome_frequencies
+from dosewright.pharmacogenomics.alleles import Diplotype, table_allele
+from dosewright.pharmacogenomics.cohort import (
+    REFERENCE_OF_VARIANTS,
+    allele_distribution,
+    ancestry_shares,
+    chromosome_frequencies,
+)
 from dosewright.pharmacogenomics.haplotypes import Copies, Haplotypes, haplotypes
 from dosewright.pharmacogenomics.phenotype import interpret
 from dosewright.pharmacogenomics.sequencing import Reads
@@ -104,19 +109,17 @@ class AllelePrior:
             return np.log(np.einsum("g,gi,gj->ij", self.shares, self.frequencies, self.frequencies))
 
 
-def allele_prior(
-    gene: str, ancestry: Mapping[str, float] | str, tables: Tables = TABLES, *, smoothed: bool = True
-) -> AllelePrior:
+def allele_prior(gene: str, ancestry: Mapping[str, float] | str, tables: Tables = TABLES) -> AllelePrior:
     """Return allele frequencies as a prior.
+
+    The tables say 0 for an allele that was not found among N people, and nothing for one that was not looked
+    for. As a prior both would be certainty. So one chromosome's worth of doubt is spread over the listed
+    alleles, (2N f + 1/k) / (2N + 1), and the unlisted ones share 1 % alike (ASSUMPTION).
 
     Parameters
     ----------
     gene : a gene with frequencies
     ancestry : biogeographic group, or groups with shares that add up to 1
-    smoothed : the tables say 0 for an allele that was not found among N people, and nothing for one that was
-        not looked for. As a prior both would be certainty. So one chromosome's worth of doubt is spread over
-        the listed alleles, (2N f + 1/k) / (2N + 1), and the unlisted ones share 1 % alike (ASSUMPTION). False
-        leaves the frequencies as they are, and leaves out alleles that have none
 
     Raises
     ------
@@ -134,16 +137,12 @@ def allele_prior(
     )
     table = np.array([[row.get(name, 0.0) for name in names] for row in rows])
     table /= table.sum(axis=1, keepdims=True)
-    if smoothed:
-        listed = np.array([[name in row for name in names] for row in rows])
-        people = np.array([tables.sample_size(gene, group) for group in shares])[:, None]
-        doubt = listed / listed.sum(axis=1, keepdims=True)
-        table = (2 * people * table + doubt) / (2 * people + 1)
-        others = np.where(listed, 0.0, 1 / np.maximum((~listed).sum(axis=1, keepdims=True), 1))
-        table = np.where((~listed).any(axis=1, keepdims=True), 1 - UNLISTED, 1.0) * table + UNLISTED * others
-    else:
-        kept = (table > 0).any(axis=0)
-        names, table = tuple(name for name, keep in zip(names, kept, strict=True) if keep), table[:, kept]
+    listed = np.array([[name in row for name in names] for row in rows])
+    people = np.array([tables.sample_size(gene, group) for group in shares])[:, None]
+    doubt = listed / listed.sum(axis=1, keepdims=True)
+    table = (2 * people * table + doubt) / (2 * people + 1)
+    others = np.where(listed, 0.0, 1 / np.maximum((~listed).sum(axis=1, keepdims=True), 1))
+    table = np.where((~listed).any(axis=1, keepdims=True), 1 - UNLISTED, 1.0) * table + UNLISTED * others
     return AllelePrior(gene, names, np.array(list(shares.values())), table)
 
 
@@ -190,32 +189,41 @@ def posterior(
 
 
 def expected_alleles(
-    reads: Reads, groups: NDArray[np.str_], tables: Tables = TABLES
+    reads: Reads,
+    groups: NDArray[np.str_],
+    frequencies: Mapping[str, Mapping[str, float]] | None = None,
+    tables: Tables = TABLES,
 ) -> tuple[tuple[str, ...], Floats]:
-    """Expected number of copies of each allele that each person carries, given reads and ancestry.
+    """Expected number of copies of each allele that each virtual person carries, given reads and ancestry.
 
-    For virtual people, whose alleles are drawn from the frequencies as they are: `allele_prior` without
-    smoothing.
+    The prior is the law that `draw_diplotypes` draws from, as it is: no allele that it does not have is
+    possible.
 
     Parameters
     ----------
     reads : of n people
     groups : (n,) biogeographic group of each
+    frequencies : group to allele to frequency, instead of the tables'
 
     Returns
     -------
-    names : (k,) alleles with a frequency in any of the groups
+    names : (k,) alleles with a frequency in any of the groups, as the tables name them
     numbers : (n, k), 0 to 2, each row adds up to 2
 
     Raises
     ------
-    UnknownGeneError, UnknownGroupError : there are no frequencies
+    UnknownGeneError, UnknownGroupError, NoDistributionError : as `draw_diplotypes`
     """
     evidence = reads.evidence()
     found: dict[str, Floats] = {}
     for group in np.unique(groups).tolist():
         rows = groups == group
-        prior = allele_prior(reads.gene, group, tables, smoothed=False)
+        law = {
+            table_allele(reads.gene, allele): frequency
+            for allele, frequency in allele_distribution(reads.gene, group, frequencies).items()
+            if frequency > 0
+        }
+        prior = AllelePrior(reads.gene, tuple(law), np.ones(1), np.array([list(law.values())]))
         known = haplotypes(reads.gene, prior.names, tables)
         seen = {row: values[rows] for row, values in evidence.items()}
         pairs = _normalised(prior.log_pairs[None] + log_likelihood(known, seen))
