@@ -130,7 +130,9 @@ def _shown_genotype(
     if genotype == "unknown":
         return {name: np.full(len(patients), np.nan) for name in counts}
     if genotype == "posterior":
-        groups = patients.labels["ancestry"]
+        # of real people the race is known, which stands for a group where the population says so
+        known = scenario.population.groups
+        groups = np.array([known.get(label, label) for label in patients.labels["ancestry"].tolist()])
         return expected_counts(terms, patients.genotypes, groups, patients.ids, noise)
     if genotype == "phenotype":
         for gene in phenotyped(terms):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import product
 
 import numpy as np
@@ -102,7 +102,7 @@ class AllelePrior:
     shares: Floats
     frequencies: Floats
 
-    @property
+    @cached_property
     def log_pairs(self) -> Floats:
         """Log probability (k, k) of the ordered pair of alleles; -inf where one has frequency 0."""
         with np.errstate(divide="ignore"):
@@ -170,7 +170,7 @@ def posterior(
     ValueError : the shares are no distribution
     """
     shares = ancestry_shares(ancestry)
-    prior = allele_prior(gene, shares, tables)
+    prior = _prior(gene, tuple(shares.items()), tables)
     known = haplotypes(gene, prior.names, tables)
     by_phase: dict[str | None, dict[int, Floats]] = {}
     read = 0
@@ -232,6 +232,11 @@ def expected_alleles(
     return tuple(found), np.stack(list(found.values()), axis=1)
 
 
+@lru_cache(maxsize=256)
+def _prior(gene: str, shares: tuple[tuple[str, float], ...], tables: Tables) -> AllelePrior:
+    return allele_prior(gene, dict(shares), tables)
+
+
 def log_likelihood(known: Haplotypes, evidence: Mapping[int, Floats]) -> Floats:
     """Return log P(reads | ordered pair of alleles), (n, k, k), up to a constant for each person.
 
@@ -245,21 +250,18 @@ def log_likelihood(known: Haplotypes, evidence: Mapping[int, Floats]) -> Floats:
     k = len(known.names)
     total = np.zeros((n, k, k))
     for stack in _stacks(known):
-        seen = [place for place, row in enumerate(stack.rows) if row in evidence]
-        if not seen:
+        if not any(row in evidence for row in stack.rows):
             continue
-        table = _pair_tables(stack, seen, np.stack([evidence[stack.rows[place]] for place in seen], axis=1))
+        silent = np.zeros((n, stack.weights.shape[2]))
+        table = _pair_tables(stack, np.stack([evidence.get(row, silent) for row in stack.rows], axis=1))
         # Most alleles show the same at a position, and only the others need a term of their own: with T the
         # table of a position, T[i, j] = T[0, 0] + (T[i, 0] - T[0, 0]) + (T[0, j] - T[0, 0]) + rest[i, j].
         base = table[:, :, :1, :1]
-        total += np.einsum("nsi,isk->nk", table[:, :, :, 0] - base[..., 0], stack.carried[:, seen])[
-            :, :, None
-        ]
-        total += np.einsum("nsi,isk->nk", table[:, :, 0] - base[..., 0], stack.carried[:, seen])[:, None, :]
+        total += np.einsum("nsi,isk->nk", table[:, :, :, 0] - base[..., 0], stack.carried)[:, :, None]
+        total += np.einsum("nsi,isk->nk", table[:, :, 0] - base[..., 0], stack.carried)[:, None, :]
         rest = table - table[:, :, :, :1] - table[:, :, :1, :] + base
         for i, j in product(range(1, table.shape[2]), repeat=2):
-            rows, columns = stack.carriers[i], stack.carriers[j]
-            left, right = (stack.carried[c][seen][:, who] for c, who in ((i, rows), (j, columns)))
+            (rows, left), (columns, right) = stack.carriers[i], stack.carriers[j]
             total[:, rows[:, None], columns] += left.T @ (rest[:, :, i, j, None] * right)
     return total
 
@@ -273,7 +275,8 @@ class _Stack:
     rows : (s,) rows of the positions
     weights : (s, m, b²), starts : (c²,), none : (c, c) as `_shown_pairs`
     carried : (c, s, k) whether an allele shows content c, as 0 or 1
-    carriers : for each content, the alleles that show it at any of the positions
+    carriers : for each content, the alleles that show it at any of the positions, and their part (s, ·) of
+        `carried`
     """
 
     rows: tuple[int, ...]
@@ -281,7 +284,7 @@ class _Stack:
     starts: NDArray[np.intp]
     none: NDArray[np.bool_]
     carried: Floats
-    carriers: tuple[NDArray[np.intp], ...]
+    carriers: tuple[tuple[NDArray[np.intp], Floats], ...]
 
 
 @lru_cache(maxsize=64)
@@ -302,18 +305,19 @@ def _stacks(known: Haplotypes) -> tuple[_Stack, ...]:
     for rows in alike.values():
         _, starts, none = tables[rows[0]]
         carried = np.stack([which[rows] == content for content in range(len(none))]).astype(np.float64)
-        carriers = tuple(np.flatnonzero(here.any(axis=0)) for here in carried)
+        who = [np.flatnonzero(here.any(axis=0)) for here in carried]
+        carriers = tuple((names, here[:, names]) for names, here in zip(who, carried, strict=True))
         weights = np.stack([tables[row][0] for row in rows])
         made.append(_Stack(tuple(rows), weights, starts, none, carried, carriers))
     return tuple(made)
 
 
-def _pair_tables(stack: _Stack, seen: list[int], evidence: Floats) -> Floats:
+def _pair_tables(stack: _Stack, evidence: Floats) -> Floats:
     """Return log P(reads at a position | contents of the two chromosomes), (n, s, c, c)."""
     top = evidence.max(axis=2, keepdims=True)
     # a likelihood knows nothing of reads that are placed wrongly
     heard = np.exp(evidence - top) + LEAST_ERROR
-    likelihood = np.einsum("nsb,smb->nsm", heard, stack.weights[seen])
+    likelihood = np.einsum("nsb,smb->nsm", heard, stack.weights)
     with np.errstate(divide="ignore"):
         table = np.log(np.maximum.reduceat(likelihood, stack.starts, axis=2)) + top
     table = table.reshape(*evidence.shape[:2], *stack.none.shape)

@@ -38,3 +38,10 @@ def test_the_readers_count_what_was_written(tmp_path: Path, name: str) -> None:
     assert READERS["ours"][0](path) == ALL
     header = sum(line.startswith("#") for line in genome(LINES, 1))
     assert READERS["lines"][0](path) == LINES + header
+
+
+def test_every_sample_is_called(tmp_path: Path) -> None:
+    path = tmp_path / "x.vcf"
+    path.write_text("".join(genome(1000, 1)))
+    result = CliRunner().invoke(genotypes, ["call", str(path)])
+    assert result.exit_code == 0 and f"{len(TABLES.genes())} genes called" in result.output

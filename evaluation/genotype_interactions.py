@@ -1,0 +1,132 @@
+"""What interacting drugs do to the enzymes of a person's genes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dosewright.envs.realism import Enzyme
+from dosewright.evaluation.genotype_dose import ModelDose
+from dosewright.pharmacogenomics import (
+    ActivityScore,
+    GeneCall,
+    cyp2d6_score,
+    individual_factor,
+    inhibition,
+    interacting_drugs,
+)
+from dosewright.pharmacogenomics.phenoconversion import cyp2d6_phenotype
+
+
+@dataclass(frozen=True)
+class GeneInteraction:
+    """An interacting drug and the enzyme of one gene.
+
+    Attributes
+    ----------
+    drug, gene, role, strength : as FDA classes them
+    source : where that is published, and where it stands here
+    inhibition : share of the enzyme's activity that is lost, low to high, for a substrate that only this enzyme
+        clears; None for an inducer and for CYP2D6, of which the score changes
+    score, phenotype : of CYP2D6 while all interacting drugs are taken; None for other genes, or without a score
+    clearance : factor on the drug's clearance in this genotype, low to high, from the share that goes through
+        the enzyme as the scenario has it; None where no scenario says it
+    reference_clearance : the same in the reference genotype of the model
+    fm, fm_source : that share, and its source
+    note : what else must be known, a sentence or ""
+    """
+
+    drug: str
+    gene: str
+    role: Literal["inhibitor", "inducer"]
+    strength: str
+    source: str
+    inhibition: tuple[float, float] | None
+    score: str | None
+    phenotype: str | None
+    clearance: tuple[float, float] | None
+    reference_clearance: tuple[float, float] | None
+    fm: float | None
+    fm_source: str
+    note: str
+
+
+def gene_interactions(
+    calls: Sequence[GeneCall], drugs: Sequence[str], model: ModelDose | None
+) -> tuple[tuple[GeneInteraction, ...], tuple[str, ...]]:
+    """Interactions of drugs with the enzymes of genes, and a sentence for each drug that has none.
+
+    Parameters
+    ----------
+    calls : of the genes that matter
+    drugs : generic names, known to the table
+    model : of the drug that is taken with them; None where there is none
+    """
+    found: list[GeneInteraction] = []
+    idle: list[str] = []
+    for drug in dict.fromkeys(name.strip().lower() for name in drugs):
+        here = [
+            _interaction(call, row, drugs, model)
+            for call in calls
+            for row in interacting_drugs(call.gene)
+            if row.drug == drug
+        ]
+        found += here
+        if not here:
+            genes = ", ".join(call.gene for call in calls) or "no gene"
+            idle.append(f"the table of interacting drugs does not link {drug} with {genes}")
+    return tuple(found), tuple(idle)
+
+
+def _interaction(call: GeneCall, row, drugs: Sequence[str], model: ModelDose | None) -> GeneInteraction:
+    lost, note = None, row.note
+    score = phenotype = None
+    if row.role == "inducer":
+        note = "; ".join(filter(None, (note, "the tables give no size of an induction")))
+    elif call.gene == "CYP2D6":
+        score, phenotype, note = _converted(call, drugs)
+    else:
+        known = inhibition(call.gene, row.drug)
+        lost = known.low, known.high
+    enzyme = None if model is None or lost is None else _enzyme(model, call.gene)
+    own = reference = None
+    if enzyme is not None and lost is not None and model is not None:
+        item, parameter = enzyme
+        ratio = model.ratio(call.gene, parameter)
+        low, high = (1 - item.fm * share for share in reversed(lost))
+        reference = low, high
+        own = float(individual_factor(low, item.fm, ratio)), float(individual_factor(high, item.fm, ratio))
+    return GeneInteraction(
+        row.drug,
+        call.gene,
+        row.role,
+        row.strength,
+        f"{row.source}, {row.place}",
+        lost,
+        score,
+        phenotype,
+        own,
+        reference,
+        None if enzyme is None else enzyme[0].fm,
+        "" if enzyme is None else f"{enzyme[0].flag}: {enzyme[0].source}",
+        note,
+    )
+
+
+def _converted(call: GeneCall, drugs: Sequence[str]) -> tuple[str | None, str | None, str]:
+    """Score and phenotype of CYP2D6 under all the drugs, and how they came about."""
+    score = None
+    if call.score is not None:
+        score = ActivityScore(float(call.score.removeprefix("≥")), call.score.startswith("≥"))
+    new, notes = cyp2d6_score(score, drugs)
+    said = "; ".join(notes)
+    return (None, None, said) if new is None else (str(new), cyp2d6_phenotype(new), said)
+
+
+def _enzyme(model: ModelDose, gene: str) -> tuple[Enzyme, str] | None:
+    """The enzyme of a gene as the scenario's clinic has it, and the parameter that it is of."""
+    for item in model.scenario.preset("clinic").interactions:
+        if item.enzyme is not None and item.enzyme.gene == gene:
+            return item.enzyme, item.parameter
+    return None
