@@ -50,7 +50,7 @@ def test_wheel_holds_data_presets_and_the_pretrained_policy(tmp_path: Path) -> N
     names = set(zipfile.ZipFile(wheel).namelist())
     for wanted in (
         "dosewright/py.typed",
-        "dosewright/pharmacogenomics/data/allele_frequencies.csv",
+        "dosewright/pharmacogenomics/data/cpic/allele_frequencies.csv",
         "dosewright/agents/learning/presets/warfarin.toml",
         "dosewright/agents/pretrained/warfarin/card.json",
         "dosewright/agents/pretrained/warfarin/weights.zip",

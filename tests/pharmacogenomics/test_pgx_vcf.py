@@ -477,6 +477,7 @@ def test_the_example_sample_is_the_reference_wherever_it_has_a_record() -> None:
     assert silent == {("TPMT", 18130730), ("TPMT", 18149103)}
 
 
+@pytest.mark.oracles
 def test_an_index_gives_what_a_scan_gives(tmp_path: Path) -> None:
     pysam = pytest.importorskip("pysam")
     lines = [
