@@ -216,7 +216,7 @@ def call(file: str) -> None:
         f"read {read_in:.2f} s, matched {matched:.2f} s"
     )
     click.echo(
-        f"{called} genes read and called with probabilities: {total:.2f} s, {total / split:.0f} times the split"
+        f"{called} genes read and called with probabilities: {total:.2f} s, {total / split:.0f} splits"
     )
 
 

@@ -29,7 +29,6 @@ from dosewright.pharmacogenomics import (
     UnknownAlleleError,
     UnknownDrugError,
     UnlistedKeyError,
-    coding_strand_allele,
     cyp2d6_score,
     dpwg_doses,
     effects,
@@ -214,20 +213,22 @@ def _dpwg(drug: str, called: Mapping[str, GeneCall]) -> tuple[tuple[DpwgDose, ..
     rows = dpwg_doses(drug)
     found = tuple(row for row in rows if row.gene in called and _in_dpwg_group(row, called[row.gene]))
     without = [
-        f"DPWG has no percentage of {drug} for {gene} {shown_result(called[gene])} here"
+        f"DPWG has no percentage of {drug} for {gene} {_pair(called[gene]) or shown_result(called[gene])} here"
         for gene in dict.fromkeys(row.gene for row in rows)
         if gene in called and gene not in {row.gene for row in found}
     ]
     return found, tuple(without)
 
 
+def _pair(call: GeneCall) -> Diplotype | None:
+    """The pair that a call leaves, as studies write it; None where it leaves several or none."""
+    return None if call.lookup is None else modelled_genotype(call)
+
+
 def _in_dpwg_group(row: DpwgDose, call: GeneCall) -> bool:
     """Whether a call is in the group of a row: `*1/*3`, `PM`, `other IM`, `activity score 1.0`, `-1639 A/A`;
     what follows a comma is a condition of another kind, and stays part of what is shown."""
-    if call.lookup is None:
-        pair = None
-    else:
-        pair = Diplotype(*(coding_strand_allele(call.gene, allele) for allele in call.lookup.alleles))
+    pair = _pair(call)
     return any(
         test(found, call, pair)
         for part in re.split(r" or (?=other )", row.group.partition(",")[0])
@@ -277,7 +278,7 @@ def _published(
     for gene in genes:
         if gene not in called:
             continue
-        pair = called[gene].lookup
+        pair = _pair(called[gene])
         if pair is None:
             without.append(f"{gene} has no single diplotype: no published effect is looked up")
             continue

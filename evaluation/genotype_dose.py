@@ -82,13 +82,15 @@ class Course:
     role : what the genotype is here: "this person", "reference", "lowest", "highest"
     genotypes : gene -> diplotype, as the model writes it
     values : (u + 1,) response of every unit, before treatment first; NaN where there is none
-    multiplier : multiple of the usual dose with which this genotype ends where the usual dose leads the
+    settled : mean of `values` over the second half of the course
+    multiplier : multiple of the usual dose with which this genotype settles where the usual dose leads the
         reference genotype, dimensionless; None where no dose up to the largest one does
     """
 
     role: str
     genotypes: Mapping[str, str]
     values: Floats
+    settled: float
     multiplier: float | None
 
 
@@ -104,8 +106,8 @@ class ModelDose:
     reference : gene -> diplotype of the reference genotype
     reference_reason : why that one
     changes : parameters that differ from the reference genotype's
-    courses : this person's genotype first, the reference, then the genotypes with the lowest and highest
-        response, where they are others
+    courses : this person's genotype first, the reference, then the genotypes that settle lowest and highest,
+        where they are others
     days : (u + 1,) time of the courses
     readings : alleles that the model has no value for, and what they were read as (ASSUMPTION)
     """
@@ -126,8 +128,8 @@ class ModelDose:
         return self.courses[0].multiplier
 
     def ratio(self, gene: str, parameter: str) -> float:
-        """A parameter in this genotype over that with the first allele of the model's term of one gene, twice,
-        all else equal, dimensionless."""
+        """A parameter in this genotype over that in the model's first genotype of one gene, all else equal,
+        dimensionless."""
         table = _table(self.scenario.name)
         own = self.courses[0].genotypes
         first = {**own, gene: _pairs(_term(self.scenario, gene))[0]}
@@ -183,7 +185,7 @@ def model_dose(known: Scenario, genotypes: Mapping[str, Diplotype]) -> ModelDose
     if own not in table.genotypes:
         _parameters(known, table.person, own)  # raises, with the reason
     here, reference = table.row(own), table.row(table.reference)
-    ends = table.values[:, -1]
+    ends = _settled(table.values)
     chosen = {"this person": here, "reference": reference}
     for role, row in (("lowest", int(np.nanargmin(ends))), ("highest", int(np.nanargmax(ends)))):
         if not any(np.isclose(ends[row], ends[other], rtol=1e-6) for other in chosen.values()):
@@ -203,7 +205,7 @@ def model_dose(known: Scenario, genotypes: Mapping[str, Diplotype]) -> ModelDose
         table.reference_reason,
         changes,
         tuple(
-            Course(role, table.genotypes[row], table.values[row], table.multiplier(row))
+            Course(role, table.genotypes[row], table.values[row], float(ends[row]), table.multiplier(row))
             for role, row in chosen.items()
         ),
         np.arange(known.horizon + 1) * known.clock.days,
@@ -220,7 +222,7 @@ def typical_person(known: Scenario) -> TypicalPerson:
     values = {name: float(f"{np.median(column):.3g}") for name, column in drawn.covariates.items()}
     return TypicalPerson(
         values,
-        f"medians of the virtual population of {known.name}-v{known.version} ({known.population.source})",
+        f"medians of {known.name}-v{known.version}'s virtual population ({known.population.source})",
     )
 
 
@@ -269,7 +271,7 @@ def _table(drug: str) -> _Table:
     usual = float(known.doses.snap(known.label.dose(seen))[0])
     reference, reason = _reference(known, genotypes)
     values = _course(treatment, np.full(n, usual))
-    multipliers = _multipliers(treatment, usual, float(values[genotypes.index(reference), -1]))
+    multipliers = _multipliers(treatment, usual, float(_settled(values)[genotypes.index(reference)]))
     return _Table(person, usual, genotypes, reference, reason, theta, values, multipliers)
 
 
@@ -288,16 +290,21 @@ def _course(treatment: Treatment, dose: Floats) -> Floats:
     return np.where(np.isnan(ahead), treatment.truth, ahead)
 
 
+def _settled(values: Floats) -> Floats:
+    """Mean (n,) over the second half of a course: a count of cells swings for longer than a course lasts."""
+    return np.nanmean(values[:, -(values.shape[1] // 2) :], axis=1)
+
+
 def _multipliers(treatment: Treatment, usual: float, aim: float) -> Floats:
-    """Multiple (n,) of the usual dose that ends at `aim`; NaN where none up to the largest dose does."""
+    """Multiple (n,) of the usual dose that settles at `aim`; NaN where none up to the largest dose does."""
     n = len(treatment)
     low, high = (np.full(n, np.log(value)) for value in (_LEAST, treatment.scenario.doses.maximum / usual))
-    ends = [_course(treatment, usual * np.exp(limit))[:, -1] for limit in (low, high)]
+    ends = [_settled(_course(treatment, usual * np.exp(limit))) for limit in (low, high)]
     rises = ends[1] > ends[0]
     within = (np.minimum(*ends) <= aim) & (aim <= np.maximum(*ends) * (1 + 1e-9))
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        more = (_course(treatment, usual * np.exp(middle))[:, -1] < aim) == rises
+        more = (_settled(_course(treatment, usual * np.exp(middle))) < aim) == rises
         low, high = np.where(more, middle, low), np.where(more, high, middle)
     return np.where(within, np.exp((low + high) / 2), np.nan)
 

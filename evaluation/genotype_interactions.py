@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from dosewright.envs.realism import Enzyme
 from dosewright.evaluation.genotype_dose import ModelDose
 from dosewright.pharmacogenomics import (
     ActivityScore,
@@ -16,7 +15,7 @@ from dosewright.pharmacogenomics import (
     inhibition,
     interacting_drugs,
 )
-from dosewright.pharmacogenomics.phenoconversion import cyp2d6_phenotype
+from dosewright.pharmacogenomics.phenoconversion import InteractingDrug, cyp2d6_phenotype
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,7 @@ class GeneInteraction:
     ----------
     drug, gene, role, strength : as FDA classes them
     source : where that is published, and where it stands here
-    inhibition : share of the enzyme's activity that is lost, low to high, for a substrate that only this enzyme
-        clears; None for an inducer and for CYP2D6, of which the score changes
+    inhibition : share of the enzyme's activity that is lost, low to high, as the drug's class says; None for an inducer and for CYP2D6, of which the score changes
     score, phenotype : of CYP2D6 while all interacting drugs are taken; None for other genes, or without a score
     clearance : factor on the drug's clearance in this genotype, low to high, from the share that goes through
         the enzyme as the scenario has it; None where no scenario says it
@@ -79,7 +77,9 @@ def gene_interactions(
     return tuple(found), tuple(idle)
 
 
-def _interaction(call: GeneCall, row, drugs: Sequence[str], model: ModelDose | None) -> GeneInteraction:
+def _interaction(
+    call: GeneCall, row: InteractingDrug, drugs: Sequence[str], model: ModelDose | None
+) -> GeneInteraction:
     lost, note = None, row.note
     score = phenotype = None
     if row.role == "inducer":
@@ -89,29 +89,28 @@ def _interaction(call: GeneCall, row, drugs: Sequence[str], model: ModelDose | N
     else:
         known = inhibition(call.gene, row.drug)
         lost = known.low, known.high
-    enzyme = None if model is None or lost is None else _enzyme(model, call.gene)
-    own = reference = None
-    if enzyme is not None and lost is not None and model is not None:
-        item, parameter = enzyme
-        ratio = model.ratio(call.gene, parameter)
-        low, high = (1 - item.fm * share for share in reversed(lost))
-        reference = low, high
-        own = float(individual_factor(low, item.fm, ratio)), float(individual_factor(high, item.fm, ratio))
-    return GeneInteraction(
-        row.drug,
-        call.gene,
-        row.role,
-        row.strength,
-        f"{row.source}, {row.place}",
-        lost,
-        score,
-        phenotype,
-        own,
-        reference,
-        None if enzyme is None else enzyme[0].fm,
-        "" if enzyme is None else f"{enzyme[0].flag}: {enzyme[0].source}",
-        note,
-    )
+    made = GeneInteraction(
+        row.drug, call.gene, row.role, row.strength, f"{row.source}, {row.place}", lost, score, phenotype,
+        None, None, None, "", note,
+    )  # fmt: skip
+    return made if model is None or lost is None else _through_enzyme(made, lost, model)
+
+
+def _through_enzyme(made: GeneInteraction, lost: tuple[float, float], model: ModelDose) -> GeneInteraction:
+    """Add the factor on clearance, where the scenario's clinic has an interaction through the enzyme."""
+    for item in model.scenario.preset("clinic").interactions:
+        if item.enzyme is not None and item.enzyme.gene == made.gene:
+            fm, ratio = item.enzyme.fm, model.ratio(made.gene, item.parameter)
+            low, high = (1 - fm * share for share in reversed(lost))
+            own = (float(individual_factor(factor, fm, ratio)) for factor in (low, high))
+            return replace(
+                made,
+                clearance=(next(own), next(own)),
+                reference_clearance=(low, high),
+                fm=fm,
+                fm_source=f"{item.enzyme.flag}: {item.enzyme.source}",
+            )
+    return made
 
 
 def _converted(call: GeneCall, drugs: Sequence[str]) -> tuple[str | None, str | None, str]:
@@ -122,11 +121,3 @@ def _converted(call: GeneCall, drugs: Sequence[str]) -> tuple[str | None, str | 
     new, notes = cyp2d6_score(score, drugs)
     said = "; ".join(notes)
     return (None, None, said) if new is None else (str(new), cyp2d6_phenotype(new), said)
-
-
-def _enzyme(model: ModelDose, gene: str) -> tuple[Enzyme, str] | None:
-    """The enzyme of a gene as the scenario's clinic has it, and the parameter that it is of."""
-    for item in model.scenario.preset("clinic").interactions:
-        if item.enzyme is not None and item.enzyme.gene == gene:
-            return item.enzyme, item.parameter
-    return None

@@ -81,7 +81,9 @@ def chart_doses(calls: Mapping[str, GeneCall], tables: Tables) -> tuple[ChartDos
             dose = warfarin_dose(person, tables=tables)
         except (UnknownAlleleError, ValueError) as error:
             why = str(error)
-        made.append(ChartDose(ancestry, f"{race}, {body}", dose, warfarin_dose(reference, tables=tables), why))
+        made.append(
+            ChartDose(ancestry, f"{race}, {body}", dose, warfarin_dose(reference, tables=tables), why)
+        )
     return tuple(made)
 
 
