@@ -18,7 +18,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 NO_SCORE = "n/a"
 """CPIC's own value for "no activity score assigned"; a key of the phenotype rules."""
@@ -198,14 +198,8 @@ class Tables:
     def version(self) -> str:
         """What the tables are a snapshot of: `version.toml` of the folder, else its name, newest change and
         a digest of its content."""
-        file = self.folder.joinpath("version.toml")
-        if file.is_file():
-            try:
-                return str(tomllib.loads(file.read_text(encoding="utf-8"))["version"])
-            except (tomllib.TOMLDecodeError, KeyError) as error:
-                raise TablesError(
-                    f'{self.name}/version.toml: {error}; write version = "CPIC 1.56.0 (2026-05-01)"'
-                ) from None
+        if "version" in self._versions:
+            return str(self._versions["version"])
         newest = max((gene.definitions_changed for gene in self._genes.values()), default="")
         digest = hashlib.sha256()
         for name in _COLUMNS:
@@ -222,8 +216,10 @@ class Tables:
         UnknownGeneError : the gene is not in the tables
         """
         row = self.gene(gene)
+        curated = self.version if self.version.startswith(row.source) else f"{row.source}, {self.version}"
+        curated = self._versions.get("others", {}).get(row.source, curated)
         dated = f", {gene} definitions changed {row.definitions_changed}" if row.definitions_changed else ""
-        return f"{row.source}, {self.version}{dated}"
+        return f"{curated}{dated}"
 
     def genes(self) -> tuple[str, ...]:
         """Every gene of the tables, in alphabetical order."""
@@ -413,6 +409,23 @@ class Tables:
                     raise TablesError(f"{place}, line {reader.line_num}: wrong number of cells")
                 rows.append(row | {"_place": f"{place}, line {reader.line_num}"})
         return iter(rows)
+
+    @cached_property
+    def _versions(self) -> dict[str, Any]:
+        """What `version.toml` says; nothing where there is none."""
+        file = self.folder.joinpath("version.toml")
+        if not file.is_file():
+            return {}
+        try:
+            found = tomllib.loads(file.read_text(encoding="utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            raise TablesError(f"{self.name}/version.toml: {error}") from None
+        if not isinstance(found.get("version"), str) or not isinstance(found.get("others", {}), dict):
+            raise TablesError(
+                f'{self.name}/version.toml: write version = "CPIC 1.56.0 (2026-05-01)", and under [others] '
+                "a line for each curator of single genes"
+            )
+        return found
 
     @cached_property
     def _genes(self) -> dict[str, Gene]:

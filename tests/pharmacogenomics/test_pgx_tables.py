@@ -132,8 +132,8 @@ def test_content_under_another_licence_stands_in_a_folder_of_its_own_with_its_no
     ):
         assert licence in DATA.joinpath(folder, "NOTICE.md").read_text(encoding="utf-8")
     assert TABLES.version in DATA.joinpath("cpic", "NOTICE.md").read_text(encoding="utf-8").replace("**", "")
-    assert TABLES.source("CYP3A4").startswith("ClinPGx, ")
-    assert TABLES.source("CYP2C9") == "CPIC, CPIC 1.56.0 (2026-05-01), CYP2C9 definitions changed 2025-06-16"
+    assert TABLES.source("CYP3A4").startswith("ClinPGx and PharmVar as in PharmCAT 3.1.1")
+    assert TABLES.source("CYP2C9") == "CPIC 1.56.0 (2026-05-01), CYP2C9 definitions changed 2025-06-16"
 
 
 def test_insertions_and_deletions_are_anchored_as_they_stand_in_a_vcf() -> None:
@@ -232,6 +232,14 @@ def test_a_broken_table_is_refused_with_the_place(
     (folder / file).write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(TablesError, match=message):
         Tables.read(folder)
+
+
+@pytest.mark.parametrize("text", ["version = 3", "version = ", 'name = "x"', 'version = "x"\nothers = 1'])
+def test_a_version_that_cannot_be_read_is_refused(tmp_path: Path, text: str) -> None:
+    folder = folder_of_tables(tmp_path)
+    (folder / "version.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(TablesError, match="version.toml"):
+        _ = Tables.read(folder).version
 
 
 def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
