@@ -42,7 +42,9 @@ from dosewright.pharmacogenomics.literature import UnknownDrugError
 from dosewright.pharmacogenomics.matching import Candidate, Match, match
 from dosewright.pharmacogenomics.outside_calls import OutsideCall, OutsideCallError, read_outside_calls
 from dosewright.pharmacogenomics.phenoconversion import (
+    InteractingDrug,
     UnknownInteractionError,
+    cyp2d6_phenotype,
     cyp2d6_score,
     individual_factor,
     inhibition,
@@ -57,6 +59,7 @@ from dosewright.pharmacogenomics.recommendation import (
     Recommendation,
     UnlistedKeyError,
     lookup_genes,
+    lookup_keys,
     populations,
     recommend,
     recommended_drugs,
@@ -86,6 +89,7 @@ from dosewright.pharmacogenomics.warfarin_dose import NotCoveredError, WarfarinD
 from dosewright.pharmacogenomics.warfarin_equations import (
     IWPC_CLINICAL,
     IWPC_PHARMACOGENETIC,
+    LATER_ALLELES,
     MissingCovariateError,
     UncountedAlleleError,
     WarfarinEquation,
@@ -94,13 +98,13 @@ from dosewright.pharmacogenomics.warfarin_equations import (
 )
 
 __all__ = [
-    "DRAWS",
     "ActivityScore",
     "Allele",
     "AlleleReading",
     "Candidate",
     "Change",
     "Cohort",
+    "DRAWS",
     "Diplotype",
     "DpwgDose",
     "Effect",
@@ -109,8 +113,10 @@ __all__ = [
     "Genotypes",
     "IWPC_CLINICAL",
     "IWPC_PHARMACOGENETIC",
+    "InteractingDrug",
     "Interpretation",
     "InvalidDiplotypeError",
+    "LATER_ALLELES",
     "Match",
     "MissingCovariateError",
     "MissingGeneError",
@@ -152,6 +158,7 @@ __all__ = [
     "allele_sum",
     "call_genes",
     "coding_strand_allele",
+    "cyp2d6_phenotype",
     "cyp2d6_score",
     "differences",
     "dpwg_doses",
@@ -165,6 +172,7 @@ __all__ = [
     "interacting_drugs",
     "interpret",
     "lookup_genes",
+    "lookup_keys",
     "match",
     "phenotype",
     "phenotype_frequencies",

@@ -30,8 +30,9 @@ class GeneCall:
     diplotypes : those that the result leaves possible: the one from outside, or all with the best score
     lookup : the pair by which the phenotype is found, where there is one (of DPYD the two variants of lowest
         function)
-    phenotype, score, key, ehr_priority : None where they stay open, or the gene has none. `key` is what
-        recommendations are looked up by
+    phenotype, score, ehr_priority : None where they stay open, or the gene has none
+    keys : what recommendations are looked up by: one, none where it stays open, and of HLA one for each
+        allele that was tested
     match : what the VCF shows; None for a gene without allele tables
     outside : what was called elsewhere, None if nothing was
     posterior : probabilities given reads and ancestry; None where the tables have no frequencies
@@ -45,8 +46,8 @@ class GeneCall:
     lookup: Diplotype | None
     phenotype: str | None
     score: str | None
-    key: str | None
     ehr_priority: str | None
+    keys: tuple[str, ...]
     match: Match | None
     outside: OutsideCall | None
     posterior: Posterior | None
@@ -140,8 +141,8 @@ def _called(
         pairs[0] if len(pairs) == 1 else None,
         phenotype,
         score,
-        key,
         priority,
+        () if key is None else (key,),
         found,
         outside,
         probable,
@@ -179,8 +180,8 @@ def _posterior(
 
 
 def _from_outside_only(gene: str, calls: Sequence[OutsideCall]) -> GeneCall:
-    said = _shared(item.phenotype for item in calls)
-    notes = tuple(f"line {item.line}: {item.phenotype}" for item in calls)
+    said = tuple(item.phenotype for item in calls if item.phenotype is not None)
     return GeneCall(
-        gene, "outside call", (), None, said, None, said, None, None, calls[0], None, notes, "outside call"
+        gene, "outside call", (), None, ", ".join(said), None, None, said, None, calls[0], None, (),
+        "outside call",
     )  # fmt: skip

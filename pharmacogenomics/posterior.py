@@ -36,7 +36,7 @@ Floats = NDArray[np.float64]
 # Chance that a called genotype is wrong whatever its quality says: reads placed wrongly (ASSUMPTION)
 LEAST_ERROR = 1e-5
 # The same for a call that comes without a quality (ASSUMPTION)
-ERROR_WITHOUT_QUALITY = 1e-3
+ERROR_WITHOUT_QUALITY = 1e-4
 # Chance that a phased pair of bases is the wrong way round, as in statistical phasing (ASSUMPTION)
 SWITCH_ERROR = 1e-2
 # P(a genotype is called | the person has no copy of the gene to be read): artefacts only (ASSUMPTION)
@@ -44,6 +44,9 @@ CALLED_WITHOUT_COPY = 1e-3
 # Share of chromosomes with an allele that the tables name without a frequency in the group: nobody looked for
 # it there, or it was counted as *1 (ASSUMPTION)
 UNLISTED = 0.01
+# Alleles that the frequencies still count as another one, and their share of it (ASSUMPTION): *38 is the
+# GRCh38 sequence, and was named after the studies were made
+COUNTED_AS = {("CYP2C19", "*38"): ("*1", 0.05)}
 # Diplotypes less probable than this are left out of a result
 _NEGLIGIBLE = 1e-9
 NO_PHENOTYPE = "not assigned"
@@ -114,7 +117,8 @@ def allele_prior(gene: str, ancestry: Mapping[str, float] | str, tables: Tables 
 
     The tables say 0 for an allele that was not found among N people, and nothing for one that was not looked
     for. As a prior both would be certainty. So one chromosome's worth of doubt is spread over the listed
-    alleles, (2N f + 1/k) / (2N + 1), and the unlisted ones share 1 % alike (ASSUMPTION).
+    alleles, (2N f + 1/k) / (2N + 1), and the unlisted ones share 1 % alike (ASSUMPTION). CYP2C19*38, which
+    the frequencies count as *1, has a twentieth of it (ASSUMPTION).
 
     Parameters
     ----------
@@ -127,7 +131,7 @@ def allele_prior(gene: str, ancestry: Mapping[str, float] | str, tables: Tables 
     ValueError : the shares are no distribution
     """
     shares = ancestry_shares(ancestry)
-    rows = [chromosome_frequencies(gene, group, tables) for group in shares]
+    rows = [_told_apart(gene, chromosome_frequencies(gene, group, tables)) for group in shares]
     names = tuple(
         name
         for name in tables.alleles(gene)
@@ -144,6 +148,16 @@ def allele_prior(gene: str, ancestry: Mapping[str, float] | str, tables: Tables 
     others = np.where(listed, 0.0, 1 / np.maximum((~listed).sum(axis=1, keepdims=True), 1))
     table = np.where((~listed).any(axis=1, keepdims=True), 1 - UNLISTED, 1.0) * table + UNLISTED * others
     return AllelePrior(gene, names, np.array(list(shares.values())), table)
+
+
+def _told_apart(gene: str, row: Mapping[str, float]) -> dict[str, float]:
+    """Return frequencies in which an allele that was counted as another has its share of it."""
+    found = dict(row)
+    for (of, name), (other, share) in COUNTED_AS.items():
+        if of == gene and name not in found and other in found:
+            found[name] = share * found[other]
+            found[other] *= 1 - share
+    return found
 
 
 def posterior(

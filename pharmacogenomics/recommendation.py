@@ -95,6 +95,19 @@ def lookup_genes(drug: str) -> tuple[str, ...]:
     return guidelines()[_listed(drug)].genes
 
 
+def lookup_keys(drug: str, gene: str) -> tuple[str, ...]:
+    """Keys of a gene that a drug's rows are looked up by, in CPIC's order.
+
+    Raises
+    ------
+    NoGuidelineError : the drug has no recommendations
+    """
+    name = _listed(drug)
+    return tuple(
+        dict.fromkeys(lookup[gene] for row in source_rows(name) for lookup in row.lookups if gene in lookup)
+    )
+
+
 def recommend(
     drug: str,
     diplotypes: Mapping[str, Diplotype | str],
@@ -181,23 +194,19 @@ def _key(
     if gene in diplotypes and gene not in tables.genes():
         raise UnlistedKeyError(
             f"{gene} {diplotypes[gene]}: {gene} has no allele tables; give its result as "
-            f"phenotypes={{{gene!r}: ...}}, one of {', '.join(_keys(drug, gene))}"
+            f"phenotypes={{{gene!r}: ...}}, one of {', '.join(lookup_keys(drug, gene))}"
         )
     read = interpret(gene, diplotypes[gene], tables).key if gene in diplotypes else None
     if gene not in phenotypes:
         return NO_RESULT if read is None else read
     given = phenotypes[gene]
-    if given not in _keys(drug, gene):
+    if given not in lookup_keys(drug, gene):
         raise UnlistedKeyError(
-            f"phenotypes[{gene!r}] is {given!r}; the rows of {drug} have {', '.join(_keys(drug, gene))}"
+            f"phenotypes[{gene!r}] is {given!r}; the rows of {drug} have {', '.join(lookup_keys(drug, gene))}"
         )
     if read not in (None, given):
         notes.append(f"{gene}: {given} was given and counts; {diplotypes[gene]} would mean {read}")
     return given
-
-
-def _keys(drug: str, gene: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(lookup[gene] for row in source_rows(drug) for lookup in row.lookups))
 
 
 def _convert(drug: str, lookup: dict[str, str], inhibitors: Sequence[str], notes: list[str]) -> None:
@@ -216,7 +225,7 @@ def _convert(drug: str, lookup: dict[str, str], inhibitors: Sequence[str], notes
 
 def _listed_score(drug: str, score: ActivityScore, notes: list[str]) -> str:
     """Return the score as a key; of one that only an inhibitor can make, the next key of its phenotype."""
-    keys = _keys(drug, "CYP2D6")
+    keys = lookup_keys(drug, "CYP2D6")
     if str(score) in keys:
         return str(score)
     phenotype = cyp2d6_phenotype(score)
@@ -245,10 +254,9 @@ def _row(
     if found is not None:
         return found
     for gene, key in lookup.items():
-        if key not in (*_keys(drug, gene), NO_RESULT):
-            raise UnlistedKeyError(
-                f"{gene} {key} has no row among those of {drug}; they have {', '.join(_keys(drug, gene))}"
-            )
+        if key not in (*lookup_keys(drug, gene), NO_RESULT):
+            known = ", ".join(lookup_keys(drug, gene))
+            raise UnlistedKeyError(f"{gene} {key} has no row among those of {drug}; they have {known}")
     missing = [gene for gene, key in lookup.items() if key == NO_RESULT]
     raise MissingGeneError(
         f"{drug} cannot be looked up without a result for {' or '.join(missing)}; "

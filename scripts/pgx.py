@@ -24,7 +24,7 @@ class _ReportByDefault(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=_ReportByDefault)
+@click.group(cls=_ReportByDefault, no_args_is_help=False)
 def pgx() -> None:
     """From a VCF file to diplotype, phenotype, and what they mean for a drug.
 
@@ -81,8 +81,13 @@ def report(
     import time
     from datetime import UTC, datetime
 
-    from dosewright.evaluation.genotype import default_drugs, drug_meaning, named_drug
-    from dosewright.evaluation.genotype_record import genotype_record, write_genotype
+    from dosewright.evaluation.genotype import (
+        default_drugs,
+        drug_meaning,
+        genotype_record,
+        named_drug,
+        write_genotype,
+    )
     from dosewright.evaluation.provenance import provenance
     from dosewright.pharmacogenomics import call_genes, cyp2d6_score, read_outside_calls, read_vcf
 
@@ -136,7 +141,7 @@ def diff(old: str, new: str) -> None:
         for change in changes:
             click.echo(f"  {change}")
     total = sum(map(len, found.values()))
-    click.echo(f"{total} changes in {len(found)} genes" if total else "no difference")
+    click.echo(f"changes: {total}, genes: {len(found)}" if total else "no difference")
 
 
 def _tables(folder: Path | None) -> Tables:
@@ -182,7 +187,7 @@ def _ancestry(text: str | None) -> str | dict[str, float] | None:
 
 
 def _folder(sample: str) -> str:
-    """Return a folder's name for a sample: whatever it is called, it stays inside, and no two are the same."""
+    """Return a folder's name for a sample: whatever it is called it stays inside, and no two are alike."""
     from urllib.parse import quote
 
     safe = quote(sample, safe=" ")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from dosewright.envs import Scenario
 
 
 def _pairs(option: str, items: tuple[str, ...]) -> dict[str, str]:
@@ -42,6 +46,17 @@ def _numbers(option: str, items: tuple[str, ...]) -> dict[str, float]:
     "--genotype", multiple=True, metavar="GENE=A/B", help="Diplotype, as in CYP3A5=*1/*3; once a gene."
 )
 @click.option(
+    "--vcf",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Genotypes of the model's genes from a VCF file; --genotype wins for its gene.",
+)
+@click.option("--sample", help="Sample of --vcf, where it has several.")
+@click.option(
+    "--outside",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --vcf: calls made elsewhere, which win over it.",
+)
+@click.option(
     "--covariate", multiple=True, metavar="NAME=VALUE", help="Of the typical person and all others."
 )
 @click.option(
@@ -58,6 +73,9 @@ def simulate(
     duration: str | None,
     days: float,
     genotype: tuple[str, ...],
+    vcf: Path | None,
+    sample: str | None,
+    outside: Path | None,
     covariate: tuple[str, ...],
     people: int,
     seed: int,
@@ -73,6 +91,10 @@ def simulate(
 
     known = scenario(drug)
     genotypes, covariates = _pairs("--genotype", genotype), _numbers("--covariate", covariate)
+    if vcf is not None:
+        genotypes = _from_vcf(known, vcf, sample, outside, genotypes)
+    elif sample is not None or outside is not None:
+        raise ValueError("--sample and --outside are of a VCF file; give it with --vcf")
     made = curve(
         known, dose, duration_in_days(every), days,
         duration_days=0.0 if duration is None else duration_in_days(duration), genotypes=genotypes,
@@ -106,6 +128,38 @@ def simulate(
         figure.savefig(plot, dpi=150)
         click.echo(f"picture: {plot}")
     click.echo("Research simulation, not for clinical use.")
+
+
+def _from_vcf(
+    known: Scenario, vcf: Path, sample: str | None, outside: Path | None, given: dict[str, str]
+) -> dict[str, str]:
+    """Return `given`, and for the model's other genes the diplotypes of one sample.
+
+    Raises
+    ------
+    ValueError : a gene of the model stays open or was not called, or the model has no genotype term
+    """
+    if not known.model.genotype_terms:
+        raise ValueError(f"--vcf: the model of {known.name} has no genotype term; leave it out")
+    from dosewright.evaluation.genotype import OpenGenotypeError, modelled_genotype
+    from dosewright.scripts.pgx import sample_calls
+
+    name, calls = sample_calls(vcf, sample, outside)
+    genotypes = dict(given)
+    for term in known.model.genotype_terms:
+        gene = term.gene
+        try:
+            pair = str(modelled_genotype(calls[gene]))
+        except OpenGenotypeError as error:
+            if gene not in given:
+                raise ValueError(f"{vcf}, sample {name}: {error}; give it as --genotype {gene}=A/B") from None
+            pair = "no single diplotype"
+        if gene in given:
+            click.echo(f"{gene} {given[gene]}: --genotype wins; sample {name} has {pair}")
+        else:
+            genotypes[gene] = pair
+            click.echo(f"{gene} {pair}: sample {name}, {calls[gene].origin}")
+    return genotypes
 
 
 if __name__ == "__main__":

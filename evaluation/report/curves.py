@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import groupby
 
 import matplotlib
 import numpy as np
@@ -44,11 +45,11 @@ def course_figure(scenario: Scenario, curves: Mapping[str, Curve], title: str) -
             if curve.amounts is not None:
                 ends = np.arange(1, len(curve.amounts) + 1) * scenario.clock.days
                 panels[-1].plot(ends, curve.amounts, "o-", color=colour, ms=3.5, lw=1.2, label=label)
-        panels[0].set_ylabel(_label(first.output, first.unit))
+        panels[0].set_ylabel(axis_label(first.output, first.unit))
         response = scenario.responses[0]
         if exposures:
-            panels[1].set_ylabel(_label(response.name, response.unit))
-        _shade(panels[-1] if exposures else panels[0], scenario, float(first.days[-1]))
+            panels[1].set_ylabel(axis_label(response.name, response.unit))
+        shade_target(panels[-1] if exposures else panels[0], scenario, float(first.days[-1]))
         panels[0].set_title(title)
         for axes in panels:
             axes.set_ylim(bottom=0)
@@ -59,17 +60,18 @@ def course_figure(scenario: Scenario, curves: Mapping[str, Curve], title: str) -
     return figure
 
 
-def _shade(axes: Axes, scenario: Scenario, days: float) -> None:
+def shade_target(axes: Axes, scenario: Scenario, days: float) -> None:
     """Shade the target as it is in every unit, and draw the limit of harm."""
     top = axes.get_ylim()[1]
-    said = False
-    for unit in range(min(scenario.horizon, max(math.ceil(days / scenario.clock.days), 1))):
-        band = scenario.benefit.band(unit)
+    units = range(min(scenario.horizon, max(math.ceil(days / scenario.clock.days), 1)))
+    begun, said = 0, False
+    for band, alike in groupby(scenario.benefit.band(unit) for unit in units):
+        first, begun = begun, begun + len(list(alike))
         if band is None:
             continue
         low, high = max(band.at_least, band.above, 0.0), min(band.at_most, band.below, 1e9)
         axes.fill_between(
-            [unit * scenario.clock.days, (unit + 1) * scenario.clock.days], low, min(high, 10 * low + top),
+            [first * scenario.clock.days, begun * scenario.clock.days], low, min(high, 10 * low + top),
             color=BAND_COLOUR, lw=0, zorder=0, label=None if said else f"target, {scenario.output}",
         )  # fmt: skip
         said = True
@@ -81,7 +83,7 @@ def _shade(axes: Axes, scenario: Scenario, days: float) -> None:
     axes.set_ylim(0, top)
 
 
-def _label(name: str, unit: str) -> str:
+def axis_label(name: str, unit: str) -> str:
     return name if unit == "1" else f"{name}, {unit}"
 
 

@@ -67,7 +67,7 @@ def forest(summary: dict[str, Any]) -> str:
             tick.set_fontweight("bold" if name == about else "normal")
         return figure
 
-    return _svg(draw, "forest", "Paired differences from the reference arm with 95 per cent intervals")
+    return svg(draw, "forest", "Paired differences from the reference arm with 95 per cent intervals")
 
 
 def subgroup_forest(summary: dict[str, Any]) -> str:
@@ -87,7 +87,7 @@ def subgroup_forest(summary: dict[str, Any]) -> str:
         panels[0].set_yticks(places, [f"{row['label']}  (n = {row['n']:,})" for row in rows])
         return figure
 
-    return _svg(draw, "subgroups", "Paired differences by subgroup with 95 per cent intervals")
+    return svg(draw, "subgroups", "Paired differences by subgroup with 95 per cent intervals")
 
 
 def ribbons(result: TrialResult) -> str:
@@ -104,7 +104,7 @@ def ribbons(result: TrialResult) -> str:
         axes.plot(days, median, color=BLUE, lw=1.8)
         axes.set_ylim(0, 1.05 * top)
 
-    return _svg(
+    return svg(
         lambda: _small_multiples(result, panel, f"{scenario.output}{_unit(scenario.measurement.unit)}"),
         "ribbons",
         f"{scenario.output} over days for each arm: 5th, 50th and 95th percentile, target band shaded",
@@ -124,7 +124,7 @@ def doses(result: TrialResult) -> str:
         axes.set_ylim(0, 1.08 * max(top, scenario.doses.step))
 
     label = f"dose, {scenario.doses.unit}"
-    return _svg(
+    return svg(
         lambda: _small_multiples(result, panel, label),
         "doses",
         "Dose over days for each arm: median and central 90 per cent",
@@ -164,7 +164,7 @@ def one_patient(result: TrialResult, example: dict[str, Any]) -> str:
         _legend_of_course(panels[0, 0], result)
         return figure
 
-    return _svg(draw, "patient", f"Course of patient {example['id']} under {', '.join(names)}")
+    return svg(draw, "patient", f"Course of patient {example['id']} under {', '.join(names)}")
 
 
 def _legend_of_course(axes: Axes, result: TrialResult) -> None:
@@ -259,7 +259,7 @@ def _unit(unit: str) -> str:
     return "" if unit == "1" else f", {unit}"
 
 
-def _svg(draw: Callable[[], Figure], prefix: str, words: str) -> str:
+def svg(draw: Callable[[], Figure], prefix: str, words: str) -> str:
     """Return the figure as an ``<svg>`` element: ids of its own, scalable, described in words."""
     with matplotlib.rc_context(STYLE):
         figure, text = draw(), io.StringIO()

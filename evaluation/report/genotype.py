@@ -12,8 +12,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from dosewright.envs import scenario
-from dosewright.evaluation.report.curves import _label, _shade
-from dosewright.evaluation.report.figures import BLUE, INK, _svg
+from dosewright.evaluation.report.curves import axis_label, shade_target
+from dosewright.evaluation.report.figures import BLUE, INK, svg
 
 _LINES = {
     "this person": {"color": BLUE, "lw": 2.2, "zorder": 4},
@@ -21,7 +21,7 @@ _LINES = {
     "lowest": {"color": "#56B4E9", "lw": 1.2, "zorder": 2},
     "highest": {"color": "#CC79A7", "lw": 1.2, "zorder": 2},
 }
-_HEADROOM = 3  # the extremes may leave the picture above so many times what this person reaches
+_HEADROOM = 4.5  # the extremes may leave the picture above so many times what this person reaches
 
 
 def genotype_page(record: Mapping[str, Any]) -> str:
@@ -33,7 +33,9 @@ def genotype_page(record: Mapping[str, Any]) -> str:
         css=Markup((package / "report.css").read_text(encoding="utf-8")),
         r=record,
         figure={
-            item["drug"]: Markup(_exposure(item["drug"], item["model"])) for item in record["drugs"] if item["model"]
+            item["drug"]: Markup(_exposure(item["drug"], item["model"]))
+            for item in record["drugs"]
+            if item["model"]
         },
         number=number,
         probability=probability,
@@ -85,23 +87,25 @@ def _exposure(drug: str, model: Mapping[str, Any]) -> str:
     def draw() -> Figure:
         figure = Figure(figsize=(6.4, 2.9), layout="constrained")
         axes = figure.subplots()
+        top = min(_top(values), _HEADROOM * _top(values[:2]))
         same = model["courses"][0]["genotype"] == model["courses"][1]["genotype"]
         for course, line in zip(model["courses"], values, strict=True):
             role = course["role"]
             if same and role == "reference":
                 continue
-            label = "this person = reference" if same and role == "this person" else role
-            axes.plot(days, line, label=f"{label}: {genotype(course['genotype'])}", **_LINES[role])
-        axes.set_ylim(0, min(_top(values), _HEADROOM * _top(values[:2])))
-        _shade(axes, known, float(days[-1]))
+            who = "this person = reference" if same and role == "this person" else role
+            above = " (above the picture)" if np.nanmin(line) > top else ""
+            axes.plot(days, line, label=f"{who}: {genotype(course['genotype'])}{above}", **_LINES[role])
+        axes.set_ylim(0, top)
+        shade_target(axes, known, float(days[-1]))
         axes.set_xlim(0, float(days[-1]))
         axes.set_xlabel("time, days")
-        axes.set_ylabel(_label(model["output"], model["output_unit"]))
+        axes.set_ylabel(axis_label(model["output"], model["output_unit"]))
         axes.legend(frameon=False, fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
         return figure
 
     words = f"{model['output']} of {drug} over time under the usual dose, by genotype"
-    return _svg(draw, f"exposure-{drug}", words)
+    return svg(draw, f"exposure-{drug}", words)
 
 
 def _top(lines: Sequence[np.ndarray]) -> float:

@@ -208,7 +208,7 @@ def model_dose(known: Scenario, genotypes: Mapping[str, Diplotype]) -> ModelDose
             Course(role, table.genotypes[row], table.values[row], float(ends[row]), table.multiplier(row))
             for role, row in chosen.items()
         ),
-        np.arange(known.horizon + 1) * known.clock.days,
+        np.arange(known.horizon + 1, dtype=np.float64) * known.clock.days,
         tuple(dict.fromkeys(readings)),
     )
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from dosewright.envs import scenario
-from dosewright.evaluation.genotype_dose import typical_person
+from dosewright.evaluation.genotype.model_dose import typical_person
 from dosewright.pharmacogenomics import (
+    LATER_ALLELES,
     Diplotype,
     GeneCall,
     Tables,
@@ -16,7 +17,6 @@ from dosewright.pharmacogenomics import (
     WarfarinPatient,
     warfarin_dose,
 )
-from dosewright.pharmacogenomics.warfarin_equations import LATER_ALLELES
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _pair(calls: Mapping[str, GeneCall], gene: str) -> Diplotype | None:
 
 
 def _late_alleles_tested(call: GeneCall | None) -> bool | None:
-    """Whether the VCF could have shown the alleles that the equations lack; None where another test called."""
+    """Whether the VCF could have shown the alleles that the equations lack; None if another test called."""
     if call is None or call.origin == "outside call" or call.match is None:
         return None
     return call.lookup is not None and not set(LATER_ALLELES) & set(call.match.not_excluded)

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from dosewright.evaluation.genotype_dose import ModelDose
+from dosewright.evaluation.genotype.model_dose import ModelDose
 from dosewright.pharmacogenomics import (
     ActivityScore,
     GeneCall,
+    InteractingDrug,
+    cyp2d6_phenotype,
     cyp2d6_score,
     individual_factor,
     inhibition,
     interacting_drugs,
 )
-from dosewright.pharmacogenomics.phenoconversion import InteractingDrug, cyp2d6_phenotype
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,9 @@ class GeneInteraction:
     ----------
     drug, gene, role, strength : as FDA classes them
     source : where that is published, and where it stands here
-    inhibition : share of the enzyme's activity that is lost, low to high, as the drug's class says; None for an inducer and for CYP2D6, of which the score changes
-    score, phenotype : of CYP2D6 while all interacting drugs are taken; None for other genes, or without a score
+    inhibition : share of the enzyme's activity that is lost, low to high, as the drug's class says; None for
+        an inducer, and for CYP2D6, of which the score changes
+    score, phenotype : of CYP2D6 while all interacting drugs are taken; None for others, or without a score
     clearance : factor on the drug's clearance in this genotype, low to high, from the share that goes through
         the enzyme as the scenario has it; None where no scenario says it
     reference_clearance : the same in the reference genotype of the model

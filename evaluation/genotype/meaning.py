@@ -1,4 +1,4 @@
-"""What one person's genotype means for a drug: guidelines, published effects, interacting drugs, our model."""
+"""What a person's genotype means for a drug: guidelines, published effects, interacting drugs, our model."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from dosewright.envs import names, scenario
-from dosewright.evaluation.genotype_dose import (
+from dosewright.evaluation.genotype.interactions import GeneInteraction, gene_interactions
+from dosewright.evaluation.genotype.model_dose import (
     ModelDose,
     OpenGenotypeError,
     model_dose,
     modelled_genotype,
 )
-from dosewright.evaluation.genotype_interactions import GeneInteraction, gene_interactions
-from dosewright.evaluation.genotype_warfarin import ChartDose, chart_doses
+from dosewright.evaluation.genotype.warfarin_chart import ChartDose, chart_doses
 from dosewright.pharmacogenomics import (
     TABLES,
     Diplotype,
@@ -33,6 +33,7 @@ from dosewright.pharmacogenomics import (
     dpwg_doses,
     effects,
     lookup_genes,
+    lookup_keys,
     populations,
     published_rows,
     recommend,
@@ -172,17 +173,13 @@ def _why_open(gene: str, call: GeneCall | None) -> str:
     """Why a gene has no result that a recommendation could be looked up by; "" where it has one."""
     if call is None:
         return f"{gene} was not tested: a VCF does not show it; it can be given as an outside call"
-    if call.key is not None:
+    if call.keys:
         return ""
     try:
         modelled_genotype(call)
     except OpenGenotypeError as error:
         return str(error)
-    # CYP4F2 and VKORC1 have no phenotype; an allele without function leaves it open, as the last note says
-    return "" if call.phenotype is None and not call.notes else _last_reason(call)
-
-
-def _last_reason(call: GeneCall) -> str:
+    # CYP4F2 and VKORC1 have no phenotype; elsewhere an allele without function leaves it open, as a note says
     return next((note for note in reversed(call.notes) if "has no function" in note), "")
 
 
@@ -197,9 +194,16 @@ def _recommendations(
     except NoGuidelineError as error:
         said = "see the flow chart" if drug == "warfarin" else f"CPIC: {error}".partition(";")[0]
         return (), () if drug == "warfarin" else (said,)
-    looked = [call for gene, call in called.items() if gene in lookup_genes(drug) and call.key is not None]
+    looked = [call for gene, call in called.items() if gene in lookup_genes(drug) and call.keys]
     diplotypes = {call.gene: call.lookup for call in looked if call.lookup is not None}
-    keys = {call.gene: str(call.key) for call in looked if call.lookup is None}
+    # of several HLA results the one that the drug's rows ask for; another allele's is no result for this drug
+    keys = {
+        call.gene: key
+        for call in looked
+        if call.lookup is None
+        for key in call.keys
+        if len(call.keys) == 1 or key in lookup_keys(drug, call.gene)
+    }
     found, reasons = [], []
     for group in groups:
         try:
@@ -213,9 +217,9 @@ def _dpwg(drug: str, called: Mapping[str, GeneCall]) -> tuple[tuple[DpwgDose, ..
     rows = dpwg_doses(drug)
     found = tuple(row for row in rows if row.gene in called and _in_dpwg_group(row, called[row.gene]))
     without = [
-        f"DPWG has no percentage of {drug} for {gene} {_pair(called[gene]) or shown_result(called[gene])} here"
+        f"DPWG has no percentage of {drug} for {gene} {_pair(call) or shown_result(call)} here"
         for gene in dict.fromkeys(row.gene for row in rows)
-        if gene in called and gene not in {row.gene for row in found}
+        if (call := called.get(gene)) is not None and gene not in {row.gene for row in found}
     ]
     return found, tuple(without)
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from dosewright.evaluation.genotype import DrugMeaning, shown_result
-from dosewright.evaluation.genotype_dose import ModelDose, modelled_genotype
-from dosewright.evaluation.genotype_interactions import GeneInteraction
-from dosewright.evaluation.genotype_warfarin import ChartDose
+from dosewright.evaluation.genotype.interactions import GeneInteraction
+from dosewright.evaluation.genotype.meaning import DrugMeaning, shown_result
+from dosewright.evaluation.genotype.model_dose import ModelDose, modelled_genotype
+from dosewright.evaluation.genotype.warfarin_chart import ChartDose
 from dosewright.evaluation.summary import NOTICE
 from dosewright.pharmacogenomics import (
     DpwgDose,
@@ -32,8 +32,8 @@ from dosewright.pharmacogenomics import (
 SCHEMA = 1
 JSON_FILE, PAGE_FILE = "genotype.json", "genotype.html"
 SOURCES = (
-    "Alleles, functions, phenotypes, frequencies and recommendations: CPIC, CC0 1.0, https://www.clinpgx.org; "
-    "a snapshot, subject to updates.",
+    "Alleles, functions, phenotypes, frequencies and recommendations: CPIC, CC0 1.0, "
+    "https://www.clinpgx.org; a snapshot, subject to updates.",
     "CYP3A4 definitions and functions: ClinPGx, CC BY-SA 4.0, https://www.clinpgx.org; star-allele names: "
     "PharmVar, https://www.pharmvar.org.",
     "How insertions and deletions stand in a VCF file: PharmCAT, Mozilla Public License 2.0, "
@@ -122,7 +122,7 @@ def _gene(call: GeneCall) -> Record:
         "coding_strand": _coding_strand(call),
         "phenotype": call.phenotype,
         "score": call.score,
-        "key": call.key,
+        "keys": list(call.keys),
         "priority": call.ehr_priority,
         "probability": _probability(call),
         "vcf": None,
@@ -156,7 +156,7 @@ def _gene(call: GeneCall) -> Record:
 
 
 def _coding_strand(call: GeneCall) -> str | None:
-    """The result by its bases on the coding strand, as papers write it; None where the tables' names are used."""
+    """The result by its bases on the coding strand; None where studies use the tables' names."""
     if call.lookup is None:
         return None
     pair = modelled_genotype(call)
@@ -168,7 +168,9 @@ def _posterior(known: Posterior) -> Record:
     return {
         "diplotypes": [{"diplotype": pair, "probability": _short(p)} for pair, p in pairs[:_SHOWN]],
         "phenotypes": [
-            {"phenotype": name, "probability": _short(p)} for name, p in known.phenotypes.items() if p >= _LEAST
+            {"phenotype": name, "probability": _short(p)}
+            for name, p in known.phenotypes.items()
+            if p >= _LEAST
         ],
         "copies": {str(number): _short(p) for number, p in known.copies.items() if p >= _LEAST},
     }  # fmt: skip
@@ -201,8 +203,8 @@ def _doubts(call: GeneCall) -> list[str]:
     what = call.phenotype or shown_result(call)
     best, likely = next(iter(call.posterior.diplotypes.items()))
     return [
-        f"{call.gene}: {what} ({shown_result(call)}) has probability {p:.2g} only; the most probable diplotype "
-        f"is {best} ({likely:.2g})"
+        f"{call.gene}: {what} ({shown_result(call)}) has probability {p:.2g} only; the most probable "
+        f"diplotype is {best} ({likely:.2g})"
     ]
 
 
@@ -234,11 +236,12 @@ def _said(meaning: DrugMeaning) -> list[str]:
     said: dict[tuple[str, str], list[str]] = {}
     for item in meaning.recommendations:
         said.setdefault((item.classification, item.text), []).append(item.population)
-    several = len(said) > 1
-    words = [
-        f"CPIC ({strength}{', ' + ' and '.join(groups) if several else ''}): {text}"
-        for (strength, text), groups in said.items()
-    ]
+    also = [i.drug for i in meaning.interactions if i.gene == "CYP2D6" and i.score and i.strength != "weak"]
+    with_drugs = [f"with {' and '.join(also)}"] if also else []
+    words = []
+    for (strength, text), groups in said.items():
+        of = [" and ".join(groups)] if len(said) > 1 else []
+        words.append(f"CPIC ({', '.join([strength, *of, *with_drugs])}): {text}")
     words += [f"CPIC: no recommendation can be looked up. {reason}." for reason in meaning.no_recommendation]
     words += [_chart_words(item) for item in meaning.chart]
     words += [f"DPWG, {item.gene} {item.group}: {_dpwg_words(item)}." for item in meaning.dpwg]
@@ -257,8 +260,8 @@ def _chart_words(item: ChartDose) -> str:
     against = "without genotype" if ratio is None else f"{ratio:.3g} times that of the reference genotype"
     against = "as for the reference genotype" if ratio == 1 else against
     return (
-        f"{start}, for the typical person below and no other: {dose.daily_mg:.3g} mg a day by the {dose.equation} "
-        f"equation ({against}){then}."
+        f"{start}, for the typical person below and no other: {dose.daily_mg:.3g} mg a day by the "
+        f"{dose.equation} equation ({against}){then}."
     )
 
 
@@ -275,9 +278,10 @@ def _model_words(model: ModelDose) -> str:
     known = model.scenario
     own, reference = model.courses[0], model.courses[1]
     name = _words(model.reference)
+    start = f"Our model ({known.model.title}): " + "".join(f"{item.note}; " for item in model.readings)
     if own.genotypes == reference.genotypes:
-        how = "is read as" if model.readings else "is"
-        return f"Our model ({known.model.title}): this {how} the genotype that the usual dose is meant for ({name})."
+        how = "so this is read as" if model.readings else "this is"
+        return f"{start}{how} the genotype that the usual dose is meant for ({name})."
     unit = "" if known.responses[0].unit == "1" else f" {known.responses[0].unit}"
     ends = f"{own.settled:.3g}{unit} instead of {reference.settled:.3g}{unit}"
     needs = (
@@ -286,8 +290,8 @@ def _model_words(model: ModelDose) -> str:
         else f"{own.multiplier:.3g} times the usual dose leads to the same {known.output}"
     )
     return (
-        f"Our model ({known.model.title}): under the usual dose a typical person with this genotype settles at "
-        f"{known.output} {ends} ({name}); {needs}."
+        f"{start}under the usual dose a typical person with this genotype settles at {known.output} {ends} "
+        f"({name}); {needs}."
     )
 
 

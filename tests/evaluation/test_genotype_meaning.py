@@ -1,0 +1,232 @@
+"""What a genotype means for a drug: the numbers of the guidelines, of the models, and what is not said."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dosewright.envs import scenario
+from dosewright.evaluation.genotype.meaning import (
+    DrugMeaning,
+    default_drugs,
+    drug_genes,
+    drug_meaning,
+    known_drugs,
+    named_drug,
+)
+from dosewright.evaluation.genotype.model_dose import (
+    OpenGenotypeError,
+    model_dose,
+    modelled_genotype,
+    typical_person,
+)
+from dosewright.pharmacogenomics import (
+    Diplotype,
+    GeneCall,
+    OutsideCall,
+    UnknownDrugError,
+    call_genes,
+    published_rows,
+    read_vcf,
+    recommended_drugs,
+)
+from dosewright.pharmacogenomics.dpwg import dpwg_doses
+
+CL, EC50 = {"*1": 0.174, "*2": 0.0879, "*3": 0.0422}, {"G": 2.05, "A": 0.96}  # Hamberg 2010
+
+
+@pytest.fixture(scope="module")
+def genotypes(vcf_text: Callable[..., str], variants: Mapping[str, str], tmp_path_factory):
+    path = tmp_path_factory.mktemp("vcf") / "one.vcf"
+    path.write_text(vcf_text({"one": variants}))
+    return read_vcf(path).genotypes["one"]
+
+
+@pytest.fixture(scope="module")
+def calls(genotypes) -> tuple[GeneCall, ...]:
+    outside = [OutsideCall("CYP2D6", Diplotype("*1", "*3"), None, None, 1)]
+    return call_genes(genotypes, outside)
+
+
+def changed(calls: tuple[GeneCall, ...], gene: str, **fields) -> tuple[GeneCall, ...]:
+    return tuple(replace(call, **fields) if call.gene == gene else call for call in calls)
+
+
+def with_pair(calls: tuple[GeneCall, ...], gene: str, pair: str, phenotype: str) -> tuple[GeneCall, ...]:
+    made = Diplotype.parse(pair)
+    return changed(calls, gene, diplotypes=(made,), lookup=made, phenotype=phenotype)
+
+
+def test_every_drug_of_a_guideline_or_study_is_known_and_a_near_name_is_named() -> None:
+    studied = {row.drug for row in published_rows()}
+    assert {*recommended_drugs(), *studied, "warfarin", "vancomycin"} <= set(known_drugs())
+    assert default_drugs() == tuple(
+        name for name in ("busulfan", "docetaxel", "efavirenz", "fluorouracil", "mercaptopurine", "phenytoin",
+                          "propofol", "tacrolimus", "vancomycin", "voriconazole", "warfarin")
+        if scenario(name).model.genotype_terms
+    )  # fmt: skip
+    assert drug_genes("warfarin") == ("CYP2C9", "CYP4F2", "VKORC1")
+    with pytest.raises(UnknownDrugError, match="'warfarine'; did you mean warfarin"):
+        named_drug("warfarine")
+
+
+def test_relative_dose_of_warfarin_is_that_of_clearance_times_ec50(calls: tuple[GeneCall, ...]) -> None:
+    meaning = drug_meaning("Warfarin", calls)
+    assert meaning.model is not None and meaning.no_model == ""
+    ratio = {item.name: item.ratio for item in meaning.model.changes}
+    clearance, ec50 = (CL["*1"] + CL["*3"]) / (2 * CL["*1"]), (EC50["G"] + EC50["A"]) / (2 * EC50["G"])
+    assert ratio == {"CL": pytest.approx(clearance), "EC50": pytest.approx(ec50)}
+    # at steady state the INR follows dose / (CL · EC50); after 45 days next to nothing is missing from it
+    assert meaning.model.multiplier == pytest.approx(clearance * ec50, rel=2e-3)
+    assert meaning.model.courses[1].multiplier == pytest.approx(1, abs=1e-6)
+    assert [course.role for course in meaning.model.courses] == ["this person", "reference", "highest"]
+    assert meaning.model.courses[2].genotypes == {"CYP2C9": "*3/*3", "VKORC1": "AA"}
+
+
+def test_giving_the_relative_dose_brings_the_genotype_where_the_reference_is() -> None:
+    tacrolimus = scenario("tacrolimus")
+    made = model_dose(tacrolimus, {"CYP3A5": Diplotype("*1", "*3"), "CYP3A4": Diplotype("*1", "*1")})
+    own, reference = made.courses[:2]
+    # CPIC gives the usual dose to those who do not express CYP3A5, Andrews 2019: they clear 1/1.63 as fast
+    assert reference.genotypes == {"CYP3A5": "*3/*3", "CYP3A4": "*1/*1"} and "CPIC" in made.reference_reason
+    assert {item.name: item.ratio for item in made.changes} == {"CL": pytest.approx(1.631, abs=0.001)}
+    assert own.settled < reference.settled
+    # linear: the level is in proportion to the dose
+    assert reference.settled / own.settled == pytest.approx(made.multiplier, rel=1e-4)
+    assert np.nanmean(own.values[-45:]) == own.settled and len(own.values) == len(made.days) == 91
+
+
+def test_fluorouracil_follows_the_activity_score(calls: tuple[GeneCall, ...]) -> None:
+    meaning = drug_meaning("fluorouracil", calls)
+    assert meaning.model is not None
+    assert meaning.model.multiplier == pytest.approx(0.75, rel=1e-4)  # score 1.5 of 2
+    assert [(item.group, item.percent) for item in meaning.dpwg] == [("activity score 1.5", (50.0, 50.0))]
+    (advice,) = meaning.recommendations
+    assert advice.lookup == {"DPYD": "1.5"} and advice.action.fraction == (0.5, 0.5)
+    none = with_pair(calls, "DPYD", "c.1905+1G>A (*2A)/c.1905+1G>A (*2A)", "Poor Metabolizer")
+    refused = drug_meaning("fluorouracil", changed(none, "DPYD", score="0.0", keys=("0.0",)))
+    assert refused.model is None and "must not be given" in refused.no_model
+    assert [item.percent for item in refused.dpwg] == [(0.0, 0.0)]
+
+
+def test_flow_chart_is_for_a_stated_person_on_both_branches(calls: tuple[GeneCall, ...]) -> None:
+    white, black = drug_meaning("warfarin", calls).chart
+    person = typical_person(scenario("warfarin")).covariates
+    # IWPC 2009: square root of the weekly dose
+    root = (
+        5.6044
+        - 0.2614 * (person["age_y"] // 10)
+        + 0.0087 * person["height_cm"]
+        + 0.0128 * person["weight_kg"]
+    )
+    assert white.dose is not None and white.dose.weekly_mg == pytest.approx((root - 0.9357 - 0.8677) ** 2)
+    assert white.ratio == pytest.approx(((root - 0.9357 - 0.8677) / root) ** 2)
+    assert f"{person['age_y']:g} years" in white.person
+    assert black.dose is not None and black.dose.strength == "moderate"
+    assert any("rs12777823 is not known" in warning for warning in black.dose.warnings)
+
+
+@pytest.mark.parametrize(
+    ("drug", "gene", "pair", "phenotype", "percent"),
+    [
+        ("phenytoin", "CYP2C9", "*1/*3", "Intermediate Metabolizer", [(75.0, 75.0)]),
+        ("warfarin", "CYP2C9", "*1/*3", "Intermediate Metabolizer", []),  # DPWG: no change
+        ("warfarin", "CYP2C9", "*1/*5", "Intermediate Metabolizer", [(65.0, 65.0)]),  # an "other IM"
+        ("warfarin", "CYP2C9", "*2/*3", "Poor Metabolizer", [(45.0, 45.0)]),
+        ("tacrolimus", "CYP3A5", "*1/*1", "Normal Metabolizer", [(250.0, 250.0)]),
+        ("irinotecan", "UGT1A1", "*28/*28", "Poor Metabolizer", [(70.0, 70.0)]),
+        ("irinotecan", "UGT1A1", "*6/*6", "Poor Metabolizer", [(70.0, 70.0)]),
+        ("irinotecan", "UGT1A1", "*1/*1", "Normal Metabolizer", []),
+    ],
+)  # fmt: skip
+def test_dpwg_rows_are_those_of_the_genotype(
+    calls: tuple[GeneCall, ...], drug: str, gene: str, pair: str, phenotype: str, percent: list
+) -> None:
+    found = drug_meaning(drug, with_pair(calls, gene, pair, phenotype))
+    assert [item.percent for item in found.dpwg if item.gene == gene] == percent
+    assert any(f"for {gene} " in said for said in found.no_dpwg) == (not percent)
+
+
+def test_every_group_that_dpwg_names_can_be_told() -> None:
+    from dosewright.evaluation.genotype.meaning import _DPWG_GROUPS
+
+    for drug in {row.drug for row in published_rows()} | set(recommended_drugs()) | {"warfarin"}:
+        for row in dpwg_doses(drug):
+            parts = row.group.partition(",")[0].split(" or ")
+            assert all(any(pattern.fullmatch(part) for pattern, _ in _DPWG_GROUPS) for part in parts), row
+
+
+def test_inhibitor_takes_less_from_who_has_less_of_the_enzyme(calls: tuple[GeneCall, ...]) -> None:
+    (found,) = drug_meaning("warfarin", calls, ["fluconazole"]).interactions
+    fm, r, a = 1 - CL["*3"] / CL["*1"], (CL["*1"] + CL["*3"]) / (2 * CL["*1"]), 0.5
+    assert (found.gene, found.strength, found.inhibition) == ("CYP2C9", "moderate", (0.5, 0.8))
+    assert found.clearance == pytest.approx([1 - fm * a * lost / r for lost in (0.8, 0.5)])
+    assert found.reference_clearance == pytest.approx([1 - fm * lost for lost in (0.8, 0.5)])
+    none = drug_meaning("warfarin", calls, ["paroxetine"])
+    assert none.interactions == () and "does not link paroxetine with CYP2C9" in none.no_interaction[0]
+    with pytest.raises(UnknownDrugError, match="did you mean fluconazole"):
+        drug_meaning("warfarin", calls, ["fluconazol"])
+
+
+def test_score_of_cyp2d6_falls_and_the_recommendation_with_it(calls: tuple[GeneCall, ...]) -> None:
+    alone, beside = (drug_meaning("codeine", calls, also) for also in ([], ["paroxetine"]))
+    assert [item.action.kind for item in alone.recommendations] == ["usual"]
+    assert [item.action.kind for item in beside.recommendations] == ["avoid"]
+    (found,) = beside.interactions
+    assert (found.score, found.phenotype, found.inhibition) == ("0.0", "Poor Metabolizer", None)
+
+
+def test_missing_gene_and_tie_are_said_and_never_filled_in(
+    calls: tuple[GeneCall, ...], genotypes, vcf_text: Callable[..., str], tmp_path: Path
+) -> None:
+    path = tmp_path / "without.vcf"
+    path.write_text(vcf_text({"one": {}}, without=("CYP2C9", "CYP3A5")))
+    lacking = call_genes(read_vcf(path).genotypes["one"])
+    tacrolimus, warfarin = (drug_meaning(drug, lacking) for drug in ("tacrolimus", "warfarin"))
+    assert tacrolimus.recommendations == () and "CYP3A5" in tacrolimus.no_recommendation[0]
+    assert tacrolimus.model is None and "CYP3A5 was not called" in tacrolimus.no_model
+    assert "CYP2C9 was not called" in warfarin.open_genes["CYP2C9"]
+    assert warfarin.chart[0].dose is not None
+    assert any("CYP2C9 is not known" in text for text in warfarin.chart[0].dose.warnings)
+    assert drug_meaning("phenytoin", calls).open_genes.keys() == {"HLA-B"}
+    pairs = (Diplotype("*1", "*6"), Diplotype("*4", "*9"))
+    tied = changed(calls, "CYP2B6", diplotypes=pairs, lookup=None, phenotype=None, keys=())
+    efavirenz = drug_meaning("efavirenz", tied)
+    assert efavirenz.open_genes == {"CYP2B6": "CYP2B6 stays open: *1/*6 or *4/*9 fit alike"}
+    assert efavirenz.recommendations == () and efavirenz.model is None
+    with pytest.raises(OpenGenotypeError, match=r"\*1/\*6 or \*4/\*9"):
+        modelled_genotype(next(call for call in tied if call.gene == "CYP2B6"))
+
+
+def test_tie_with_one_phenotype_is_looked_up_all_the_same(calls: tuple[GeneCall, ...]) -> None:
+    tied = changed(
+        calls, "CYP2B6", diplotypes=(Diplotype("*1", "*6"), Diplotype("*1", "*42")), lookup=None,
+        phenotype="Intermediate Metabolizer", keys=("Intermediate Metabolizer",),
+    )  # fmt: skip
+    found = drug_meaning("efavirenz", tied)
+    assert [item.lookup for item in found.recommendations] == [{"CYP2B6": "Intermediate Metabolizer"}]
+    assert found.open_genes == {} and found.model is None
+
+
+def test_result_of_hla_given_from_outside_is_used(genotypes) -> None:
+    outside = [OutsideCall("HLA-B", None, "*15:02 positive", None, 1)]
+    naive = drug_meaning("phenytoin", call_genes(genotypes, outside)).recommendations[0]
+    assert naive.lookup["HLA-B"] == "*15:02 positive" and naive.action.kind == "avoid"
+
+
+def test_allele_read_by_its_function_is_an_assumption(calls: tuple[GeneCall, ...]) -> None:
+    meaning: DrugMeaning = drug_meaning("voriconazole", calls)  # GRCh38 is CYP2C19*38
+    assert meaning.model is not None
+    assert [(item.allele, item.stands_for, item.flag) for item in meaning.model.readings] == [
+        ("*38", "*1", "ASSUMPTION")
+    ]
+    warfarin = drug_meaning("warfarin", calls).model
+    assert warfarin is not None and warfarin.readings == ()
+
+
+def test_drug_without_genes_or_model_says_so(calls: tuple[GeneCall, ...]) -> None:
+    vancomycin, codeine = (drug_meaning(drug, calls) for drug in ("vancomycin", "codeine"))
+    assert vancomycin.genes == () and "no genotype term" in vancomycin.no_model
+    assert vancomycin.no_recommendation and codeine.no_model == "there is no model of codeine here"
