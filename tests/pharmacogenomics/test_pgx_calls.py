@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from dosewright.pharmacogenomics import (
 )
 
 
-def person(**changes: dict[int, tuple[str, str]]) -> Genotypes:
+def person(**changes: Mapping[int, tuple[str, ...]]) -> Genotypes:
     """Reference everywhere, but for what is given: gene -> position -> bases; () is missing."""
     sites = {
         gene: {
@@ -76,7 +77,7 @@ def test_hla_comes_from_outside_only_one_key_for_each_allele(tmp_path: Path) -> 
     assert found["HLA-B"].match is None and "HLA-B" not in calls(person())
 
 
-def carrying(gene: str, one: str, other: str) -> dict[int, tuple[str, str]]:
+def carrying(gene: str, one: str, other: str) -> dict[int, tuple[str, ...]]:
     """The unphased genotype of two alleles."""
     carried = {item.name: item.core for item in TABLES.definitions(gene)}
     refs = {position.pos: position.ref for position in TABLES.positions(gene)}

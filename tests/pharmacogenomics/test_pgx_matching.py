@@ -1,9 +1,13 @@
 """Genotype to diplotype: CPIC's definitions, PharmCAT's score, and nothing read into what was not seen."""
 
+import itertools
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dosewright.pharmacogenomics.alleles import Diplotype, coding_strand_allele
 from dosewright.pharmacogenomics.matching import Match, match
@@ -179,6 +183,75 @@ def can_give(diplotype: Diplotype, gene: str, sites: dict[int, Site]) -> bool:
         if site.phased:
             orientations &= ways
     return bool(orientations)
+
+
+SMALL = ["CYP2B6", "CYP2C19", "SLCO1B1", "TPMT", "UGT1A1", "CYP4F2"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1), st.sampled_from(["CYP2B6", "CYP2C19", "SLCO1B1", "TPMT", "UGT1A1", "CYP4F2"])
+)
+def test_all_phasings_tried_one_by_one_give_the_same_diplotypes(seed: int, gene: str) -> None:
+    """Against brute force: every way of laying the bases on two chromosomes that the phase sets allow."""
+    generator = np.random.default_rng(seed)
+    alleles = TABLES.definitions(gene)
+    one, other = (alleles[i] for i in generator.integers(0, len(alleles), 2))
+    found: dict[int, Site] = {}
+    for position in TABLES.positions(gene):
+        if generator.random() < 0.15:
+            continue  # missing
+        pair = tuple(
+            str(generator.choice(sorted(may_carry(allele, position.pos, position.ref))))
+            for allele in (one, other)
+        )
+        phase = None if generator.random() < 0.5 else str(generator.integers(0, 2))
+        flipped = phase == "1" or (phase is None and generator.random() < 0.5)
+        found[position.pos] = Site(
+            pair[::-1] if flipped else pair, phase is not None, phase, origin=Origin.RECORD, note=""
+        )
+    expected = by_brute_force(gene, found)
+    assert {str(item.diplotype) for item in match(gene, found).candidates} == expected
+
+
+def may_carry(allele: AlleleDefinition, pos: int, ref: str) -> frozenset[str]:
+    return allele.either.get(pos) or frozenset({allele.core.get(pos, ref)})
+
+
+def by_brute_force(gene: str, found: dict[int, Site]) -> set[str]:
+    refs = {position.pos: position.ref for position in TABLES.positions(gene)}
+    groups: dict[str, list[int]] = {}
+    for pos, site in found.items():
+        if site.heterozygous:
+            groups.setdefault(site.phase_set or f"alone {pos}", []).append(pos)
+    made: set[str] = set()
+    for turns in itertools.product((False, True), repeat=len(groups)):
+        turned = {pos for turn, group in zip(turns, groups.values(), strict=True) if turn for pos in group}
+        names: list[list[str]] = []
+        for side in (0, 1):
+            shown = {pos: site.alleles[1 - side if pos in turned else side] for pos, site in found.items()}
+            names.append(
+                [
+                    allele.name
+                    for allele in TABLES.definitions(gene)
+                    if all(base in may_carry(allele, pos, refs[pos]) for pos, base in shown.items())
+                    and callable_from(allele, found, refs)
+                ]
+            )
+        made |= {str(Diplotype(a, b)) for a in names[0] for b in names[1]}
+    return made
+
+
+def callable_from(allele: AlleleDefinition, found: dict[int, Site], refs: dict[int, str]) -> bool:
+    """Whether some defining position is left; of those that are open only one where a variant was seen."""
+    if allele.is_reference or any(pos in found for pos in allele.core):
+        return True
+    return any(
+        base in bases and base != refs[pos]
+        for pos, bases in allele.either.items()
+        if pos in found
+        for base in found[pos].alleles
+    )
 
 
 def test_copies_of_cyp2d6_are_never_guessed() -> None:
