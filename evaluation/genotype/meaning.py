@@ -315,7 +315,9 @@ def _model(drug: str, called: Mapping[str, GeneCall]) -> tuple[ModelDose | None,
     try:
         return model_dose(known, pairs), ""
     except ValueError as error:
-        return None, f"the model of {drug}: {str(error).removeprefix('patient 0: ')}"
+        # what comes after the semicolon is for whoever writes a model
+        why = str(error).removeprefix("patient 0: ").partition(";")[0]
+        return None, f"the model of {drug}: {why}"
 
 
 def shown_result(call: GeneCall) -> str:
