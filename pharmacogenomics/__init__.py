@@ -15,7 +15,7 @@ from dosewright.pharmacogenomics.alleles import (
     coding_strand_allele,
     table_allele,
 )
-from dosewright.pharmacogenomics.calls import GeneCall, call_genes
+from dosewright.pharmacogenomics.calls import GeneCall, Possibility, call_genes
 from dosewright.pharmacogenomics.cohort import (
     Cohort,
     NoDistributionError,
@@ -39,7 +39,7 @@ from dosewright.pharmacogenomics.effects import (
     without_effect,
 )
 from dosewright.pharmacogenomics.literature import UnknownDrugError
-from dosewright.pharmacogenomics.matching import Candidate, Match, match
+from dosewright.pharmacogenomics.matching import Candidate, Match, lookup_pair, match
 from dosewright.pharmacogenomics.outside_calls import OutsideCall, OutsideCallError, read_outside_calls
 from dosewright.pharmacogenomics.phenoconversion import (
     InteractingDrug,
@@ -127,6 +127,7 @@ __all__ = [
     "Origin",
     "OutsideCall",
     "OutsideCallError",
+    "Possibility",
     "Posterior",
     "Reads",
     "Recommendation",
@@ -173,6 +174,7 @@ __all__ = [
     "interpret",
     "lookup_genes",
     "lookup_keys",
+    "lookup_pair",
     "match",
     "phenotype",
     "phenotype_frequencies",

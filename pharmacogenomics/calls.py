@@ -8,15 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 from dosewright.pharmacogenomics.alleles import Diplotype
-from dosewright.pharmacogenomics.matching import Match, match
-from dosewright.pharmacogenomics.outside_calls import OutsideCall
+from dosewright.pharmacogenomics.matching import Match, lookup_pair, match
+from dosewright.pharmacogenomics.outside_calls import OutsideCall, OutsideCallError
 from dosewright.pharmacogenomics.phenotype import Interpretation, interpret
 from dosewright.pharmacogenomics.posterior import Posterior, posterior
 from dosewright.pharmacogenomics.sites import Genotypes
 from dosewright.pharmacogenomics.tables import TABLES, Tables, UnknownAlleleError, UnknownGroupError
+
+
+@dataclass(frozen=True)
+class Possibility:
+    """What missing positions leave possible beside the call.
+
+    Attributes
+    ----------
+    key, phenotype : look-up key and phenotype that the call does not have
+    diplotype : an example of a pair that has them, and fits everything that was seen
+    missing : VCF positions that would decide
+    """
+
+    key: str
+    phenotype: str | None
+    diplotype: Diplotype
+    missing: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -31,11 +49,14 @@ class GeneCall:
     lookup : the pair by which the phenotype is found, where there is one (of DPYD the two variants of lowest
         function)
     phenotype, score, ehr_priority : None where they stay open, or the gene has none
-    keys : what recommendations are looked up by: one, none where it stays open, and of HLA one for each
-        allele that was tested
+    keys : every key for recommendations that the result leaves possible: several for a tie and for a
+        phenotype that several activity scores have; of HLA one for each allele that was tested; none where
+        nothing is known
+    could_be : further keys that only missing positions leave possible
     match : what the VCF shows; None for a gene without allele tables
     outside : what was called elsewhere, None if nothing was
     posterior : probabilities given reads and ancestry; None where the tables have no frequencies
+    structural : structural variants that the file reports over the gene, which nothing interprets
     notes : what a reader of the result must know, in sentences
     source : curator, version and date of the tables
     """
@@ -48,9 +69,11 @@ class GeneCall:
     score: str | None
     ehr_priority: str | None
     keys: tuple[str, ...]
+    could_be: tuple[Possibility, ...]
     match: Match | None
     outside: OutsideCall | None
     posterior: Posterior | None
+    structural: tuple[str, ...]
     notes: tuple[str, ...]
     source: str
 
@@ -77,17 +100,28 @@ def call_genes(
     Raises
     ------
     UnknownGroupError : no gene has frequencies for a group of the ancestry
+    OutsideCallError : a gene of the tables has several outside calls
+    UnknownAlleleError : an outside call joins variants that the tables do not have
     ValueError : the ancestry's shares do not add up to 1
     """
     _check_ancestry(ancestry, tables)
-    given: dict[str, list[OutsideCall]] = {}
-    for item in outside:
-        given.setdefault(item.gene, []).append(item)
+    given = _by_gene(outside, tables)
     made = [
         _called(gene, genotypes, (given.get(gene) or [None])[0], ancestry, tables) for gene in tables.genes()
     ]
     made += [_from_outside_only(gene, calls) for gene, calls in given.items() if gene not in tables.genes()]
     return tuple(sorted(made, key=lambda call: call.gene))
+
+
+def _by_gene(outside: Sequence[OutsideCall], tables: Tables) -> dict[str, list[OutsideCall]]:
+    found: dict[str, list[OutsideCall]] = {}
+    for item in outside:
+        found.setdefault(item.gene, []).append(item)
+    for gene, calls in found.items():
+        if gene in tables.genes() and len(calls) > 1:
+            lines = " and ".join(str(item.line) for item in calls)
+            raise OutsideCallError(f"{gene} has several outside calls (lines {lines}); give one")
+    return found
 
 
 def _check_ancestry(ancestry: Mapping[str, float] | str | None, tables: Tables) -> None:
@@ -120,20 +154,23 @@ def _called(
     origin: Literal["VCF", "outside call", "not called"] = "VCF" if pairs else "not called"
     if outside is not None:
         origin = "outside call"
-        diplotypes = pairs = () if outside.diplotype is None else (outside.diplotype,)
+        diplotypes = () if outside.diplotype is None else (outside.diplotype,)
+        pairs = tuple(lookup_pair(gene, pair, tables) for pair in diplotypes)
         shown = " or ".join(str(item.diplotype) for item in found.best) or "no call"
         notes.insert(0, f"called elsewhere (line {outside.line}), which counts; the VCF shows {shown}")
+    structural = genotypes.structural.get(gene, ())
+    if structural:
+        notes.append(f"the file reports {', '.join(structural)} over {gene}, which is not interpreted")
     meaning, unsaid = _meaning(gene, pairs, tables)
     notes += unsaid
     if outside is not None and outside.diplotype is None:
-        phenotype, score = outside.phenotype, outside.activity_score
-        key = score if tables.scored_by_activity(gene) else phenotype
-        priority = None
+        phenotype, score, priority = outside.phenotype, outside.activity_score, None
+        keys = _keys_of_phenotype(gene, phenotype, score, tables)
     else:
         phenotype = _shared(item.phenotype for item in meaning)
         score = _shared(None if item.score is None else str(item.score) for item in meaning)
-        key = _shared(item.key for item in meaning)
         priority = _shared(item.ehr_priority for item in meaning)
+        keys = tuple(dict.fromkeys(item.key for item in meaning if item.key is not None))
     return GeneCall(
         gene,
         origin,
@@ -142,13 +179,70 @@ def _called(
         phenotype,
         score,
         priority,
-        () if key is None else (key,),
+        keys,
+        _could_be(found, pairs, keys, tables) if origin == "VCF" else (),
         found,
         outside,
         probable,
+        structural,
         tuple(notes),
         tables.source(gene),
     )
+
+
+def _keys_of_phenotype(
+    gene: str, phenotype: str | None, score: str | None, tables: Tables
+) -> tuple[str, ...]:
+    """Return the look-up keys of a result without a diplotype."""
+    if not tables.scored_by_activity(gene):
+        return () if phenotype is None else (phenotype,)
+    if score is not None:
+        return (score,)
+    rules = tables.phenotype_rules(gene).items()
+    return tuple(key for (key, _), rule in rules if rule.phenotype == phenotype)
+
+
+def _could_be(
+    found: Match, pairs: Sequence[Diplotype], keys: Sequence[str], tables: Tables
+) -> tuple[Possibility, ...]:
+    """Return one possibility for each key that a called pair would have if alleles that differ from its own
+    only at missing positions stood in their place."""
+    kinds = _kinds(found, tables)
+    missing = set(found.missing)
+    defined = {item.name: {*item.core, *item.either} for item in tables.definitions(found.gene)}
+    made: dict[str, Possibility] = {}
+    for pair in pairs:
+        choices = [
+            [(name, ())] + [(kind, _decides(kind, name, defined, missing)) for kind in kinds.get(name, ())]
+            for name in pair.alleles
+        ]
+        for (one, why), (other, also) in product(*choices):
+            changed = Diplotype(one, other)
+            meaning, _ = _meaning(found.gene, (changed,), tables)
+            key = meaning[0].key if meaning else None
+            if key is not None and key not in keys and key not in made:
+                places = tuple(sorted({*why, *also}))
+                made[key] = Possibility(key, meaning[0].phenotype, changed, places)
+    return tuple(made.values())
+
+
+def _decides(name: str, called: str, defined: Mapping[str, set[int]], missing: set[int]) -> tuple[int, ...]:
+    return tuple((defined.get(name, set()) ^ defined.get(called, set())) & missing)
+
+
+def _kinds(found: Match, tables: Tables) -> dict[str, list[str]]:
+    """Return called allele -> those of `alike`, one for each function: alleles of one function have one
+    phenotype, and a gene may have eighty that were not excluded."""
+    valued = set(tables.function_alleles(found.gene))
+    made: dict[str, list[str]] = {}
+    for called, names in found.alike.items():
+        by_function: dict[tuple[str, str], str] = {}
+        for name in names:
+            if name in valued:
+                function = tables.clinical_function(found.gene, name)
+                by_function.setdefault((function, str(tables.allele_activity(found.gene, name))), name)
+        made[called] = list(by_function.values())
+    return made
 
 
 def _meaning(gene: str, pairs: Sequence[Diplotype], tables: Tables) -> tuple[list[Interpretation], list[str]]:
@@ -182,6 +276,6 @@ def _posterior(
 def _from_outside_only(gene: str, calls: Sequence[OutsideCall]) -> GeneCall:
     said = tuple(item.phenotype for item in calls if item.phenotype is not None)
     return GeneCall(
-        gene, "outside call", (), None, ", ".join(said), None, None, said, None, calls[0], None, (),
+        gene, "outside call", (), None, ", ".join(said), None, None, said, (), None, calls[0], None, (), (),
         "outside call",
     )  # fmt: skip

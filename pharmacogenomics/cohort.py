@@ -19,6 +19,12 @@ REFERENCE_OF_VARIANTS: Mapping[str, str] = {"DPYD": "Reference"}
 """Genes whose frequencies are per variant: CPIC's name of the allele that carries none of them."""
 
 
+# Alleles that the tables count each by itself though they stand on one chromosome: rs887829 (*80) and the
+# long TA repeats are in nearly complete linkage (taken as complete: ASSUMPTION). The tables' *1 is what is
+# left when both are subtracted, so the linked share is given back to it.
+_LINKED = {"UGT1A1": (("*80", "*28", "*80+*28"), ("*80", "*37", "*80+*37"))}
+
+
 class NoDistributionError(ValueError):
     """The frequencies of a gene form no distribution over alleles."""
 
@@ -179,9 +185,10 @@ def allele_distribution(
     return {coding_strand_allele(gene, allele): frequency for allele, frequency in table.items()}
 
 
-def chromosome_frequencies(gene: str, group: str, tables: Tables) -> dict[str, float]:
+def chromosome_frequencies(gene: str, group: str, tables: Tables = TABLES) -> dict[str, float]:
     """Return allele -> frequency on one chromosome; of a gene with frequencies per variant (DPYD), of the
     variants that change the function and of the reference, as if no chromosome carried two (ASSUMPTION).
+    UGT1A1 *80 is on the chromosomes with *28 or *37 (ASSUMPTION).
 
     Raises
     ------
@@ -192,6 +199,13 @@ def chromosome_frequencies(gene: str, group: str, tables: Tables) -> dict[str, f
         normal = {allele for allele in table if tables.clinical_function(gene, allele) == "Normal function"}
         changed = {allele: frequency for allele, frequency in table.items() if allele not in normal}
         table = {REFERENCE_OF_VARIANTS[gene]: 1 - sum(changed.values()), **changed}
+    for one, other, both in _LINKED.get(gene, ()):
+        if one in table and other in table and both not in table:
+            linked = min(table[one], table[other])
+            table[one] -= linked
+            table[other] -= linked
+            table[both] = linked
+            table["*1"] += linked
     return table
 
 

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import product
+from itertools import chain, product
 from types import MappingProxyType
 
-from dosewright.pharmacogenomics.alleles import Diplotype
-from dosewright.pharmacogenomics.sites import Site
-from dosewright.pharmacogenomics.tables import TABLES, AlleleDefinition, Position, Tables
+from dosewright.pharmacogenomics.alleles import Allele, Diplotype
+from dosewright.pharmacogenomics.sites import Origin, Site
+from dosewright.pharmacogenomics.tables import TABLES, AlleleDefinition, Position, Tables, UnknownAlleleError
 
 # Where a missed variant is toxic, a base of unknown meaning must not hide the variants beside it.
 _UNDEFINED_IS_REFERENCE = frozenset({"DPYD", "NUDT15", "TPMT"})
@@ -57,7 +57,8 @@ class Match:
         without star alleles what rs4149056 stands for. None where it stays open
     used, missing : VCF positions of the definitions that were called, and that were not
     undefined : VCF position to what was seen there that no allele defines, and what was done
-    not_excluded : alleles that differ from the called ones only at missing positions
+    alike : called allele to those that differ from it only at missing positions
+    not_excluded : all of them, and where nothing was called every allele
     structure_not_seen : alleles that small variants cannot show; never called here, and never excluded
     reason : why there is no diplotype, or no single one; None where there is one
     source : curator, version and date of the tables
@@ -70,6 +71,7 @@ class Match:
     used: tuple[int, ...]
     missing: tuple[int, ...]
     undefined: Mapping[int, str]
+    alike: Mapping[str, tuple[str, ...]]
     not_excluded: tuple[str, ...]
     structure_not_seen: tuple[str, ...]
     reason: str | None
@@ -109,7 +111,7 @@ def match(gene: str, sites: Mapping[int, Site], tables: Tables = TABLES) -> Matc
             f"position {foreign[0]} is in no definition of {gene} in {tables.version}; "
             "give the sites of this gene, as Genotypes.sites[gene] holds them"
         )
-    seen = _look(index, sites)
+    seen = _look(index, _only_seen(index, sites) if gene == _BY_VARIANT else sites)
     called = _call(index, seen, tables)
     return Match(
         gene,
@@ -119,11 +121,29 @@ def match(gene: str, sites: Mapping[int, Site], tables: Tables = TABLES) -> Matc
         tuple(sorted(seen.bases)),
         tuple(pos for pos in index.positions if pos not in seen.bases),
         MappingProxyType(seen.undefined),
-        called.not_excluded,
+        MappingProxyType(called.alike),
+        called.not_excluded or tuple(dict.fromkeys(chain.from_iterable(called.alike.values()))),
         tables.structural_alleles(gene),
         called.reason,
         tables.source(gene),
     )
+
+
+def _only_seen(index: _Index, sites: Mapping[int, Site]) -> Mapping[int, Site]:
+    """Return the sites without those that are reference by assumption only, where another variant of the same
+    allele was seen: the tag of HapB3 in an exome must not be called away by an intron that was not read."""
+    assumed = {pos for pos, site in sites.items() if site.origin is Origin.ASSUMED_REFERENCE}
+    doubtful = {
+        pos
+        for allele in index.alleles
+        for pos in allele.core & assumed
+        if any(
+            not allele.carries[other].isdisjoint(sites[other].alleles)
+            for other in allele.core - assumed
+            if other in sites
+        )
+    }
+    return {pos: site for pos, site in sites.items() if pos not in doubtful}
 
 
 @dataclass(frozen=True)
@@ -174,6 +194,7 @@ class _Called:
     candidates: tuple[Candidate, ...] = ()
     variants: tuple[str, ...] = ()
     lookup: Diplotype | None = None
+    alike: dict[str, tuple[str, ...]] = field(default_factory=dict)
     not_excluded: tuple[str, ...] = ()
     reason: str | None = None
 
@@ -236,7 +257,7 @@ def _call(index: _Index, seen: _Seen, tables: Tables) -> _Called:
     return _Called(
         candidates,
         lookup=best[0].diplotype if single else None,
-        not_excluded=_alike(index, seen, {name for item in best for name in item.diplotype.alleles}),
+        alike=_alike(index, seen, {name for item in best for name in item.diplotype.alleles}),
         reason=None if single else f"{len(best)} diplotypes fit equally well",
     )
 
@@ -302,21 +323,20 @@ def _score(index: _Index, seen: _Seen, allele: _Allele) -> int:
     )
 
 
-def _alike(index: _Index, seen: _Seen, called: set[str]) -> tuple[str, ...]:
-    """Alleles that can carry what a called one carries wherever something was called, and are not called."""
-    by_name = {allele.name: allele for allele in index.alleles}
-    found = []
-    for allele in index.alleles:
-        for other in (by_name[name] for name in called if allele.name not in called):
-            told_apart_by = allele.carries.keys() | other.carries.keys()
+def _alike(index: _Index, seen: _Seen, called: set[str]) -> dict[str, tuple[str, ...]]:
+    """Called allele to those that can carry what it carries wherever something was called."""
+    found: dict[str, list[str]] = {}
+    others = [allele for allele in index.alleles if allele.name not in called]
+    for one in index.alleles:
+        for other in others if one.name in called else ():
+            told_apart_by = one.carries.keys() | other.carries.keys()
             if any(pos not in seen.bases for pos in told_apart_by) and not any(
-                index.may_carry(allele, pos).isdisjoint(index.may_carry(other, pos))
+                index.may_carry(one, pos).isdisjoint(index.may_carry(other, pos))
                 for pos in told_apart_by
                 if pos in seen.bases
             ):
-                found.append(allele.name)
-                break
-    return tuple(found)
+                found.setdefault(one.name, []).append(other.name)
+    return {name: tuple(names) for name, names in found.items()}
 
 
 def _without_star_alleles(index: _Index, seen: _Seen, reason: str) -> _Called:
@@ -349,7 +369,8 @@ def _call_variants(index: _Index, seen: _Seen, tables: Tables) -> _Called:
     ranks = _ranks(index.gene, tables)
     counts = Counter((pos, base) for pos, bases in seen.bases.items() for base in bases)
     found = _found(index, seen, counts)
-    not_excluded = _not_excluded_variants(index, seen, counts, found)
+    _note_unexplained(index, seen, counts, found)
+    open_variants = _not_excluded_variants(index, seen, counts, found)
     groups = seen.groups
     in_sets = any(kind == "set" and name is not None for kind, name in seen.phase_sets.values())
     if len(groups) <= 1 or (in_sets and 2 ** (len(groups) - 1) <= _MOST_SPLITS):
@@ -361,7 +382,7 @@ def _call_variants(index: _Index, seen: _Seen, tables: Tables) -> _Called:
         return _Called(
             variants=tuple(name + _COPIES[found[name]] for name in dict.fromkeys(lowest)),
             lookup=Diplotype(lowest[0], lowest[1]),
-            not_excluded=not_excluded,
+            alike=dict.fromkeys(lowest[:2], open_variants) if open_variants else {},
             reason="without phase the variants cannot be laid on two chromosomes; looked up are the two of "
             "lowest activity",
         )
@@ -369,14 +390,51 @@ def _call_variants(index: _Index, seen: _Seen, tables: Tables) -> _Called:
     diplotypes = {Diplotype(*(_joined(names, reference) for names in pair)) for pair in pairs}
     # every way of laying out the variants explains all called positions of both chromosomes
     score = 2 * len(seen.bases)
+    lookup = _lowest(pairs, ranks, reference)
     return _Called(
         tuple(Candidate(diplotype, score) for diplotype in sorted(diplotypes, key=str)),
-        lookup=_lowest(pairs, ranks, reference),
-        not_excluded=not_excluded,
+        lookup=lookup,
+        alike=dict.fromkeys(lookup.alleles, open_variants) if open_variants else {},
         reason=None
         if len(diplotypes) == 1
         else f"phase sets leave {len(diplotypes)} diplotypes open; looked up is the one of lowest activity",
     )
+
+
+def _note_unexplained(index: _Index, seen: _Seen, counts: _Bases, found: Mapping[str, int]) -> None:
+    """Say which bases make no allele: the exonic one of HapB3, where the intronic one is reference."""
+    used = Counter(
+        {
+            (pos, base): copies
+            for allele in index.alleles
+            if (copies := found.get(allele.name, 0))
+            for pos, bases in allele.carries.items()
+            for base in bases
+        }
+    )
+    for (pos, base), number in counts.items():
+        if base != index.positions[pos].ref and number > used[pos, base]:
+            seen.undefined.setdefault(pos, f"{base} makes no allele of {index.gene} by itself")
+
+
+def lookup_pair(gene: str, diplotype: Diplotype, tables: Tables = TABLES) -> Diplotype:
+    """Return the two alleles that a diplotype's phenotype is looked up by: of several DPYD variants on one
+    chromosome (`[a + b]`) the one of lowest function.
+
+    Raises
+    ------
+    UnknownGeneError : the gene is not in the tables
+    UnknownAlleleError : a variant is not in the tables
+    """
+    ranks = _ranks(gene, tables)
+    names = []
+    for allele in diplotype.alleles:
+        units = [str(unit) for unit in Allele.parse(allele).units] if allele.startswith("[") else [allele]
+        unknown = [name for name in units if len(units) > 1 and name not in ranks]
+        if unknown:
+            raise UnknownAlleleError(f"{unknown[0]!r} in {allele} of {gene} is not in {tables.version}")
+        names.append(min(units, key=ranks.__getitem__) if len(units) > 1 else allele)
+    return Diplotype(*names)
 
 
 def _lowest(pairs: set[_Pair], ranks: Mapping[str, tuple[float, int]], reference: str) -> Diplotype:

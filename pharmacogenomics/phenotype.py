@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dosewright.pharmacogenomics.alleles import Diplotype
-from dosewright.pharmacogenomics.tables import NO_SCORE, TABLES, ActivityScore, PhenotypeRule, Tables
+from dosewright.pharmacogenomics.tables import NO_SCORE, TABLES, ActivityScore, Tables
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,12 @@ def interpret(gene: str, diplotype: Diplotype | str, tables: Tables = TABLES) ->
     UnknownGeneError : the gene is not in the tables
     UnknownAlleleError : an allele has no function in the table of a gene that has phenotypes
     InvalidDiplotypeError : the text does not name two alleles
+    TablesError : the tables have no rule for the pair
     """
     pair = diplotype if isinstance(diplotype, Diplotype) else Diplotype.parse(diplotype)
     scored = tables.scored_by_activity(gene)
     score = _score(gene, pair, tables) if scored else None
-    rule = _rule(gene, pair, score, tables)
+    rule = tables.rule(gene, *pair.alleles)
     return Interpretation(
         gene,
         pair,
@@ -95,13 +96,3 @@ def phenotype(gene: str, diplotype: Diplotype | str, tables: Tables = TABLES) ->
 def _score(gene: str, pair: Diplotype, tables: Tables) -> ActivityScore | None:
     first, second = (tables.allele_activity(gene, allele) for allele in pair.alleles)
     return None if first is None or second is None else first + second
-
-
-def _rule(gene: str, pair: Diplotype, score: ActivityScore | None, tables: Tables) -> PhenotypeRule | None:
-    rules = tables.phenotype_rules(gene)
-    if not rules:
-        return None
-    if tables.scored_by_activity(gene):
-        return rules[NO_SCORE if score is None else str(score), ""]
-    first, second = sorted(tables.clinical_function(gene, allele) for allele in pair.alleles)
-    return rules[first, second]

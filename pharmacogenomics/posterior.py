@@ -1,15 +1,16 @@
 """How probable each diplotype is, given what was sequenced and where a person's ancestors lived.
 
 P(diplotype | reads, ancestry) is proportional to P(reads | diplotype) times the product of two allele
-frequencies (Hardy-Weinberg), summed over the groups of a mixed ancestry. A position without data says nothing
-and leaves the frequencies to speak; a call counts by its quality; gene copies that short reads cannot see
-(CYP2D6 deletions, duplications, hybrids) are alleles like others, so that what a homozygous call may hide
-stays in the answer instead of being guessed away.
+frequencies (Hardy-Weinberg, and a little inbreeding), summed over the groups of a mixed ancestry. A position
+without data says nothing and leaves the frequencies to speak; a call counts by its quality; gene copies that
+short reads cannot see (CYP2D6 deletions, duplications, hybrids) are alleles like others, so that what a
+homozygous call may hide stays in the answer instead of being guessed away.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -33,20 +34,29 @@ from dosewright.pharmacogenomics.tables import TABLES, Position, Tables
 
 Floats = NDArray[np.float64]
 
-# Chance that a called genotype is wrong whatever its quality says: reads placed wrongly (ASSUMPTION)
+# Chance that one of the two bases of a genotype is wrong whatever the quality says, by reads that are placed
+# wrongly or an allele that drops out; that both are has its square (ASSUMPTION)
 LEAST_ERROR = 1e-5
 # The same for a call that comes without a quality (ASSUMPTION)
 ERROR_WITHOUT_QUALITY = 1e-4
-# Chance that a phased pair of bases is the wrong way round, as in statistical phasing (ASSUMPTION)
-SWITCH_ERROR = 1e-2
+# Chance that a phased pair of bases is the wrong way round: phased over the whole chromosome, as statistical
+# phasing does, and within a phase set, as reads show it (ASSUMPTION)
+SWITCH_ERROR, SWITCH_ERROR_IN_SET = 1e-2, 1e-4
+# Chance that the two alleles of a person are one by descent: parents are a little related (ASSUMPTION)
+INBREEDING = 1e-3
 # P(a genotype is called | the person has no copy of the gene to be read): artefacts only (ASSUMPTION)
 CALLED_WITHOUT_COPY = 1e-3
 # Share of chromosomes with an allele that the tables name without a frequency in the group: nobody looked for
 # it there, or it was counted as *1 (ASSUMPTION)
 UNLISTED = 0.01
 # Alleles that the frequencies still count as another one, and their share of it (ASSUMPTION): *38 is the
-# GRCh38 sequence, and was named after the studies were made
-COUNTED_AS = {("CYP2C19", "*38"): ("*1", 0.05)}
+# GRCh38 sequence, and was named after the studies were made; *28 and *37 of UGT1A1 mostly stand on one
+# chromosome with *80, where that was not looked for
+COUNTED_AS = {
+    ("CYP2C19", "*38"): ("*1", 0.05),
+    ("UGT1A1", "*80+*28"): ("*28", 0.95),
+    ("UGT1A1", "*80+*37"): ("*37", 0.95),
+}
 # Diplotypes less probable than this are left out of a result
 _NEGLIGIBLE = 1e-9
 NO_PHENOTYPE = "not assigned"
@@ -108,8 +118,10 @@ class AllelePrior:
     @cached_property
     def log_pairs(self) -> Floats:
         """Log probability (k, k) of the ordered pair of alleles; -inf where one has frequency 0."""
+        pairs = (1 - INBREEDING) * np.einsum("g,gi,gj->ij", self.shares, self.frequencies, self.frequencies)
+        pairs[np.diag_indices(len(self.names))] += INBREEDING * (self.shares @ self.frequencies)
         with np.errstate(divide="ignore"):
-            return np.log(np.einsum("g,gi,gj->ij", self.shares, self.frequencies, self.frequencies))
+            return np.log(pairs)
 
 
 def allele_prior(gene: str, ancestry: Mapping[str, float] | str, tables: Tables = TABLES) -> AllelePrior:
@@ -165,10 +177,11 @@ def posterior(
 ) -> Posterior:
     """Return P(diplotype | what was seen, ancestry) and P(phenotype | …) of one person.
 
-    A call of quality Q is wrong with probability 10^(-Q/10), spread over the other genotypes of the position;
-    genotype likelihoods (PL) are used instead where there are any. No position speaks against an allele by
-    more than 1e-5 (ASSUMPTION: reads placed wrongly). Bases that no allele has say nothing. Phased calls
-    count as ordered within their phase set, with one switch in a hundred (ASSUMPTION). A position that an
+    A call of quality Q is wrong in one base with probability 10^(-Q/10), in both with its square; genotype
+    likelihoods (PL) are used instead where there are any. No position speaks against a base by more than 1e-5
+    (ASSUMPTION: reads placed wrongly). Bases that no allele has say nothing. Phased calls count as ordered
+    within their phase set, with one switch in ten thousand, over the whole chromosome in a hundred
+    (ASSUMPTION). A position that an
     allele leaves open is taken as the base that fits. DPYD: variants of normal function are left out, and no
     chromosome carries two of the others (ASSUMPTION, as `draw_diplotypes`).
 
@@ -181,11 +194,17 @@ def posterior(
     Raises
     ------
     UnknownGeneError, UnknownGroupError : there are no frequencies; none are borrowed
-    ValueError : the shares are no distribution
+    ValueError : the shares are no distribution, or a position is none of the gene
     """
     shares = ancestry_shares(ancestry)
     prior = _prior(gene, tuple(shares.items()), tables)
     known = haplotypes(gene, prior.names, tables)
+    foreign = [pos for pos in sites if pos not in {position.pos for position in known.positions}]
+    if foreign:
+        raise ValueError(
+            f"position {foreign[0]} is in no definition of {gene} in {tables.version}; "
+            "give the sites of this gene, as Genotypes.sites[gene] holds them"
+        )
     by_phase: dict[str | None, dict[int, Floats]] = {}
     read = 0
     for row, position in enumerate(known.positions):
@@ -280,6 +299,22 @@ def log_likelihood(known: Haplotypes, evidence: Mapping[int, Floats]) -> Floats:
     return total
 
 
+def _floor(evidence: Floats) -> Floats:
+    """Return (n, s, b²): chance of each pair of bases if the likeliest one is wrong in one or in both."""
+    squared = evidence.shape[2]
+    floor = _distances(squared)[evidence.argmax(axis=2)]
+    return np.where(np.ptp(evidence, axis=2, keepdims=True) == 0, 0.0, floor)
+
+
+@lru_cache(maxsize=8)
+def _distances(squared: int) -> Floats:
+    """Return (b², b²): `LEAST_ERROR` to the number of bases by which two unordered pairs differ, 1 or 2."""
+    b = math.isqrt(squared)
+    pairs = [sorted(pair) for pair in product(range(b), repeat=2)]
+    different = [[(Counter(one) - Counter(other)).total() for other in pairs] for one in pairs]
+    return LEAST_ERROR ** np.maximum(np.array(different, dtype=np.float64), 1)
+
+
 @dataclass(frozen=True, eq=False)
 class _Stack:
     """Positions of a gene that are worked out together, because their tables have one shape.
@@ -330,7 +365,7 @@ def _pair_tables(stack: _Stack, evidence: Floats) -> Floats:
     """Return log P(reads at a position | contents of the two chromosomes), (n, s, c, c)."""
     top = evidence.max(axis=2, keepdims=True)
     # a likelihood knows nothing of reads that are placed wrongly
-    heard = np.exp(evidence - top) + LEAST_ERROR
+    heard = np.exp(evidence - top) + _floor(evidence)
     likelihood = np.einsum("nsb,smb->nsm", heard, stack.weights)
     with np.errstate(divide="ignore"):
         table = np.log(np.maximum.reduceat(likelihood, stack.starts, axis=2)) + top
@@ -389,23 +424,28 @@ def _evidence(position: Position, site: Site) -> Floats:
     else:
         return np.zeros(len(bases) ** 2)
     if site.phased and site.heterozygous and known:
-        table = table + _order(len(bases), called)
+        switch = SWITCH_ERROR if site.phase_set is None else SWITCH_ERROR_IN_SET
+        table = table + _order(len(bases), called, switch)
     return table
 
 
 @lru_cache(maxsize=4096)
 def _call(n: int, called: tuple[int, ...], error: float) -> Floats:
-    """Return (n²,): log P(call | ordered pair) of a call that is wrong with probability `error`."""
-    table = np.full((n, n), math.log(error / max(n * (n + 1) // 2 - 1, 1)))
-    table[called] = table[called[::-1]] = math.log1p(-error)
-    return table.ravel()
+    """Return (n²,): log P(call | ordered pair) of a call that is wrong in one base with probability `error`,
+    and in both with its square."""
+    pairs = [tuple(sorted(pair)) for pair in product(range(n), repeat=2)]
+    wrong = {pair: (Counter(called) - Counter(pair)).total() for pair in pairs}
+    near = max(sum(number == 1 for number in wrong.values()), 1)
+    chance = {0: math.log1p(-error), 1: math.log(error / near), 2: 2 * math.log(error)}
+    return np.array([chance[wrong[pair]] for pair in pairs])
 
 
 @lru_cache(maxsize=256)
-def _order(n: int, called: tuple[int, ...]) -> Floats:
-    """Return (n²,): log P(this order was reported | ordered pair) of a phased call of two different bases."""
-    table = np.zeros((n, n))
-    table[called], table[called[::-1]] = math.log1p(-SWITCH_ERROR), math.log(SWITCH_ERROR)
+def _order(n: int, called: tuple[int, ...], switch: float) -> Floats:
+    """Return (n²,): log P(this order was reported | ordered pair) of a phased call of two different bases. Of
+    any other pair the order is as likely as the reverse."""
+    table = np.full((n, n), math.log(0.5))
+    table[called], table[called[::-1]] = math.log1p(-switch), math.log(switch)
     return table.ravel()
 
 

@@ -7,7 +7,7 @@ read as the reference unless the caller has asked for that, and then the site sa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -69,6 +69,8 @@ class Genotypes:
     warnings : what a reader of the result must know, in sentences
     file : what was read
     missing_policy : how positions without a record were read
+    structural : gene -> structural variants that the file reports over it (`<DEL> chr22:42120000-42132000`);
+        nothing interprets them
     """
 
     sample: str
@@ -76,3 +78,4 @@ class Genotypes:
     warnings: tuple[str, ...]
     file: str
     missing_policy: str
+    structural: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -11,11 +11,12 @@ import csv
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from itertools import combinations_with_replacement
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
@@ -192,6 +193,8 @@ class Tables:
             tables._rows(name)
         _ = (tables._genes, tables._positions, tables._definitions, tables._structural)
         _ = (tables._functions, tables._rules, tables._frequencies, tables._sample_sizes)
+        for gene in tables.genes():
+            tables._check_rules(gene)
         return tables
 
     @cached_property
@@ -326,6 +329,40 @@ class Tables:
         """
         return MappingProxyType(self._rules.get(self.gene(gene).name, {}))
 
+    def rule(self, gene: str, one: str, other: str) -> PhenotypeRule | None:
+        """The rule for two alleles; None for a gene without phenotypes.
+
+        Raises
+        ------
+        UnknownGeneError, UnknownAlleleError : as `clinical_function`
+        TablesError : the tables have no rule for the score, or for the pair of functions
+        """
+        rules = self.phenotype_rules(gene)
+        if not rules:
+            return None
+        if self.scored_by_activity(gene):
+            first, second = self.allele_activity(gene, one), self.allele_activity(gene, other)
+            key = NO_SCORE if first is None or second is None else str(first + second), ""
+        else:
+            functions = sorted((self.clinical_function(gene, one), self.clinical_function(gene, other)))
+            key = functions[0], functions[1]
+        if key not in rules:
+            named = " and ".join(part for part in key if part)
+            raise TablesError(
+                f"phenotype_rules.csv of {self.version} has no rule for {gene} {named} ({one}/{other}); "
+                "add it, or correct allele_function.csv"
+            )
+        return rules[key]
+
+    def _check_rules(self, gene: str) -> None:
+        """Raise unless every pair of alleles has a rule; alleles of one function and score are one kind."""
+        kinds = {
+            (self.clinical_function(gene, name), str(self.allele_activity(gene, name))): name
+            for name in self.function_alleles(gene)
+        }
+        for one, other in combinations_with_replacement(kinds.values(), 2):
+            self.rule(gene, one, other)
+
     def biogeographic_groups(self, gene: str) -> tuple[str, ...]:
         """Groups for which the gene has frequencies, in alphabetical order; none for CYP3A4.
 
@@ -431,7 +468,7 @@ class Tables:
     def _genes(self) -> dict[str, Gene]:
         return {
             row["gene"]: Gene(
-                row["gene"], row["chrom"], "-" if row["strand"] == "-" else "+", row["refseq"],
+                row["gene"], row["chrom"], _strand(row), row["refseq"],
                 row["reference_allele"], row["definitions_changed"], row["functions_changed"],
                 row["frequencies_changed"], row["source"],
             )
@@ -541,7 +578,8 @@ class Tables:
         table: dict[str, dict[str, _Function]] = {}
         for row in self._rows("allele_function.csv"):
             entry = _Function(row["clinical_function"], _activity(row))
-            table.setdefault(row["gene"], {})[row["allele"]] = entry
+            _once(table.setdefault(row["gene"], {}), row["allele"], row)
+            table[row["gene"]][row["allele"]] = entry
         return table
 
     @cached_property
@@ -549,7 +587,8 @@ class Tables:
         table: dict[str, dict[tuple[str, str], PhenotypeRule]] = {}
         for row in self._rows("phenotype_rules.csv"):
             rule = PhenotypeRule(row["phenotype"], row["ehr_priority"])
-            table.setdefault(row["gene"], {})[row["key1"], row["key2"]] = rule
+            _once(table.setdefault(row["gene"], {}), (row["key1"], row["key2"]), row)
+            table[row["gene"]][row["key1"], row["key2"]] = rule
         return table
 
     @cached_property
@@ -557,6 +596,7 @@ class Tables:
         table: dict[str, dict[str, dict[str, float]]] = {}
         for row in self._rows("allele_frequencies.csv"):
             group = table.setdefault(row["gene"], {}).setdefault(row["biogeographic_group"], {})
+            _once(group, row["allele"], row)
             try:
                 group[row["allele"]] = float(row["frequency"])
             except ValueError:
@@ -572,6 +612,19 @@ class Tables:
             n = _whole(row, row["n_subjects_total"])
             table.setdefault(row["gene"], {})[row["biogeographic_group"]] = n
         return table
+
+
+def _once(known: Collection[object], key: object, row: Mapping[str, str]) -> None:
+    if key in known:
+        raise TablesError(f"{row['_place']}: {row['gene']} has {key!r} twice; keep one row")
+
+
+def _strand(row: Mapping[str, str]) -> Literal["+", "-"]:
+    if row["strand"] == "+":
+        return "+"
+    if row["strand"] == "-":
+        return "-"
+    raise TablesError(f"{row['_place']}: strand {row['strand']!r} of {row['gene']}; expected + or -")
 
 
 def _whole(row: Mapping[str, str], cell: str) -> int:

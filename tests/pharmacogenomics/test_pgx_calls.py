@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dosewright.pharmacogenomics import (
     TABLES,
+    Diplotype,
     GeneCall,
     Genotypes,
     Origin,
+    OutsideCall,
+    OutsideCallError,
     Site,
     UnknownGroupError,
     call_genes,
@@ -70,6 +74,53 @@ def test_a_phenotype_from_outside_needs_no_diplotype(tmp_path: Path) -> None:
     assert found["CYP2C19"].keys == ("Poor Metabolizer",) and found["CYP2C19"].diplotypes == ()
 
 
+def test_a_phenotype_of_several_scores_leaves_them_all_open(tmp_path: Path) -> None:
+    # CYP2C9 poor metabolizers have a score of 0 or 0.5, CYP2D6 ones of 0 [CPIC 1.56.0]
+    given = outside(tmp_path, "CYP2C9\t\tPoor Metabolizer\nCYP2D6\t\tPoor Metabolizer\n")
+    found = calls(person(), given)
+    assert found["CYP2C9"].keys == ("0.0", "0.5") and found["CYP2D6"].keys == ("0.0",)
+
+
+def test_a_missing_position_leaves_further_phenotypes_possible() -> None:
+    # rs776746 (*3) was not called: *1/*1 is the only diplotype that scores, *3/*3 fits as well
+    call = calls(person(CYP3A5={99672916: ()}), ancestry="European")["CYP3A5"]
+    assert str(call.lookup) == "*1/*1" and call.keys == ("Normal Metabolizer",)
+    could = {item.key: item for item in call.could_be}
+    assert set(could) == {"Intermediate Metabolizer", "Poor Metabolizer"}
+    assert could["Poor Metabolizer"].missing == (99672916,)
+    assert str(could["Poor Metabolizer"].diplotype) == "*3/*3"
+    everything = calls(person(), ancestry="European")["CYP3A5"]
+    assert everything.could_be == ()
+
+
+def test_one_called_position_of_dpyd_excludes_no_score() -> None:
+    silent = {position.pos: () for position in TABLES.positions("DPYD") if position.rsid != "rs1801265"}
+    call = calls(person(DPYD=silent), ancestry="European")["DPYD"]
+    assert str(call.lookup) == "Reference/Reference" and call.keys == ("2.0",)
+    assert {item.key for item in call.could_be} == {"0.0", "0.5", "1.0", "1.5"}
+
+
+def test_variants_on_one_chromosome_from_outside_are_looked_up_by_the_lowest(tmp_path: Path) -> None:
+    given = outside(tmp_path, "DPYD\t[c.85T>C (*9A) + c.1905+1G>A (*2A)]/c.85T>C (*9A)\n")
+    call = calls(person(), given)["DPYD"]
+    assert call.score == "1.0" and str(call.lookup) == "c.85T>C (*9A)/c.1905+1G>A (*2A)"
+
+
+def test_two_outside_calls_of_a_gene_are_refused() -> None:
+    first, second = (
+        OutsideCall("CYP2C19", Diplotype("*1", star), None, None, i) for i, star in ((1, "*1"), (2, "*2"))
+    )
+    with pytest.raises(OutsideCallError, match="CYP2C19 has several outside calls .lines 1 and 2."):
+        call_genes(person(), [first, second])
+
+
+def test_structural_variants_of_the_file_are_named() -> None:
+    reported = replace(person(), structural={"CYP2D6": ("<DEL> chr22:42120000-42132000",)})
+    call = calls(reported, ancestry="European")["CYP2D6"]
+    assert call.structural == ("<DEL> chr22:42120000-42132000",)
+    assert any("<DEL> chr22:42120000-42132000 over CYP2D6, which is not interpreted" in n for n in call.notes)
+
+
 def test_hla_comes_from_outside_only_one_key_for_each_allele(tmp_path: Path) -> None:
     given = outside(tmp_path, "HLA-B\t\t*15:02 negative\nHLA-B\t\t*57:01 positive\n")
     found = calls(person(), given)
@@ -98,7 +149,8 @@ def test_a_tie_with_two_phenotypes_stays_open() -> None:
     # *4/*15 (possible decreased function) or *5/*14 (decreased function) [PharmCAT 3.1.1, s5s14; CPIC 1.56.0]
     tied = calls(person(SLCO1B1=carrying("SLCO1B1", "*5", "*14")), ancestry="European")["SLCO1B1"]
     assert {str(pair) for pair in tied.diplotypes} == {"*4/*15", "*5/*14"}
-    assert tied.phenotype is None and tied.keys == ()
+    assert tied.phenotype is None
+    assert set(tied.keys) == {"Possible Decreased Function", "Decreased Function"}
 
 
 def test_a_gene_without_any_position_is_not_called_and_its_frequencies_are_still_known() -> None:

@@ -19,11 +19,14 @@ from dosewright.pharmacogenomics import (
     interpret,
     phenotype_frequencies,
 )
+from dosewright.pharmacogenomics.cohort import chromosome_frequencies
 
 SIDE = 400
 SHARED_CASES = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "pgx" / "cases"
-# genes whose frequencies are alleles': not per variant, and not absent
-DRAWN_GENES = [gene for gene in TABLES.genes() if gene != "DPYD" and TABLES.biogeographic_groups(gene)]
+# genes whose frequencies are alleles': not per variant, not of linked variants each by itself, not absent
+DRAWN_GENES = [
+    gene for gene in TABLES.genes() if gene not in ("DPYD", "UGT1A1") and TABLES.biogeographic_groups(gene)
+]
 
 
 def stratified_uniforms() -> NDArray[np.float64]:
@@ -226,3 +229,18 @@ def test_an_impossible_cohort_is_refused() -> None:
         draw_cohort(("CYP2C9",), {"European": 0.5}, 10, seed=1)
     with pytest.raises(ValueError, match="n is 0"):
         draw_cohort(("CYP2C9",), "European", 0, seed=1)
+
+
+def test_linked_variants_of_ugt1a1_stand_on_one_chromosome() -> None:
+    # Europeans: *28 0.3165 and *80 0.3142 [CPIC 1.56.0] are the same chromosomes, and *1 is two thirds
+    table = chromosome_frequencies("UGT1A1", "European")
+    listed = TABLES.allele_frequencies("UGT1A1", "European")
+    assert table["*80+*28"] == pytest.approx(min(listed["*28"], listed["*80"]), abs=1e-12)
+    assert table["*28"] + table["*80+*28"] == pytest.approx(listed["*28"], abs=1e-12)
+    assert table["*80"] + table["*80+*28"] + table["*80+*37"] == pytest.approx(listed["*80"], abs=1e-12)
+    assert table["*1"] == pytest.approx(0.675, abs=0.002)
+    assert sum(table.values()) == pytest.approx(1, abs=1e-6) and min(table.values()) >= 0
+    # where *80 was not looked for, the tables stay as they are
+    assert chromosome_frequencies("UGT1A1", "East Asian") == dict(
+        TABLES.allele_frequencies("UGT1A1", "East Asian")
+    )

@@ -18,6 +18,7 @@ from dosewright.pharmacogenomics import (
 from dosewright.pharmacogenomics.cohort import phenotype_frequencies
 from dosewright.pharmacogenomics.haplotypes import haplotypes
 from dosewright.pharmacogenomics.posterior import (
+    INBREEDING,
     LEAST_ERROR,
     UNLISTED,
     allele_prior,
@@ -56,22 +57,58 @@ def test_without_data_the_frequencies_speak(gene: str) -> None:
 
 
 def test_two_alleles_at_one_position_by_hand() -> None:
-    # One heterozygous call of *3 (rs776746 T>C), the rest missing, Q20: a wrong call is one of two others.
-    sites = {99672916: called("T", "C", quality=20)}
-    found = posterior("CYP3A5", sites, "European")
+    # One heterozygous call of *3 (rs776746 T>C), the rest missing, Q20: both homozygotes are one base away.
+    found = posterior("CYP3A5", {99672916: called("T", "C", quality=20)}, "European")
     prior = allele_prior("CYP3A5", "European")
-    f = dict(zip(prior.names, prior.frequencies[0], strict=True))
-    with_c = {"*3"}
+    f = dict(zip(prior.names, prior.frequencies[0].tolist(), strict=True))
     weight = {}
     for i, a in enumerate(prior.names):
         for b in prior.names[i:]:
-            number = (a in with_c) + (b in with_c)
+            number = (a == "*3") + (b == "*3")
             said = (0.99, 0.005)[number != 1] + LEAST_ERROR * 0.99
-            weight[Diplotype(a, b)] = f[a] * f[b] * (1 if a == b else 2) * said
+            pair = f[a] * f[b] * (1 - INBREEDING) * (1 if a == b else 2) + INBREEDING * f[a] * (a == b)
+            weight[Diplotype(a, b)] = pair * said
     total = sum(weight.values())
     for pair, value in weight.items():
         assert found.probability(pair) == pytest.approx(value / total, rel=2e-3, abs=1e-9)
     assert found.best == Diplotype("*1", "*3")
+
+
+@pytest.mark.parametrize("quality", [6.0, 10.0, 20.0, 99.0])
+def test_the_order_of_one_phased_call_says_nothing(quality: float) -> None:
+    for gene, pos, bases in (("CYP2C9", 94981296, ("A", "C")), ("TPMT", 18130687, ("T", "C"))):
+        alone = posterior(gene, all_reference(gene) | {pos: called(*bases, quality=quality)}, "European")
+        for phase_set in ("", "7"):
+            sites = all_reference(gene) | {pos: called(*bases, quality=quality, phase_set=phase_set)}
+            phased = posterior(gene, sites, "European")
+            for pair, p in alone.diplotypes.items():
+                assert phased.probability(pair) == pytest.approx(p, abs=1e-3)  # of the floor of errors
+
+
+@pytest.mark.parametrize(
+    ("gene", "pos", "base", "diplotype", "group"),
+    [  # homozygous for a rare allele: two wrong bases are less likely than two copies of it
+        ("DPYD", 97515787, "C", "c.1679T>G (*13)/c.1679T>G (*13)", "European"),
+        ("DPYD", 97450058, "T", "c.1905+1G>A (*2A)/c.1905+1G>A (*2A)", "European"),
+        ("NUDT15", 48045719, "T", "*3/*3", "European"),
+        ("TPMT", 18143724, "G", "*2/*2", "European"),
+        ("CYP2C9", 94949281, "G", "*6/*6", "European"),
+    ],
+)
+def test_a_rare_homozygote_that_was_read_well_is_believed(
+    gene: str, pos: int, base: str, diplotype: str, group: str
+) -> None:
+    sites = all_reference(gene) | {pos: called(base, base, quality=60.0)}
+    assert posterior(gene, sites, group).probability(diplotype) > 0.95
+
+
+def test_the_common_haplotype_of_ugt1a1_is_one_chromosome() -> None:
+    # rs887829 and the long repeat, both heterozygous: *80+*28 on one chromosome, as in nearly every European
+    sites = all_reference("UGT1A1") | {233759924: called("C", "T"), 233760233: called("CAT", "CATAT")}
+    for group in ("European", "East Asian"):  # *80 is listed for the one, not for the other
+        found = posterior("UGT1A1", sites, group)
+        assert found.probability("*1/*80+*28") > 0.95
+        assert found.phenotypes["Intermediate Metabolizer"] > 0.95
 
 
 def test_a_clean_sample_is_called_with_certainty() -> None:

@@ -221,6 +221,14 @@ def test_differences_of_two_snapshots_are_named_allele_by_allele(tmp_path: Path)
         ("allele_frequencies.csv", "0.1273007", "1.2", r"allele_frequencies.csv, line \d+: .*outside 0 to 1"),
         ("variant_positions.csv", "94981296", "9498129x", r"variant_positions.csv, line \d+: '9498129x'"),
         ("variant_positions.csv", ",94981296,A,C,", ",94981296,A,?,", r"'\?' is no sequence"),
+        ("genes.csv", "CYP2C9,chr10,+", "CYP2C9,chr10,plus", r"genes.csv, line \d+: strand 'plus' of CYP2C9"),
+        ("allele_frequencies.csv", "CYP2C9,*3,European", "CYP2C9,*2,European", r"CYP2C9 has '\*2' twice"),
+        (
+            "allele_function.csv",
+            "CYP2C9,*2,0.5",
+            "CYP2C9,*2,0.25",
+            r"no rule for CYP2C9 [\d.]+ .*add it, or correct",
+        ),
     ],
 )
 def test_a_broken_table_is_refused_with_the_place(
