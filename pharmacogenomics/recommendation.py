@@ -113,7 +113,7 @@ def recommend(
     diplotypes: Mapping[str, Diplotype | str],
     population: str = "general",
     inhibitors: Sequence[str] = (),
-    phenotypes: Mapping[str, str] = _NONE,
+    keys: Mapping[str, str] = _NONE,
     tables: Tables = TABLES,
 ) -> Recommendation:
     """Look up what CPIC recommends.
@@ -124,7 +124,7 @@ def recommend(
     diplotypes : gene to diplotype; genes that the drug's rows do not use change nothing
     population : one of `populations(drug)`
     inhibitors : drugs that are taken too; of all keys only the CYP2D6 score changes with them
-    phenotypes : gene to look-up key, for results that no diplotype gives (`{"HLA-B": "*15:02 negative"}`);
+    keys : gene to look-up key, for results that no diplotype gives (`{"HLA-B": "*15:02 negative"}`);
         it counts before a diplotype of the same gene
     tables : from which diplotypes get their activity score or phenotype
 
@@ -148,7 +148,7 @@ def recommend(
             f"it has {', '.join(map(repr, populations(name)))}"
         )
     notes: list[str] = []
-    lookup = {gene: _key(name, gene, diplotypes, phenotypes, notes, tables) for gene in lookup_genes(name)}
+    lookup = {gene: _key(name, gene, diplotypes, keys, notes, tables) for gene in lookup_genes(name)}
     _convert(name, lookup, inhibitors, notes)
     row = _row(name, index, lookup)
     notes += [f"{gene} was not tested" for gene, key in lookup.items() if key == NO_RESULT]
@@ -186,7 +186,7 @@ def _key(
     drug: str,
     gene: str,
     diplotypes: Mapping[str, Diplotype | str],
-    phenotypes: Mapping[str, str],
+    keys: Mapping[str, str],
     notes: list[str],
     tables: Tables,
 ) -> str:
@@ -194,15 +194,15 @@ def _key(
     if gene in diplotypes and gene not in tables.genes():
         raise UnlistedKeyError(
             f"{gene} {diplotypes[gene]}: {gene} has no allele tables; give its result as "
-            f"phenotypes={{{gene!r}: ...}}, one of {', '.join(lookup_keys(drug, gene))}"
+            f"keys={{{gene!r}: ...}}, one of {', '.join(lookup_keys(drug, gene))}"
         )
     read = interpret(gene, diplotypes[gene], tables).key if gene in diplotypes else None
-    if gene not in phenotypes:
+    if gene not in keys:
         return NO_RESULT if read is None else read
-    given = phenotypes[gene]
+    given = keys[gene]
     if given not in lookup_keys(drug, gene):
         raise UnlistedKeyError(
-            f"phenotypes[{gene!r}] is {given!r}; the rows of {drug} have {', '.join(lookup_keys(drug, gene))}"
+            f"keys[{gene!r}] is {given!r}; the rows of {drug} have {', '.join(lookup_keys(drug, gene))}"
         )
     if read not in (None, given):
         notes.append(f"{gene}: {given} was given and counts; {diplotypes[gene]} would mean {read}")
@@ -260,5 +260,5 @@ def _row(
     missing = [gene for gene, key in lookup.items() if key == NO_RESULT]
     raise MissingGeneError(
         f"{drug} cannot be looked up without a result for {' or '.join(missing)}; "
-        f"give its diplotype in diplotypes, or its key in phenotypes"
+        f"give its diplotype in diplotypes, or its key in keys"
     )

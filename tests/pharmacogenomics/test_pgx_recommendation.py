@@ -74,7 +74,7 @@ def test_no_recommendation_stays_that() -> None:
     assert venlafaxine.action.fraction is None
     assert venlafaxine.text == "CPIC gives no recommendation for venlafaxine with these results."
     # CPIC gives a strength to some rows without recommendation: it is kept
-    imipramine = recommend("imipramine", {"CYP2D6": "*1/*1"}, phenotypes={"CYP2C19": "Indeterminate"})
+    imipramine = recommend("imipramine", {"CYP2D6": "*1/*1"}, keys={"CYP2C19": "Indeterminate"})
     assert (imipramine.action.kind, imipramine.classification) == ("no recommendation", "Strong")
 
 
@@ -124,14 +124,14 @@ def test_phenytoin_without_and_with_hla_b() -> None:
     untested = recommend("phenytoin", diplotypes, "PHT naive")
     assert dict(untested.lookup) == {"CYP2C9": "1.0", "HLA-B": NO_RESULT}
     assert (untested.action.fraction, untested.action.fraction_of) == ((0.75, 0.75), "maintenance")
-    positive = recommend("phenytoin", diplotypes, "PHT naive", phenotypes={"HLA-B": "*15:02 positive"})
+    positive = recommend("phenytoin", diplotypes, "PHT naive", keys={"HLA-B": "*15:02 positive"})
     assert (positive.action.kind, positive.classification) == ("avoid", "Strong")
-    earlier = recommend("phenytoin", diplotypes, "PHT use >3mos", phenotypes={"HLA-B": "*15:02 positive"})
+    earlier = recommend("phenytoin", diplotypes, "PHT use >3mos", keys={"HLA-B": "*15:02 positive"})
     assert (earlier.action.kind, earlier.classification) == ("caution", "Optional")
 
 
 def test_a_result_from_outside_counts_before_the_diplotype_and_both_are_shown() -> None:
-    found = recommend("tacrolimus", {"CYP3A5": "*3/*3"}, phenotypes={"CYP3A5": "Normal Metabolizer"})
+    found = recommend("tacrolimus", {"CYP3A5": "*3/*3"}, keys={"CYP3A5": "Normal Metabolizer"})
     assert found.action.kind == "increase"
     assert found.notes[0] == (
         "CYP3A5: Normal Metabolizer was given and counts; *3/*3 would mean Poor Metabolizer"
@@ -184,7 +184,7 @@ def test_errors_name_the_value_and_the_remedy() -> None:
     with pytest.raises(UnlistedKeyError, match=r"HLA-B \*15:02/\*40:01.*phenotypes"):
         recommend("phenytoin", {"CYP2C9": "*1/*1", "HLA-B": "*15:02/*40:01"}, "PHT naive")
     with pytest.raises(UnlistedKeyError, match=r"'PM'; the rows of tacrolimus have"):
-        recommend("tacrolimus", {}, phenotypes={"CYP3A5": "PM"})
+        recommend("tacrolimus", {}, keys={"CYP3A5": "PM"})
     with pytest.raises(UnknownDrugError, match="'aspirine'"):
         recommend("codeine", {"CYP2D6": "*1/*1"}, inhibitors=["aspirine"])
 
@@ -212,7 +212,7 @@ def test_every_result_that_the_tables_can_give_has_a_row() -> None:
         ]
         for pair in itertools.product(*keys):
             assert recommend(
-                drug, {}, population, phenotypes=dict(zip(lookup_genes(drug), pair, strict=False))
+                drug, {}, population, keys=dict(zip(lookup_genes(drug), pair, strict=False))
             ).classification
 
 
