@@ -181,7 +181,7 @@ def test_errors_name_the_value_and_the_remedy() -> None:
         recommend("tacrolimus", {"CYP2D6": "*1/*1"})
     with pytest.raises(MissingGeneError, match="CYP2C9 or HLA-B"):
         recommend("phenytoin", {}, "PHT naive")
-    with pytest.raises(UnlistedKeyError, match=r"HLA-B \*15:02/\*40:01.*phenotypes"):
+    with pytest.raises(UnlistedKeyError, match=r"HLA-B \*15:02/\*40:01.*keys"):
         recommend("phenytoin", {"CYP2C9": "*1/*1", "HLA-B": "*15:02/*40:01"}, "PHT naive")
     with pytest.raises(UnlistedKeyError, match=r"'PM'; the rows of tacrolimus have"):
         recommend("tacrolimus", {}, keys={"CYP3A5": "PM"})
