@@ -15,6 +15,7 @@ _VARIANT = re.compile(
     r"Reference|c\.[^/\s\[\]](?:[^/\n\[\]]*[^/\s\[\]])?|rs\d+ (?:reference|variant) \([ACGT]+\)"
 )
 _BASE = re.compile(r"[ACGT]")
+_TWO_BASES = re.compile(r"[ACGT]{2}")
 # The models write GA (VKORC1 -1639), GT (CYP2B6 516) and TC (CYP2B6 983): the coding reference base first.
 _BASE_ORDER = "GTCA"
 
@@ -76,11 +77,6 @@ class Allele:
         """
         return _parse(text)
 
-    @property
-    def has_structure(self) -> bool:
-        """Whether it has several gene copies on one chromosome."""
-        return self.kind == "tandem" or self.units[0].copies > 1 or self.units[0].at_least
-
     def __str__(self) -> str:
         if self.kind == "combination":
             return f"[{' + '.join(map(str, self.units))}]"
@@ -115,6 +111,14 @@ def _parse(text: str) -> Allele:
         "(A, C, G, T), a variant as the tables name it ('c.1905+1G>A (*2A)', 'rs9923231 variant (T)'), or "
         "several on one chromosome ('[c.85T>C (*9A) + c.1627A>G (*5)]')"
     )
+
+
+def _is_allele(text: str) -> bool:
+    try:
+        _parse(text)
+    except InvalidDiplotypeError:
+        return False
+    return True
 
 
 def _alike(parts: list[Allele]) -> bool:
@@ -167,9 +171,13 @@ class Diplotype:
         ------
         InvalidDiplotypeError : the text does not name two alleles
         """
-        names = text.split("/")
-        if len(names) == 1 and len(text) == 2:
-            names = list(text)
+        names = list(text) if _TWO_BASES.fullmatch(text) else text.split("/")
+        if len(names) == 1 and _is_allele(text.strip()):
+            name = text.strip()
+            raise InvalidDiplotypeError(
+                f"diplotype {text!r} names one allele, and two are needed; write '{name}/{name}' if both "
+                "chromosomes carry it, or add the other one behind '/'"
+            )
         if len(names) != 2:
             raise InvalidDiplotypeError(
                 f"diplotype {text!r} does not name two alleles; write '*1/*3', or two bases as 'GA' or 'G/A'"

@@ -20,9 +20,11 @@ from dosewright.pharmacogenomics.tables import Position
 UNNAMED = frozenset({"<NON_REF>", "<*>"})
 """ALT of gVCF files: any allele that the record does not name."""
 
+_SHOWN = 20  # bases of an allele that a note shows
 _ANY = "N"
 _UNKNOWN = "?"
 _BASES = re.compile(r"[ACGTN]+")
+_STRUCTURAL = re.compile(r"<.*>|.*[\[\]].*|\.[ACGTN]+|[ACGTN]+\.")
 _LAST = re.compile(r"g\.(?:(?:\d+_)?(\d+)(?:del|dup)\b|(\d+)_\d+ins)")
 _REPEAT = re.compile(r"g\.(\d+)([ACGT]+)\[(\d+)\]")
 
@@ -150,13 +152,13 @@ def _at_base(pos: int, ref: str, alts: Sequence[str], position: Position) -> Rea
     tells = pos <= position.pos < pos + len(ref) and UNNAMED.issuperset(alts)
     forms, unread = [position.ref], [""]
     for alt in alts:
-        form, why = position.ref, _why_unreadable(alt)
+        form, why = position.ref, _why_unreadable(pos, ref, alt)
         this = Change(pos, "", "") if why else change(pos, ref, alt)
         if this.removes(position.pos):
             if this.keeps_length:
                 form, tells = this.inserted[position.pos - this.start], True
             else:
-                why = f"lies in the insertion or deletion {ref}>{alt} at {pos}"
+                why = _lies_in(pos, ref, alt)
         forms.append("" if why else form)
         unread.append(why)
     return Reading(position, tells, tuple(forms), tuple(unread), pos == position.pos)
@@ -171,7 +173,7 @@ def _at_indel(pos: int, ref: str, alts: Sequence[str], position: Position) -> Re
     tells = tells or (pos <= position.pos < pos + len(ref) and UNNAMED.issuperset(alts))
     forms, unread = [position.ref], [""]
     for alt in alts:
-        why = _why_unreadable(alt)
+        why = _why_unreadable(pos, ref, alt)
         form = ""
         if not why:
             this = leftmost(change(pos, ref, alt), known)
@@ -179,7 +181,7 @@ def _at_indel(pos: int, ref: str, alts: Sequence[str], position: Position) -> Re
             tells = tells or this in targets or (this.start in starts and not this.keeps_length)
             form = targets.get(this) or _beside(this, starts, position)
             if form is None:
-                form, why = "", f"lies in the insertion or deletion {ref}>{alt} at {pos}"
+                form, why = "", _lies_in(pos, ref, alt)
             elif form == _UNKNOWN:
                 form = alt if same_ref else f"{ref}>{alt}"
         forms.append(form)
@@ -198,15 +200,24 @@ def _beside(this: Change, starts: set[int], position: Position) -> str | None:
     return None if not this.keeps_length and any(map(this.removes, repeat)) else position.ref
 
 
-def _why_unreadable(alt: str) -> str:
-    """Return why nothing can be read from an ALT; "" for one made of bases."""
+def _why_unreadable(pos: int, ref: str, alt: str) -> str:
+    """Return why nothing can be read from an ALT; "" for one made of known bases."""
     if _BASES.fullmatch(alt):
-        return ""
+        # a base that REF and ALT share may be N: it stays as it is
+        return f"unknown bases in ALT {alt}" if _ANY in change(pos, ref, alt).inserted else ""
     if alt in UNNAMED:
         return f"an allele that the record does not name ({alt})"
     if alt == "*":
         return "deleted on one chromosome by a variant before it (*)"
-    return f"structural allele {alt}"
+    return f"structural allele {alt}" if _STRUCTURAL.fullmatch(alt) else f"ALT {alt} is not made of bases"
+
+
+def _lies_in(pos: int, ref: str, alt: str) -> str:
+    # a REF of thousands of bases would hide the rest of a message
+    short = (
+        text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} bases)" for text in (ref, alt)
+    )
+    return f"lies in the insertion or deletion {'>'.join(short)} at {pos}"
 
 
 def _size(this: Change) -> int:

@@ -69,8 +69,8 @@ class Genotypes:
     warnings : what a reader of the result must know, in sentences
     file : what was read
     missing_policy : how positions without a record were read
-    structural : gene -> structural variants that the file reports over it (`<DEL> chr22:42120000-42132000`);
-        nothing interprets them
+    structural : gene -> structural variants over it that the sample carries, with POS and end
+        (`<DEL> chr22:42120000-42132000`, `<CNV> chr22:42120000-42132000 (CN 3)`); nothing interprets them
     """
 
     sample: str

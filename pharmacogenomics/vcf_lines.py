@@ -1,7 +1,8 @@
 """The lines of a VCF file that lie at places asked for, with the checks of the file as a whole.
 
-A whole genome has millions of lines, of which some hundred matter. Only the contig and the position of a line
-are looked at until it may reach one of the places.
+A whole genome has millions of lines, of which some thousand matter. Only the contig and the position of a
+line are looked at until it may reach one of the places: by its REF, by INFO END, or, of a structural variant
+without END, by INFO SVLEN.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import gzip
 import io
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -38,6 +40,10 @@ _GZIP = b"\x1f\x8b"
 _BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 _BEYOND = 1 << 62  # no chromosome is as long
 _BLOCK_END = re.compile(rb"[\t;]END=(\d+)")
+# symbolic ALT, and SVLEN with a value for each
+_SV_LENGTHS = re.compile(rb"(?:[^\t]*\t){4}(<[^\t]*)\t(?:[^\t]*\t){2}(?:[^\t]*;)?SVLEN=([^;\t]+)")
+_INFO_ID = re.compile(r"##INFO=<ID=(\w+),")
+_COLUMNS_REMEDY = "the columns of a VCF file stand between tabs, not spaces"
 _KEY_VALUE = re.compile(r'(\w+)=("[^"]*"|[^,]*)')
 _CONTIG = re.compile(r"##contig=<(.*)>")
 _GRCH38 = re.compile(r"grch38|hg38|b38|hs38|gca_000001405\.(?:15|2\d)", re.IGNORECASE)
@@ -65,11 +71,13 @@ class Header:
     samples : names, in the order of the columns
     names_build : whether something in it says GRCh38
     lines : how many lines it has
+    sv_length_only : whether it declares INFO SVLEN but not END, which an index does not know
     """
 
     samples: tuple[str, ...]
     names_build: bool
     lines: int
+    sv_length_only: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +89,7 @@ class Line:
     where : how messages name it (`"line 214"`, with an index `"record chr10:94942290"`)
     chrom : chromosome as the tables name it
     pos : POS
-    end : last base of a record with INFO END, else None
+    end : last base of a record with INFO END, or with SVLEN of an ALT that lies on the reference; else None
     columns : its columns
     """
 
@@ -128,12 +136,13 @@ def read_lines(path: Path, places: Places) -> tuple[Header, Iterator[Line]]:
     """Header of a VCF file, and the records that may reach the places.
 
     The file is plain, gzip or BGZF text, told by its first bytes. With an index (`.tbi`, `.csi`) beside it
-    and pysam installed only the places are read; the order of the records is then not checked.
+    and pysam installed only the places are read; the order of the records is then not checked. A file that
+    gives the ends of structural variants by SVLEN alone is read as a whole: its index has them at POS only.
 
     Raises
     ------
-    VcfError : no such file, no VCF, BCF, no samples, a truncated file, a record out of order on a chromosome
-        with places, or a POS that is no number; while the records are read, too
+    VcfError : no such file, no VCF, BCF, no samples, a truncated file, spaces between the columns, a record
+        out of order on a chromosome with places, or a POS that is no number; while the records are read, too
     WrongBuildError : the header names another build
     """
     file = str(path)
@@ -149,7 +158,7 @@ def read_lines(path: Path, places: Places) -> tuple[Header, Iterator[Line]]:
         handle.close()
         raise
     index = next((name for name in (f"{path}.tbi", f"{path}.csi") if Path(name).is_file()), None)
-    if index is not None and find_spec("pysam") is not None:
+    if index is not None and not header.sv_length_only and find_spec("pysam") is not None:
         handle.close()
         return header, _indexed(path, index, places)
     return header, _scanned(handle, file, header, places)
@@ -192,9 +201,17 @@ def _header(handle: BinaryIO, file: str, places: Places) -> Header:
         if line.startswith("##"):
             meta.append(line)
             continue
+        where = f"{file}, line {number}"
+        if not line.startswith("#CHROM"):
+            raise VcfError(
+                f"{where}: expected the line '#CHROM' before the records, got {line[:40]!r}; put in one "
+                "with #CHROM, POS, ID, REF, ALT, QUAL, FILTER, INFO, FORMAT and the samples, between tabs"
+            )
         if not line.startswith("#CHROM\t"):
-            raise VcfError(f"{file}, line {number}: expected the line '#CHROM' before the records")
-        return Header(_samples(line, f"{file}, line {number}"), _names_build(meta, file, places), number)
+            raise VcfError(f"{where}: no tab behind '#CHROM'; {_COLUMNS_REMEDY}")
+        declared = {found[1] for found in map(_INFO_ID.match, meta) if found is not None}
+        sv_length_only = "SVLEN" in declared and "END" not in declared
+        return Header(_samples(line, where), _names_build(meta, file, places), number, sv_length_only)
     raise VcfError(f"{file}: no line '#CHROM'; the file is truncated or no VCF file")
 
 
@@ -203,9 +220,10 @@ def _samples(line: str, where: str) -> tuple[str, ...]:
     if len(columns) <= FIXED:
         raise VcfError(f"{where}: no sample; the file needs FORMAT and a column of genotypes for each sample")
     samples = columns[FIXED:]
-    twice = [name for i, name in enumerate(samples) if name in samples[:i]]
+    twice = [name for name, number in Counter(samples).items() if number > 1]
     if twice:
-        raise VcfError(f"{where}: sample {twice[0]!r} stands there twice; rename it ('bcftools reheader')")
+        names = ", ".join(map(repr, twice))
+        raise VcfError(f"{where}: more than one sample is called {names}; rename them ('bcftools reheader')")
     return tuple(samples)
 
 
@@ -266,8 +284,10 @@ def _scanned(handle: BinaryIO, file: str, header: Header, places: Places) -> Ite
         previous = pos
         while pos > last:
             first, last = next(spans, (_BEYOND, _BEYOND))
-        # REF is shorter than its line: a record without END that begins further away does not reach the place
-        if pos + len(line) > first or (b"END=" in line and (_end(line) or 0) >= first):
+        # REF is shorter than its line: a record without a length that begins further away does not reach it
+        if pos + len(line) > first or (
+            (b"END=" in line or b"SVLEN=" in line) and (_end(line, pos) or 0) >= first
+        ):
             yield _line(line, f"line {number}", chrom, pos)
 
 
@@ -285,6 +305,9 @@ def _on_chromosomes(
                     if line.startswith(b"#") or not line.strip():
                         continue
                     prefix = line.partition(b"\t")[0] + b"\t"
+                    if len(prefix) > len(line):
+                        start = line[:40].decode(errors="replace")
+                        raise VcfError(f"{file}, line {number}: no tab in {start!r}; {_COLUMNS_REMEDY}")
                     contig = prefix[:-1].decode(errors="replace")
                     chrom = places.chromosome(contig, f"{file}, line {number}")
                     if chrom in seen:
@@ -317,14 +340,28 @@ def _indexed(path: Path, index: str, places: Places) -> Iterator[Line]:
                         yield _line(text.encode(), f"record {contig}:{pos}", str(chrom), int(pos))
 
 
-def _end(line: bytes) -> int | None:
+def _end(line: bytes, pos: int) -> int | None:
+    """Return the last base by INFO END, else by SVLEN, which of an insertion is not on the reference."""
     end = _BLOCK_END.search(line)
-    return int(end[1]) if end is not None else None
+    if end is not None:
+        return int(end[1])
+    found = _SV_LENGTHS.match(line)
+    if found is None:
+        return None
+    alts, lengths = found[1].split(b","), found[2].replace(b"-", b"").split(b",")
+    return max(
+        (
+            pos + int(length)
+            for alt, length in zip(alts, lengths, strict=False)
+            if length.isdigit() and not alt.startswith(b"<INS")
+        ),
+        default=None,
+    )
 
 
 def _line(line: bytes, where: str, chrom: str, pos: int) -> Line:
     columns = line.decode(errors="replace").rstrip("\r\n").split("\t")
-    return Line(where, chrom, pos, _end(line), columns)
+    return Line(where, chrom, pos, _end(line, pos), columns)
 
 
 def _truncated(file: str, where: str, error: Exception | None) -> VcfError:
@@ -337,7 +374,6 @@ def _unsorted(message: str) -> VcfError:
 
 
 def _malformed(line: bytes, where: str) -> VcfError:
-    columns = line.split(b"\t")
-    if len(columns) < 2:
-        return VcfError(f"{where}: one column only; the columns of a VCF file stand between tabs")
-    return VcfError(f"{where}, POS: {columns[1].decode(errors='replace')!r} is no whole number; correct it")
+    pos = line.decode(errors="replace").rstrip("\r\n").split("\t")[1]
+    remedy = _COLUMNS_REMEDY if " " in pos else "correct it"
+    return VcfError(f"{where}, POS: {pos[:40]!r} is no whole number; {remedy}")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from dosewright.pharmacogenomics.anchoring import UNNAMED, Reading, read_alleles
+from dosewright.pharmacogenomics.anchoring import Reading, read_alleles
 from dosewright.pharmacogenomics.sites import Origin, Site
 from dosewright.pharmacogenomics.tables import Position
 
@@ -19,6 +19,12 @@ CONTRADICTION = "records contradict each other"
 """In the note of a site at which they do."""
 
 _NO_GT = "no GT"
+_FLAT = "every genotype equally likely by PL"
+# DeepVariant's FILTER where the reference is the likeliest genotype; a failure of any other genotype
+_REFERENCE_CALL = "RefCall"
+# VCF 4.3, section 1.4.5: symbolic ALT of structural variants; <CN0> and the like are of 1000 Genomes, phase 3
+_STRUCTURAL = re.compile(r"<(?:DEL|DUP|INS|INV|CNV|CN\d+)(?::[^<>]*)?>")
+_DIPLOID = 2
 _GENOTYPE = re.compile(r"[/|]?(?:\d+|\.)(?:[/|](?:\d+|\.))*")
 _LN_PHRED = -math.log(10) / 10
 
@@ -38,17 +44,44 @@ class Call:
     ----------
     alleles : two numbers of alleles of the record (0 = REF), or () where `missing` says why
     missing : why there is no genotype, or ""
-    phased, phase_set, depth, quality : GT and PS, MIN_DP or DP, GQ or RGQ
+    named : every allele that GT names, also of a half call and of one chromosome; () for a filtered record
+    phased, phase_set : GT and PS, or PGT and PID (GATK's physical phase)
+    depth, quality : MIN_DP or DP, GQ or RGQ
     likelihoods : PL, phred-scaled, in the order of the specification
+    copies : CN, copies of the stretch on both chromosomes together; None for a filtered record
     """
 
     alleles: tuple[int, ...]
     missing: str
+    named: frozenset[int]
     phased: bool
     phase_set: str | None
     depth: int | None
     quality: float | None
     likelihoods: tuple[float, ...] | None
+    copies: float | None
+
+    @property
+    def flat(self) -> bool:
+        """Whether the likelihoods say that the reads prefer no genotype."""
+        phred = self.likelihoods
+        return phred is not None and len(phred) > 1 and len(set(phred)) == 1
+
+    def carried(self, structural: Mapping[int, str]) -> tuple[str, ...]:
+        """Which structural variants of a record the sample has: those that GT names; if none, all where CN is
+        not 2.
+
+        Parameters
+        ----------
+        structural : number of the allele -> ALT, as `structural_alts` gives them
+        """
+        named = tuple(alt for index, alt in structural.items() if index in self.named)
+        return tuple(structural.values()) if not named and self.copies not in (None, _DIPLOID) else named
+
+
+def structural_alts(alts: Sequence[str]) -> dict[int, str]:
+    """Structural variants among the ALT of a record, by the number of the allele."""
+    return {index: alt for index, alt in enumerate(alts, 1) if _STRUCTURAL.fullmatch(alt)}
 
 
 @lru_cache(maxsize=1024)
@@ -60,14 +93,14 @@ def _genotype(text: str) -> tuple[tuple[int | None, ...], bool] | None:
     return tuple(None if allele == "." else int(allele) for allele in alleles), "/" not in text[1:]
 
 
-def read_call(text: str, keys: Sequence[str], alleles: int, filtered: str) -> Call:
+def read_call(text: str, keys: Sequence[str], alleles: int, failed: str) -> Call:
     """Read one column of a sample.
 
     Parameters
     ----------
     text, keys : the column, and FORMAT
     alleles : number of alleles of the record, REF included
-    filtered : why the record as a whole is not used, or ""
+    failed : FILTER of the record
 
     Raises
     ------
@@ -77,39 +110,72 @@ def read_call(text: str, keys: Sequence[str], alleles: int, filtered: str) -> Ca
     if len(values) > len(keys):
         raise MalformedError("FORMAT", f"{text!r} has {len(values)} values, FORMAT names {len(keys)}")
     fields = dict(zip(keys, values, strict=False))
-    called, phased, why = _alleles(fields.get("GT"), alleles)
-    failed = fields.get("FT", ".")
-    if failed not in (".", "PASS"):
-        filtered = f"filter {failed}"
+    named, phased = _named(fields.get("GT"), alleles)
+    called, why = _called(fields.get("GT"), named)
     phase_set = fields.get("PS", ".")
+    physical = None if phased or phase_set != "." else _physical(fields, called)
+    if physical is not None:
+        called, phased, phase_set = physical, True, fields["PID"]
+    filtered = _filtered(fields.get("FT", "."), called) or _filtered(failed, called)
     return Call(
         () if filtered else called,
         filtered or why,
+        frozenset() if filtered else frozenset(index for index in named if index is not None),
         phased,
         phase_set if phased and phase_set != "." else None,
         _whole(fields, "MIN_DP", "DP"),
         _number(fields, "GQ", "RGQ"),
-        _likelihoods(fields),
+        _likelihoods(fields, alleles, len(named)),
+        None if filtered else _number(fields, "CN"),
     )
 
 
-def _alleles(text: str | None, alleles: int) -> tuple[tuple[int, ...], bool, str]:
-    """Return the two alleles, whether they are phased, and why there are none."""
+def _filtered(failed: str, called: Sequence[int]) -> str:
+    """Return why FILTER or FT forbids to use a genotype; "" where they do not."""
+    reference = bool(called) and not any(called)
+    if failed in (".", "PASS") or (failed == _REFERENCE_CALL and reference):
+        return ""
+    return f"filter {failed}"
+
+
+def _named(text: str | None, alleles: int) -> tuple[tuple[int | None, ...], bool]:
+    """Return the alleles of GT, None for an unknown one, and whether they are phased; () without GT."""
     if text is None:
-        return (), False, _NO_GT
+        return (), False
     read = _genotype(text)
     if read is None:
         raise MalformedError("GT", f"{text!r} is no genotype, such as 0/1, 0|1 or ./.")
-    indices = [index for index in read[0] if index is not None]
-    if any(index >= alleles for index in indices):
-        raise MalformedError("GT", f"{text!r} names allele {max(indices)}, the last one is {alleles - 1}")
+    last = max((index for index in read[0] if index is not None), default=0)
+    if last >= alleles:
+        raise MalformedError("GT", f"{text!r} names allele {last}, the last one is {alleles - 1}")
+    return read
+
+
+def _called(text: str | None, named: Sequence[int | None]) -> tuple[tuple[int, ...], str]:
+    """Return the two alleles, and why there are none."""
+    if text is None:
+        return (), _NO_GT
+    indices = [index for index in named if index is not None]
     if not indices:
-        return (), False, f"no call ({text})"
-    if len(read[0]) != 2:
-        return (), False, f"{len(read[0])} allele{'s' * (len(read[0]) > 1)} ({text}) of an autosomal gene"
-    if len(indices) < 2:
-        return (), False, f"half call ({text})"
-    return (indices[0], indices[1]), read[1], ""
+        return (), f"no call ({text})"
+    if len(named) != _DIPLOID:
+        return (), f"{len(named)} allele{'s' * (len(named) > 1)} ({text}) of an autosomal gene"
+    if len(indices) < _DIPLOID:
+        return (), f"half call ({text})"
+    return (indices[0], indices[1]), ""
+
+
+def _physical(fields: Mapping[str, str], called: Sequence[int]) -> tuple[int, ...] | None:
+    """Return the alleles in the order of PGT; None where there is none, or it is not of this genotype."""
+    text = fields.get("PGT", ".")
+    if fields.get("PID", ".") == "." or "|" not in text:
+        return None
+    read = _genotype(text)
+    if read is None:
+        raise MalformedError("PGT", f"{text!r} is no genotype, such as 0|1")
+    # of several ALT, GATK numbers those of PGT 0 and 1 whatever their number in GT
+    order = tuple(index for index in read[0] if index is not None)
+    return order if called and sorted(order) == sorted(called) else None
 
 
 def _number(fields: Mapping[str, str], *keys: str) -> float | None:
@@ -131,14 +197,23 @@ def _whole(fields: Mapping[str, str], *keys: str) -> int | None:
     return None if value is None else int(value)
 
 
-def _likelihoods(fields: Mapping[str, str]) -> tuple[float, ...] | None:
+def _likelihoods(fields: Mapping[str, str], alleles: int, ploidy: int) -> tuple[float, ...] | None:
+    """Return PL; None where a value is unknown, or it is not of two chromosomes."""
     text = fields.get("PL", ".")
-    if "." in text.split(","):
+    values = text.split(",")
+    if "." in values:
         return None
     try:
-        return tuple(map(float, text.split(",")))
+        phred = tuple(map(float, values))
     except ValueError:
         raise MalformedError("PL", f"{text!r} is no list of numbers") from None
+    if not all(0 <= value < math.inf for value in phred):
+        raise MalformedError("PL", f"{text!r} has a value that is no number of 0 or more")
+    # VCF 4.3, section 1.6.2: one for each multiset of alleles
+    pairs, of_ploidy = (math.comb(alleles + n - 1, n) for n in (_DIPLOID, ploidy or _DIPLOID))
+    if len(phred) not in (pairs, of_ploidy):
+        raise MalformedError("PL", f"{text!r} has {len(phred)} values, not the {pairs} of {alleles} alleles")
+    return phred if len(phred) == pairs else None
 
 
 # -------------------------------------------------------------------------------- what a record tells of it
@@ -185,20 +260,17 @@ class Told:
 
         Parameters
         ----------
-        pos, end, ref, alts : POS, INFO END, REF and ALT (without `.`) of the record
+        pos, ref, alts : POS, REF and ALT (without `.`) of the record
+        end : last base of a gVCF block, None for another record
         position : of the tables
         """
         last = pos + len(ref) - 1
-        if end is not None and UNNAMED.issuperset(alts):
+        if end is not None:
             if not pos <= position.pos <= max(end, last):
                 return None
             why = tuple(f"an allele that the record does not name ({alt})" for alt in alts)
             reading = Reading(position, True, (position.ref, *[""] * len(alts)), ("", *why), False)
             return cls(reading, _SPANNING, True, frozenset())
-        if end is not None and last < position.pos <= end:
-            why = tuple(f"lies in {alt} from {pos} to {end}" for alt in alts)
-            reading = Reading(position, False, (position.ref, *[""] * len(alts)), ("", *why), False)
-            return cls(reading, _SPANNING, False, frozenset())
         reading = read_alleles(pos, ref, alts, position)
         rank = _DIRECT if reading.direct else _ELSEWHERE
         return cls(reading, rank, False, frozenset(reading.forms) - {"", position.ref})
@@ -225,8 +297,8 @@ class Told:
         if spoiled or not reading.tells:
             return Site(note=spoiled) if spoiled else None
         empty = call.depth == 0 and not any(call.alleles)
-        if empty and not trusted:
-            return Site(note="reference genotype without reads (DP 0)")
+        if not trusted and (empty or call.flat):
+            return Site(note="reference genotype without reads (DP 0)" if empty else _FLAT)
         return Site(
             tuple(reading.forms[index] for index in call.alleles),
             call.phased,
@@ -235,19 +307,28 @@ class Told:
             call.quality,
             None if self.block else _log_likelihoods(call.likelihoods, reading.forms),
             Origin.GVCF_BLOCK if self.block else Origin.RECORD,
-            f"gVCF block without reads, {ON_REQUEST}" if empty else "",
+            self._on_request(call, empty),
         )
+
+    def _on_request(self, call: Call, empty: bool) -> str:
+        """Return the note of a block that is read as reference on request."""
+        if empty:
+            return f"gVCF block without reads, {ON_REQUEST}"
+        return f"gVCF block with {_FLAT}, {ON_REQUEST}" if call.flat else ""
+
+
+def inside(alt: str, pos: int, end: int) -> Seen:
+    """What is seen at a position inside a structural variant that the sample carries: nothing."""
+    return Seen(Site(note=f"lies in {alt} from {pos} to {end}"), _SPANNING, frozenset())
 
 
 def _log_likelihoods(
     phred: tuple[float, ...] | None, forms: Sequence[str]
 ) -> Mapping[tuple[str, str], float] | None:
     """Return the likelihoods by pair of alleles; None where two alleles of the record are one of the tables,
-    as the chance of their union is not known, and where PL is not of this record's alleles."""
+    as the chance of their union is not known."""
     known = [form for form in forms if form]
     if phred is None or len(known) < 2 or len(set(known)) < len(known):
-        return None
-    if len(phred) != len(forms) * (len(forms) + 1) // 2:
         return None
     found: dict[tuple[str, str], float] = {}
     for second, b in enumerate(forms):

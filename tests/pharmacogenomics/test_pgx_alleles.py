@@ -50,30 +50,27 @@ def test_an_allele_is_taken_apart_and_put_together_again(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "units", "structure"),
+    ("text", "kind", "units"),
     [  # the forms of CPIC's tables, PharmCAT's test cases and the GeT-RM consensus
-        ("*4", "star", [("*4", 1, False)], False),
-        ("*1x2", "star", [("*1", 2, False)], True),
-        ("*2x≥3", "star", [("*2", 3, True)], True),
-        ("*36+*10", "tandem", [("*36", 1, False), ("*10", 1, False)], True),
-        ("*68x2+*4", "tandem", [("*68", 2, False), ("*4", 1, False)], True),
-        ("*13+*68x2+*4", "tandem", [("*13", 1, False), ("*68", 2, False), ("*4", 1, False)], True),
-        (HAPB3, "variant", [(HAPB3, 1, False)], False),
-        ("c.1905+1G>A (*2A)", "variant", [("c.1905+1G>A (*2A)", 1, False)], False),
-        ("rs9923231 variant (T)", "variant", [("rs9923231 variant (T)", 1, False)], False),
+        ("*4", "star", [("*4", 1, False)]),
+        ("*1x2", "star", [("*1", 2, False)]),
+        ("*2x≥3", "star", [("*2", 3, True)]),
+        ("*36+*10", "tandem", [("*36", 1, False), ("*10", 1, False)]),
+        ("*68x2+*4", "tandem", [("*68", 2, False), ("*4", 1, False)]),
+        ("*13+*68x2+*4", "tandem", [("*13", 1, False), ("*68", 2, False), ("*4", 1, False)]),
+        (HAPB3, "variant", [(HAPB3, 1, False)]),
+        ("c.1905+1G>A (*2A)", "variant", [("c.1905+1G>A (*2A)", 1, False)]),
+        ("rs9923231 variant (T)", "variant", [("rs9923231 variant (T)", 1, False)]),
         (
             f"[c.1905+1G>A (*2A) + c.85T>C (*9A) + {HAPB3}]",
             "combination",
             [("c.85T>C (*9A)", 1, False), (HAPB3, 1, False), ("c.1905+1G>A (*2A)", 1, False)],
-            False,
         ),
     ],
 )
-def test_parts_of_an_allele(
-    text: str, kind: str, units: list[tuple[str, int, bool]], structure: bool
-) -> None:
+def test_parts_of_an_allele(text: str, kind: str, units: list[tuple[str, int, bool]]) -> None:
     allele = Allele.parse(text)
-    assert allele.kind == kind and allele.has_structure == structure
+    assert allele.kind == kind
     assert [(unit.name, unit.copies, unit.at_least) for unit in allele.units] == units
 
 
@@ -138,6 +135,14 @@ def test_nonsense_is_refused(text: str) -> None:
     with pytest.raises(InvalidDiplotypeError) as caught:
         Diplotype.parse(text)
     assert "write" in str(caught.value) or "name both" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["*1", " *36+*10", "c.1905+1G>A (*2A)", "G"])
+def test_one_allele_is_told_from_nonsense(text: str) -> None:
+    name = text.strip()
+    with pytest.raises(InvalidDiplotypeError) as caught:
+        Diplotype.parse(text)
+    assert f"names one allele, and two are needed; write '{name}/{name}' if both" in str(caught.value)
 
 
 @pytest.mark.parametrize("gene", TABLES.genes())

@@ -137,6 +137,8 @@ SNP = Position("GENE", "chr1", 100, "A", ("G",), "", "")
         (100, "A", ("<*>",), ("A", ""), True),
         (100, "A", ("<DEL>",), ("A", ""), False),
         (99, "CA", ("C]chr2:5]",), ("A", ""), False),
+        (100, "A", ("N", "GN"), ("A", "", ""), False),
+        (99, "NA", ("NG",), ("A", "G"), True),  # N stays as it is: only the A changes
     ],
 )
 def test_a_base_is_read_from_records_that_are_about_it(

@@ -99,6 +99,7 @@ def test_a_position_without_a_record_is_missing(vcf) -> None:
         ("0/1:LowQ", "GT:FT", "filter LowQ"),
         ("0/0:0", "GT:DP", "reference genotype without reads (DP 0)"),
         ("30", "DP", "no GT"),
+        ("0/1:7,7,7", "GT:PL", "every genotype equally likely by PL"),
     ],
 )
 @pytest.mark.parametrize("missing", get_args(MissingPolicy))
@@ -115,6 +116,9 @@ def test_what_is_no_genotype_is_missing_under_every_policy(
         ("T,*", "1/2", "deleted on one chromosome by a variant before it (*)"),
         ("T,<NON_REF>", "0/2", "an allele that the record does not name (<NON_REF>)"),
         ("T,<DEL>", "0/2", "structural allele <DEL>"),
+        ("N", "0/1", "unknown bases in ALT N"),
+        ("T,TN", "1/2", "unknown bases in ALT TN"),
+        ("R", "0/1", "ALT R is not made of bases"),
     ],
 )
 def test_alleles_that_are_not_bases_are_no_call(vcf, alt: str, genotype: str, note: str) -> None:
@@ -128,6 +132,49 @@ def test_a_filtered_record_is_missing_and_the_warning_names_it(vcf) -> None:
     assert genotypes.warnings == ("1 position is missing (filter LowQual): CYP2C9 94942290",)
 
 
+@pytest.mark.parametrize(
+    ("genotype", "fmt", "failed", "called"),
+    [
+        ("0/0", "GT", "RefCall", True),  # DeepVariant's FILTER for a reference genotype
+        ("0/0:RefCall", "GT:FT", "PASS", True),
+        ("0/1", "GT", "RefCall", False),
+        ("0/0", "GT", "RefCall;LowQual", False),
+    ],
+)
+def test_a_reference_call_of_deepvariant_is_no_failure(
+    vcf, genotype: str, fmt: str, failed: str, called: bool
+) -> None:
+    found = site(vcf([record(STAR2, genotype, fmt=fmt, failed=failed)]), "CYP2C9", STAR2[1])
+    assert found.called is called and found.note == ("" if called else f"filter {failed}")
+
+
+def test_a_genotype_quality_of_0_is_read_with_a_warning(vcf) -> None:
+    genotypes = one(vcf([record(STAR2, "0/1:0", fmt="GT:GQ"), record(STAR3, "0/1:1", fmt="GT:GQ")]))
+    assert genotypes.sites["CYP2C9"][STAR2[1]].alleles == ("C", "T")
+    assert genotypes.warnings == ("1 position is called with a genotype quality of 0: CYP2C9 94942290",)
+
+
+@pytest.mark.parametrize(
+    ("place", "fmt", "column", "alleles", "phase_set"),
+    [  # GATK: PID names the set, PGT the order, of which 0 and 1 are not always the alleles of GT
+        (STAR2, "GT:PGT:PID", "0/1:1|0:94942290_C_T", ("T", "C"), "94942290_C_T"),
+        (STAR2, "GT:PGT:PID:PS", "0/1:1|0:94942290_C_T:.", ("T", "C"), "94942290_C_T"),
+        (STAR2, "GT:PGT:PID:PS", "0/1:1|0:94942290_C_T:7", ("C", "T"), None),
+        (STAR2, "GT:PGT:PID:PS", "0|1:1|0:94942290_C_T:7", ("C", "T"), "7"),
+        (STAR2, "GT:PGT:PID", "0/1:.:.", ("C", "T"), None),
+        (STAR2, "GT:PGT", "0/1:1|0", ("C", "T"), None),
+        (TPMT3C, "GT:PGT:PID", "0/2:0|1:18130687_T_C", ("T", "G"), None),
+        (TPMT3C, "GT:PGT:PID", "1/2:2|1:18130687_T_C", ("G", "C"), "18130687_T_C"),
+    ],
+)
+def test_physical_phase(
+    vcf, place: Place, fmt: str, column: str, alleles: tuple[str, ...], phase_set: str | None
+) -> None:
+    gene = "CYP2C9" if place is STAR2 else "TPMT"
+    found = site(vcf([record(place, column, fmt=fmt)]), gene, place[1])
+    assert (found.alleles, found.phased, found.phase_set) == (alleles, phase_set is not None, phase_set)
+
+
 def test_phase_sets(vcf) -> None:
     path = vcf([record(STAR2, "0|1:.", fmt="GT:PS"), record(STAR3, "1/0:12", fmt="GT:PS")])
     first, second = (site(path, "CYP2C9", place[1]) for place in (STAR2, STAR3))
@@ -139,8 +186,8 @@ def test_likelihoods_that_are_not_of_the_tables_alleles_are_left_out(vcf) -> Non
     other = record(("chr10", 94942289, "GC", "GT,AT"), "0/2:9,8,7,0,3,4", fmt="GT:PL")
     found = site(vcf([other]), "CYP2C9", STAR2[1])  # both ALT are T at the position
     assert found.alleles == ("C", "T") and found.log_likelihoods is None
-    short = site(vcf([record(TPMT3C, "0/1:1,2,3", fmt="GT:PL")]), "TPMT", TPMT3C[1])
-    assert short.called and short.log_likelihoods is None
+    open_value = site(vcf([record(TPMT3C, "0/1:0,.,3,4,5,6", fmt="GT:PL")]), "TPMT", TPMT3C[1])
+    assert open_value.called and open_value.log_likelihoods is None
     unnamed = record((*STAR2[:3], "T,<NON_REF>"), "0/1:30,0,40,99,99,99", fmt="GT:PL")
     named = site(vcf([unnamed]), "CYP2C9", STAR2[1]).log_likelihoods
     assert named is not None and set(named) == {("C", "C"), ("C", "T"), ("T", "T")}
@@ -191,6 +238,18 @@ def test_a_record_at_the_place_counts_before_one_that_reaches_over_it(vcf) -> No
     assert "contradict" in site(vcf([record(other, "1/1"), own]), "CYP2C9", STAR2[1]).note
 
 
+@pytest.mark.parametrize("length", [100, 5000, 300_000])
+def test_a_long_ref_reaches_the_position_however_far_before_it_begins(vcf, length: int) -> None:
+    # the last base of REF is that of the position, or of the one before it
+    for last, note in (
+        (STAR2[1], f"lies in the insertion or deletion {'N' * 20}... ({length} bases)>N at {{}}"),
+        (STAR2[1] - 1, "no record"),
+    ):
+        pos = last - length + 1
+        path = vcf([record(("chr10", pos, "N" * (length - 1) + "C", "N"), "0/1"), record(STAR3, "0/1")])
+        assert site(path, "CYP2C9", STAR2[1]).note == note.format(pos)
+
+
 @pytest.mark.parametrize("missing", get_args(MissingPolicy))
 def test_a_deletion_over_a_position_is_not_its_reference(vcf, missing: MissingPolicy) -> None:
     before = record(("chr10", 94942285, "A" * 5 + "C" + "A" * 3, "A"), "0/1")
@@ -199,6 +258,92 @@ def test_a_deletion_over_a_position_is_not_its_reference(vcf, missing: MissingPo
     structural = site(vcf([large]), "CYP2C9", STAR2[1], missing)
     assert not small.called and small.note == "lies in the insertion or deletion AAAAACAAA>A at 94942285"
     assert not structural.called and structural.note == "lies in <DEL> from 94900000 to 94950000"
+
+
+# -------------------------------------------------------------------------------------- structural variants
+
+CYP2D6 = ("chr22", 42123192, "N")  # before the gene; the tables' positions are from 42126578 to 42130782
+WHOLE = "END=42145903"
+
+
+@pytest.mark.parametrize(
+    ("alt", "info", "fmt", "column", "texts"),
+    [
+        ("<DEL>", WHOLE, "GT", "0/1", ("<DEL> chr22:42123192-42145903",)),
+        ("<DEL:ME:ALU>", WHOLE, "GT", "1/1", ("<DEL:ME:ALU> chr22:42123192-42145903",)),
+        ("<DUP:TANDEM>", WHOLE, "GT", "./1", ("<DUP:TANDEM> chr22:42123192-42145903",)),
+        ("<INV>", WHOLE, "GT", "1", ("<INV> chr22:42123192-42145903",)),
+        ("<CN0>,<CN2>", WHOLE, "GT", "0|2", ("<CN2> chr22:42123192-42145903",)),
+        ("<CN0>,<CN2>", WHOLE, "GT", "1|2", tuple(f"<CN{n}> chr22:42123192-42145903" for n in (0, 2))),
+        ("<CNV>", WHOLE, "GT:CN", "./.:3", ("<CNV> chr22:42123192-42145903 (CN 3)",)),
+        ("<DEL>", WHOLE, "CN", "1", ("<DEL> chr22:42123192-42145903 (CN 1)",)),
+        # POS + SVLEN, of either sign (VCF 4.3, section 3, and 4.4); END counts before it
+        ("<DEL>", "SVLEN=-22711", "GT", "0/1", ("<DEL> chr22:42123192-42145903",)),
+        ("<DUP>", "SVTYPE=DUP;SVLEN=22711;X=1", "GT", "0/1", ("<DUP> chr22:42123192-42145903",)),
+        ("<DEL>", "SVLEN=-5;END=42126578", "GT", "0/1", ("<DEL> chr22:42123192-42126578",)),
+        ("<INS>,<DEL>", "SVLEN=9,3386", "GT", "0/2", ("<DEL> chr22:42123192-42126578",)),
+        # not carried, failed, of no known kind, or beside the gene
+        ("<DEL>", WHOLE, "GT:CN", "0/0:2", ()),
+        ("<DEL>", WHOLE, "GT", "./.", ()),
+        ("<CNV>", WHOLE, "GT:CN", "./.:2", ()),
+        ("<DEL>", WHOLE, "GT:CN:FT", "0/1:1:LowQ", ()),
+        ("C,<DEL>", WHOLE, "GT", "0/1", ()),
+        ("<TRA>", "CHR2=chr5;" + WHOLE, "GT", "0/1", ()),
+        ("<INS>", "SVLEN=22711", "GT", "0/1", ()),
+        ("<DEL>", "SVLEN=.", "GT", "0/1", ()),
+        ("<DEL>", "SVLEN=-3385", "GT", "0/1", ()),
+    ],
+)
+def test_structural_variants_over_a_gene(
+    vcf, alt: str, info: str, fmt: str, column: str, texts: tuple[str, ...]
+) -> None:
+    # a record in between: the line that reaches the gene is not the one before it
+    between = record(("chr22", 42124000, "A", "T"), *["0/1"] * 2)
+    path = vcf([record((*CYP2D6, alt), column, "0/0", info=info, fmt=fmt), between], ("S", "T"))
+    read = read_vcf(path)
+    if fmt == "CN":  # '0/0' is no number of copies
+        assert list(read.errors) == ["T"]
+    else:
+        assert read.genotypes["T"].structural == {} and len(read.genotypes["T"].warnings) <= 1
+    found = read.genotypes["S"]
+    assert found.structural == ({"CYP2D6": texts} if texts else {})
+    said = [warning for warning in found.warnings if warning.startswith("structural variants")]
+    listed = ", ".join(f"CYP2D6 {text}" for text in texts)
+    assert said == ([f"structural variants that are not interpreted: {listed}"] if texts else [])
+
+
+@pytest.mark.parametrize("missing", get_args(MissingPolicy))
+@pytest.mark.parametrize(
+    ("info", "fmt", "column"), [("END=42128945", "GT", "0/1"), ("SVLEN=-5753", "GT:CN", "./.:1")]
+)
+def test_no_position_inside_a_structural_variant_becomes_reference(
+    vcf, missing: MissingPolicy, info: str, fmt: str, column: str
+) -> None:
+    genotypes = one(vcf([record((*CYP2D6, "<DEL>"), column, info=info, fmt=fmt)]), missing)
+    sites = genotypes.sites["CYP2D6"]
+    inside = {pos for pos in sites if pos <= 42128945}
+    assert len(inside) == 103 and 42128945 in inside  # counted with awk in variant_positions.csv
+    assert not any(sites[pos].called for pos in inside)
+    assert {sites[pos].note for pos in inside} == {"lies in <DEL> from 42123192 to 42128945"}
+    outside = {sites[pos].origin for pos in sites if pos not in inside}
+    assert outside == {Origin.ASSUMED_REFERENCE if missing == "force_reference" else Origin.MISSING}
+
+
+def test_a_structural_variant_between_two_positions_is_over_the_gene(vcf) -> None:
+    # no position of DPYD lies in these 10 kb of an intron
+    assert not any(97200000 <= p.pos <= 97220000 for p in TABLES.positions("DPYD"))
+    lines = [
+        record(("chr1", 97210000, "R", "A"), "0/1"),  # far from every position, and not looked at
+        record(("chr1", 97210001, "G", "<DEL>"), "0/1", info="END=97220000"),
+        record(("chr1", 97500000, "G", "<INS:ME:L1>"), "0/1", info="SVLEN=6000;END=97500000"),
+    ]
+    found = one(vcf(lines)).structural
+    assert found == {"DPYD": ("<DEL> chr1:97210001-97220000", "<INS:ME:L1> chr1:97500000-97500000")}
+
+
+def test_a_segment_of_a_copy_number_file_is_no_gvcf_block(vcf) -> None:
+    path = vcf([record((*CYP2D6, "."), "0/0:2", info=WHOLE, fmt="GT:CN")])
+    assert not any(found.called for found in one(path).sites["CYP2D6"].values())
 
 
 # ------------------------------------------------------------------------------------------ gVCF and policy
@@ -235,6 +380,7 @@ def test_a_variant_record_between_blocks(vcf) -> None:
         ("0/0:0", "GT:DP", {"reference", "force_reference"}),
         ("0/0:9:0", "GT:DP:MIN_DP", {"reference", "force_reference"}),
         (".", "DP", {"reference", "force_reference"}),
+        ("0/0:9:0,0,0", "GT:DP:PL", {"reference", "force_reference"}),
         ("./.:0", "GT:DP", set()),
         ("0/1:9", "GT:DP", set()),
     ],
@@ -277,6 +423,13 @@ def test_samples_are_read_in_the_order_asked_for(vcf) -> None:
         read_vcf(path, ["A", "D"])
 
 
+def test_a_text_is_the_name_of_one_sample(vcf) -> None:
+    path = vcf([record(STAR2, "0/0", "0/1", "1/1")], ("N", "A", "NA"))
+    assert list(read_vcf(path, "NA").genotypes) == ["NA"]
+    with pytest.raises(UnknownSampleError, match="no sample 'NAN'"):
+        read_vcf(path, "NAN")
+
+
 @pytest.mark.parametrize(
     ("column", "fmt", "says"),
     [
@@ -285,6 +438,12 @@ def test_samples_are_read_in_the_order_asked_for(vcf) -> None:
         ("0/1:many", "GT:DP", "field DP: 'many' is no number"),
         ("0/1:-3", "GT:GQ", "field GQ: '-3' is no number"),
         ("0/1:a,b,c", "GT:PL", "field PL: 'a,b,c' is no list"),
+        ("0/1:0,-1,9", "GT:PL", "field PL: '0,-1,9' has a value that is no number of 0 or more"),
+        ("0/1:0,inf,9", "GT:PL", "field PL: '0,inf,9' has a value that is no number of 0 or more"),
+        ("0/1:0,nan,9", "GT:PL", "field PL: '0,nan,9' has a value that is no number of 0 or more"),
+        ("0/1:0,1", "GT:PL", "field PL: '0,1' has 2 values, not the 3 of 2 alleles"),
+        ("0/1:0,1,2,3,4,5", "GT:PL", "field PL: '0,1,2,3,4,5' has 6 values, not the 3 of 2 alleles"),
+        ("0/1:x|1:7", "GT:PGT:PID", "field PGT: 'x|1' is no genotype"),
         ("0/1:3:4", "GT:DP", "field FORMAT: '0/1:3:4' has 3 values"),
     ],
 )
@@ -337,7 +496,27 @@ def test_a_truncated_archive_is_an_error(tmp_path: Path, pack, cut: int) -> None
         ("##fileformat=VCFv4.2\nchr10\t1\n", "line 2: expected the line '#CHROM'"),
         ("##fileformat=VCFv4.2\n", "no line '#CHROM'"),
         (text([], ()).replace("\tFORMAT\t", ""), "line 3: no sample"),
-        (text([], ("A", "A")), "line 3: sample 'A' stands there twice"),
+        (
+            text([], ("A", "B", "A", "C", "B")),
+            "line 3: more than one sample is called 'A', 'B'; rename them",
+        ),
+        (text([]).replace("\t", " "), "line 3: no tab behind '#CHROM'; the columns .* between tabs"),
+        (
+            text([record(STAR2, "0/1").replace("\t", "  ")]),
+            "line 4: no tab in 'chr10  94942290 .*between tabs",
+        ),
+        (
+            text([record(STAR2, "0/1"), record(STAR3, "0/1").replace("\t", " ")]),
+            "line 5: no tab in 'chr10 94981296 .*between tabs",
+        ),
+        (
+            text([record(STAR2, "0/1"), "chr10\t94981296 . A C\t.\t.\tGT\t0/1"]),
+            "line 5, POS: '94981296 . A C' is no whole number; the columns .* between tabs",
+        ),
+        (
+            "##fileformat=VCFv4.2\n" + record(STAR2, "0/1"),
+            "line 2: expected the line '#CHROM' .* #CHROM, POS, ID, REF, ALT, QUAL, FILTER, INFO, FORMAT",
+        ),
         (text([record(("chr3", 5, "A", "T"), "0/1")])[:-9], "truncated or damaged in line 4, the last one"),
         (text([record(STAR2, "0/1")])[:-9], "line 4: 8 columns, the header has 10; the line is cut"),
         (text([record(STAR2, "0/1") + "\tx"]), "line 4: 11 columns, the header has 10"),
@@ -485,6 +664,7 @@ def test_an_index_gives_what_a_scan_gives(tmp_path: Path) -> None:
         record(STAR2, "0/1"),
         record(STAR3, "1/1"),
         record(VKORC1, "0/1"),
+        record((*CYP2D6, "<DEL>"), "0/1", info=WHOLE),
     ]
     path = tmp_path / "x.vcf.gz"
     path.write_bytes(bgzf(text(lines).encode()))
@@ -492,6 +672,17 @@ def test_an_index_gives_what_a_scan_gives(tmp_path: Path) -> None:
     pysam.tabix_index(str(path), preset="vcf")
     indexed = read_vcf(path)
     assert Path(f"{path}.tbi").is_file() and indexed == scanned
+    assert list(indexed.genotypes["S"].structural) == ["CYP2D6"]
     path.write_bytes(bgzf(text([record(STAR2, "0/x")]).encode()))
     pysam.tabix_index(str(path), preset="vcf", force=True)
     assert "record chr10:94942290, sample S, field GT: '0/x'" in read_vcf(path).errors["S"]
+
+
+@pytest.mark.oracles
+def test_an_index_that_does_not_know_svlen_is_left_aside(tmp_path: Path) -> None:
+    pysam = pytest.importorskip("pysam")
+    head = (*HEAD, '##INFO=<ID=SVLEN,Number=A,Type=Integer,Description="Length">')
+    path = tmp_path / "x.vcf.gz"
+    path.write_bytes(bgzf(text([record((*CYP2D6, "<DEL>"), "0/1", info="SVLEN=22711")], head=head).encode()))
+    pysam.tabix_index(str(path), preset="vcf")
+    assert one(path).structural == {"CYP2D6": ("<DEL> chr22:42123192-42145903",)}
