@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dosewright.pharmacogenomics.alleles import Diplotype, InvalidDiplotypeError, coding_strand_allele
+from dosewright.pharmacogenomics.alleles import (
+    Allele,
+    Diplotype,
+    InvalidDiplotypeError,
+    coding_strand_allele,
+)
+from dosewright.pharmacogenomics.calls import GeneCall, call_genes
 from dosewright.pharmacogenomics.matching import Match, match
 from dosewright.pharmacogenomics.phenotype import activity_score, interpret
 from dosewright.pharmacogenomics.sites import Origin, Site
@@ -238,6 +244,45 @@ def consensus_name(gene: str, diplotype: Diplotype) -> str:
     if gene == "CYP2C19":
         names = ["*1" if name == "*38" else name for name in names]
     return str(Diplotype(*names))
+
+
+def structure_not_guessed(folder: Path) -> Row:
+    """Samples whose CYP2D6 call names no deletion, duplication or hybrid, which a VCF of small variants
+    cannot show, however probable the posterior makes one, and nothing but what the matcher found."""
+    failures, mass = [], []
+    genotypes = read_vcf(folder / "getrm" / "genotypes.vcf").genotypes
+    for sample, seen in genotypes.items():
+        (call,) = (item for item in call_genes(seen) if item.gene == "CYP2D6")
+        failures += [f"{sample}: {fault}" for fault in structure_faults(call)]
+        if call.posterior is not None:
+            pairs = call.posterior.diplotypes.items()
+            mass.append(sum(p for pair, p in pairs if any(map(_structural, pair.alleles))))
+    number = sum(p >= 0.1 for p in mass)
+    remark = f"the posterior gives such alleles 10 % or more in {number} samples, at most {max(mass):.0%}"
+    n = len(genotypes)
+    return Row("CYP2D6 structure never guessed", n - len(failures), n, 1.0, tuple(failures), (remark,))
+
+
+def structure_faults(call: GeneCall) -> Iterator[str]:
+    """Yield at most one phrase: which allele or diplotype of a call of CYP2D6 a VCF cannot have shown."""
+    if call.origin == "outside call":
+        return
+    found = set() if call.match is None else {item.diplotype for item in call.match.best}
+    for pair in filter(None, (*call.diplotypes, call.lookup)):
+        named = [allele for allele in pair.alleles if _structural(allele)]
+        if named:
+            yield f"called {pair}, and a VCF does not show {named[0]}"
+            return
+        if pair not in found:
+            yield f"called {pair}, which the matcher did not find"
+            return
+
+
+def _structural(allele: str) -> bool:
+    """Whether small variants cannot define the allele: a hybrid, deletion, tandem or several copies."""
+    parsed = Allele.parse(allele)
+    more = parsed.kind == "tandem" or any(unit.copies > 1 or unit.at_least for unit in parsed.units)
+    return more or allele in TABLES.structural_alleles("CYP2D6")
 
 
 # ------------------------------------------------------------------------------------------- example_sample

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,8 @@ from dosewright.pharmacogenomics import (
     sequence,
     table_allele,
 )
-from dosewright.pharmacogenomics.haplotypes import haplotypes
-from dosewright.pharmacogenomics.posterior import allele_prior, log_likelihood
 from dosewright.pharmacogenomics.sequencing import DRAWS
+from dosewright.pharmacogenomics.sites import Site
 from dosewright.pharmacogenomics.vcf import read_vcf
 
 FREQUENCY_TOLERANCE = 1e-6
@@ -40,7 +40,12 @@ UNIQUE_CALLS_BEATEN = ("CYP2B6", "CYP4F2")
 """Genes of which the posterior must name more samples than the best unique call."""
 ANCESTRIES = ("European", "East Asian", "Sub-Saharan African", "Latino", "Central/South Asian")
 ASSAY = Sequencing(depth=10.0, error=0.01, missing=0.15)
-PEOPLE, BATCH = 2_000, 200
+PEOPLE, PEOPLE_CYP2D6, BATCH = 1_000, 200, 10
+"""Simulated people of a gene and an ancestry; a posterior of CYP2D6 takes as long as those of all others."""
+LEAST_PREDICTED = 0.001
+"""Candidates that are less probable are not counted: they would fill the lowest tenth alone."""
+ENOUGH = 1_000
+"""Predictions that a tenth must have: the error of its observed share is then 1.6 points at most."""
 CALIBRATION_TOLERANCE = 0.03
 
 
@@ -106,13 +111,16 @@ def getrm_posterior(folder: Path) -> tuple[Row, ...]:
     unique: dict[str, int] = {}
     total: dict[str, int] = {}
     failures: dict[str, list[str]] = {}
+    without: dict[str, dict[str, int]] = {}
     for row in consensus(folder / "getrm" / "consensus.csv"):
         gene, sites = row["gene"], genotypes[row["sample"]].sites[row["gene"]]
         expected = str(Diplotype.parse(row["consensus"]))
         try:
             found = posterior(gene, sites, row["biogeographic_group"])
-        except UnknownGroupError:
-            continue  # no frequencies for this group: there is no posterior, and none is borrowed
+        except UnknownGroupError:  # there is no posterior, and no frequencies are borrowed
+            group = without.setdefault(gene, {})
+            group[row["biogeographic_group"]] = group.get(row["biogeographic_group"], 0) + 1
+            continue
         total[gene] = total.get(gene, 0) + 1
         called = match(gene, sites).diplotype
         unique[gene] = unique.get(gene, 0) + (called is not None and consensus_name(gene, called) == expected)
@@ -129,67 +137,97 @@ def getrm_posterior(folder: Path) -> tuple[Row, ...]:
             n,
             (unique[gene] + 1) / n if gene in UNIQUE_CALLS_BEATEN else 0.0,
             tuple(failures.get(gene, ())),
-            (f"the best unique call names {unique[gene]}",),
+            (
+                f"the best unique call names {unique[gene]}",
+                *(
+                    f"{number} of {group} left out: no frequencies of {gene} for this group"
+                    for group, number in without.get(gene, {}).items()
+                ),
+            ),
         )
         for gene, n in sorted(total.items())
+    ) + tuple(
+        Row(
+            f"getrm posterior {gene}",
+            0,
+            sum(groups.values()),
+            0.0,
+            (),
+            (f"all left out: no frequencies of {gene}",),
+        )
+        for gene, groups in sorted(without.items())
+        if gene not in total
     )
 
 
-def calibration() -> Row:
+@dataclass
+class Tenths:
+    """Predictions by tenth of the probability: their number, sum, and how many were right."""
+
+    number: NDArray[np.float64] = field(default_factory=lambda: np.zeros(10))
+    said: NDArray[np.float64] = field(default_factory=lambda: np.zeros(10))
+    right: NDArray[np.float64] = field(default_factory=lambda: np.zeros(10))
+
+    def add(self, predicted: Mapping[Diplotype, float], truth: Diplotype) -> None:
+        """Count what was predicted of one person."""
+        for pair, probability in predicted.items():
+            if probability > LEAST_PREDICTED:
+                tenth = min(int(10 * probability), 9)
+                self.number[tenth] += 1
+                self.said[tenth] += probability
+                self.right[tenth] += pair == truth
+
+    def row(self, name: str) -> Row:
+        """Judge the tenths that have enough predictions."""
+        judged = np.flatnonzero(self.number >= ENOUGH)
+        said, right = (values[judged] / self.number[judged] for values in (self.said, self.right))
+        lines = [
+            f"predicted {p:.3f}, observed {o:.3f} of {n:.0f}"
+            for p, o, n in zip(said, right, self.number[judged], strict=True)
+        ]
+        inside = np.abs(said - right) <= CALIBRATION_TOLERANCE
+        return Row(
+            name,
+            int(inside.sum()),
+            len(judged),
+            1.0,
+            tuple(line for line, ok in zip(lines, inside, strict=True) if not ok),
+            (f"{len(judged)} of 10 tenths have at least {ENOUGH} predictions", *lines),
+        )
+
+
+def calibration() -> tuple[Row, Row]:
     """Tenths of the predicted probability in which the observed share is within 3 points of it.
 
-    Reads of `PEOPLE` people of five ancestries and every gene with frequencies there, sequenced as `ASSAY`.
+    `posterior` of `PEOPLE` people of each of five ancestries (of CYP2D6 `PEOPLE_CYP2D6`), for every gene with
+    frequencies there, from what a VCF would say of reads sequenced as `ASSAY`: with genotype likelihoods, and
+    with the called genotype and its quality only.
     """
-    predicted, right = np.zeros(10), np.zeros(10)
-    number = np.zeros(10)
+    likelihoods, quality = Tenths(), Tenths()
     for gene in TABLES.genes():
         for group in ANCESTRIES:
             if group in TABLES.biogeographic_groups(gene):
-                for probability, truth in _candidates(gene, group):
-                    bins = np.minimum((probability * 10).astype(np.intp), 9)
-                    number += np.bincount(bins, minlength=10)
-                    predicted += np.bincount(bins, weights=probability, minlength=10)
-                    right += np.bincount(bins, weights=truth, minlength=10)
-    said, observed = predicted / number, right / number
-    lines = [
-        f"predicted {p:.3f}, observed {o:.3f} of {n:.0f}"
-        for p, o, n in zip(said, observed, number, strict=True)
-    ]
-    inside = np.abs(said - observed) <= CALIBRATION_TOLERANCE
-    return Row(
-        "posterior calibration, tenths",
-        int(inside.sum()),
-        10,
-        1.0,
-        tuple(line for line, ok in zip(lines, inside, strict=True) if not ok),
-        tuple(lines),
-    )
+                for sites, truth in _people(gene, group):
+                    likelihoods.add(posterior(gene, sites, group).diplotypes, truth)
+                    called = {pos: replace(site, log_likelihoods=None) for pos, site in sites.items()}
+                    quality.add(posterior(gene, called, group).diplotypes, truth)
+    return likelihoods.row("posterior calibration, PL"), quality.row("posterior calibration, GQ only")
 
 
-def _candidates(gene: str, group: str) -> Iterator[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
-    """Yield the probability of every candidate diplotype of people, and whether it is the true one."""
-    prior = allele_prior(gene, group)
-    known = haplotypes(gene, prior.names, TABLES)
-    k = len(prior.names)
-    first, second = np.triu_indices(k)
+def _people(gene: str, group: str) -> Iterator[tuple[Mapping[int, Site], Diplotype]]:
+    """Yield what was seen of simulated people, and their diplotypes."""
     generator = np.random.default_rng(1)
-    for _ in range(PEOPLE // BATCH):
+    positions = len(TABLES.positions(gene))
+    for _ in range((PEOPLE_CYP2D6 if gene == "CYP2D6" else PEOPLE) // BATCH):
         drawn = draw_diplotypes(gene, np.array([group] * BATCH), generator.random((BATCH, 2)))
-        alleles = [
-            [table_allele(gene, name) for name in Diplotype.parse(text).alleles] for text in drawn.tolist()
+        people = [
+            Diplotype(*(table_allele(gene, name) for name in Diplotype.parse(text).alleles))
+            for text in drawn.tolist()
         ]
-        people = np.array(["/".join(pair) for pair in alleles])
-        shape = (BATCH, len(known.positions), DRAWS)
-        reads = sequence(gene, people, generator.random(shape), ASSAY)
-        total = prior.log_pairs + log_likelihood(known, reads.evidence())
-        pairs = np.exp(total - total.max(axis=(1, 2), keepdims=True))
-        pairs /= pairs.sum(axis=(1, 2), keepdims=True)
-        both = pairs + np.where(np.eye(k, dtype=bool), 0.0, pairs.transpose(0, 2, 1))
-        truth = np.zeros((BATCH, k, k), dtype=bool)
-        for person, pair in enumerate(alleles):
-            i, j = sorted(prior.names.index(name) for name in pair)
-            truth[person, i, j] = True
-        yield both[:, first, second].ravel(), truth[:, first, second].ravel()
+        uniforms = generator.random((BATCH, positions, DRAWS))
+        reads = sequence(gene, np.array([str(pair) for pair in people]), uniforms, ASSAY)
+        for person, pair in enumerate(people):
+            yield reads.sites(person), pair
 
 
 def _read(path: Path) -> Iterator[dict[str, str]]:

@@ -38,7 +38,7 @@ from dosewright.pharmacogenomics.effects import (
     represent,
     without_effect,
 )
-from dosewright.pharmacogenomics.literature import UnknownDrugError
+from dosewright.pharmacogenomics.literature import UnknownDrugError, drug_names
 from dosewright.pharmacogenomics.matching import Candidate, Match, lookup_pair, match
 from dosewright.pharmacogenomics.outside_calls import OutsideCall, OutsideCallError, read_outside_calls
 from dosewright.pharmacogenomics.phenoconversion import (
@@ -54,12 +54,14 @@ from dosewright.pharmacogenomics.phenoconversion import (
 from dosewright.pharmacogenomics.phenotype import Interpretation, activity_score, interpret, phenotype
 from dosewright.pharmacogenomics.posterior import Posterior, expected_alleles, posterior
 from dosewright.pharmacogenomics.recommendation import (
+    EVERYONE,
     MissingGeneError,
     NoGuidelineError,
     Recommendation,
     UnlistedKeyError,
     lookup_genes,
     lookup_keys,
+    population_words,
     populations,
     recommend,
     recommended_drugs,
@@ -85,16 +87,30 @@ from dosewright.pharmacogenomics.vcf import (
     WrongBuildError,
     read_vcf,
 )
-from dosewright.pharmacogenomics.warfarin_dose import NotCoveredError, WarfarinDose, warfarin_dose
+from dosewright.pharmacogenomics.warfarin_dose import (
+    NotCoveredError,
+    PoorMetabolizerCaution,
+    WarfarinAdjustment,
+    WarfarinDose,
+    warfarin_dose,
+)
 from dosewright.pharmacogenomics.warfarin_equations import (
+    EU_PACT_MAINTENANCE,
+    GAGE_CLINICAL,
+    GAGE_PHARMACOGENETIC,
     IWPC_CLINICAL,
     IWPC_PHARMACOGENETIC,
     LATER_ALLELES,
+    LENZINI_REFINEMENT,
+    WARG,
     MissingCovariateError,
     UncountedAlleleError,
     WarfarinEquation,
+    WarfarinInteractions,
     WarfarinPatient,
     eu_pact_loading,
+    steady_state_days,
+    warfarin_interactions,
 )
 
 __all__ = [
@@ -107,8 +123,12 @@ __all__ = [
     "DRAWS",
     "Diplotype",
     "DpwgDose",
+    "EU_PACT_MAINTENANCE",
+    "EVERYONE",
     "Effect",
     "EffectParameter",
+    "GAGE_CLINICAL",
+    "GAGE_PHARMACOGENETIC",
     "GeneCall",
     "Genotypes",
     "IWPC_CLINICAL",
@@ -117,6 +137,7 @@ __all__ = [
     "Interpretation",
     "InvalidDiplotypeError",
     "LATER_ALLELES",
+    "LENZINI_REFINEMENT",
     "Match",
     "MissingCovariateError",
     "MissingGeneError",
@@ -127,6 +148,7 @@ __all__ = [
     "Origin",
     "OutsideCall",
     "OutsideCallError",
+    "PoorMetabolizerCaution",
     "Possibility",
     "Posterior",
     "Reads",
@@ -150,8 +172,11 @@ __all__ = [
     "UnrepresentedAlleleError",
     "VcfError",
     "VcfFile",
+    "WARG",
+    "WarfarinAdjustment",
     "WarfarinDose",
     "WarfarinEquation",
+    "WarfarinInteractions",
     "WarfarinPatient",
     "WrongBuildError",
     "activity_score",
@@ -165,6 +190,7 @@ __all__ = [
     "dpwg_doses",
     "draw_cohort",
     "draw_diplotypes",
+    "drug_names",
     "effects",
     "eu_pact_loading",
     "expected_alleles",
@@ -178,6 +204,7 @@ __all__ = [
     "match",
     "phenotype",
     "phenotype_frequencies",
+    "population_words",
     "populations",
     "posterior",
     "published_rows",
@@ -188,7 +215,9 @@ __all__ = [
     "relative_clearance",
     "represent",
     "sequence",
+    "steady_state_days",
     "table_allele",
     "warfarin_dose",
+    "warfarin_interactions",
     "without_effect",
 ]

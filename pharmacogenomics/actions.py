@@ -38,16 +38,18 @@ class Action:
     kind : `avoid` the drug; take an `alternative`, or consider it; `reduce` or `increase` the dose; `limit`
         it; `titrate` from one dose to another; `usual` dose; use with `caution`; `monitor` (no dose follows);
         `no recommendation`. Numbers beside the first three hold if the drug is used all the same
-    instead, instead_when : what to take instead; "" where `kind` says when, `or` if it is as good a choice,
-        or the disease it holds for
+    instead, instead_when : what to take instead; "" where `kind` says when, and beside `avoid` where it is
+        only to be considered, `or` if it is as good a choice, or when it holds
     reason : why the drug is avoided
     fraction : part of the usual dose, dimensionless, from low to high; high None: open upwards
     fraction_of : the dose that `fraction` is of, or, without a number, that `kind` changes: `starting`,
         `maintenance`, `starting and maintenance` or `daily`
-    absolute_min, absolute_max : doses in `absolute_unit`, for `absolute_of`: `starting`, `maximum`, or
-        `starting, then titrated`
+    days_a_week : days on which a dose is given instead of daily; `fraction` is then of the weekly dose
+    absolute_min, absolute_max : doses in `absolute_unit`, for `absolute_of`: `starting`,
+        `starting, one of the two`, `maximum`, or `starting, then titrated`
     below : whether `absolute_max` itself is too much
-    condition : what the numbers hold for; of `titrate` the time of the increase
+    condition : what the action or its numbers hold for; of `titrate` when the dose is raised, or how long it
+        is kept
     usual_dose : the dose that CPIC calls usual
     starting, maintenance : direction of that dose against the usual one (`lower`, `higher`, `usual`)
     titration : `slower` or `usual` pace, or what it goes by
@@ -62,6 +64,7 @@ class Action:
     reason: str
     fraction: tuple[float, float | None] | None
     fraction_of: str
+    days_a_week: int | None
     absolute_min: float | None
     absolute_max: float | None
     absolute_unit: str
@@ -222,6 +225,7 @@ def _action(place: str, row: Mapping[str, str]) -> Action:
         reason=row["reason"],
         fraction=None if low is None else (low, high),
         fraction_of=row["fraction_of"],
+        days_a_week=int(row["days_a_week"]) if row["days_a_week"] else None,
         absolute_min=least,
         absolute_max=most,
         absolute_unit=row["absolute_unit"],

@@ -19,6 +19,8 @@ from dosewright.pharmacogenomics.posterior import Posterior, posterior
 from dosewright.pharmacogenomics.sites import Genotypes
 from dosewright.pharmacogenomics.tables import TABLES, Tables, UnknownAlleleError, UnknownGroupError
 
+_EVEN = 0.5  # below it another result is more probable than the one reported, or all others together are
+
 
 @dataclass(frozen=True)
 class Possibility:
@@ -76,6 +78,40 @@ class GeneCall:
     structural: tuple[str, ...]
     notes: tuple[str, ...]
     source: str
+
+    @property
+    def tested(self) -> bool:
+        """Whether anything was looked at: an outside call, or a position of the gene in the VCF."""
+        return self.origin != "not called" or (self.match is not None and bool(self.match.used))
+
+    @property
+    def probability(self) -> float | None:
+        """P(the phenotype that is reported), of a gene without phenotypes P(`lookup`), given the VCF and the
+        ancestry; None for what was called elsewhere, and where there is nothing to give it of."""
+        if self.posterior is None or self.origin != "VCF":
+            return None
+        if self.phenotype is not None:
+            return self.posterior.phenotypes.get(self.phenotype, 0.0)
+        return None if self.lookup is None else self.posterior.probability(self.lookup)
+
+    @property
+    def doubt(self) -> str:
+        """Why nothing should be built on the result that scores best, a sentence; "" where it may be.
+
+        A result is doubted if another one is more probable, if missing positions leave others possible and
+        no frequencies say how probable they are, or if a structural variant lies over the gene.
+        """
+        if self.origin != "VCF":
+            return ""
+        if self.structural:
+            return f"{self.gene}: the file reports {', '.join(self.structural)}, which is not interpreted"
+        p = self.probability
+        shown = self.phenotype or " or ".join(map(str, self.diplotypes))
+        if p is not None and p < _EVEN:
+            return f"{self.gene}: {shown} fits best, but has probability {p:.2g} only"
+        if self.could_be and self.posterior is None:
+            return f"{self.gene}: {shown} fits best, but positions that decide it were not called"
+        return ""
 
 
 def call_genes(

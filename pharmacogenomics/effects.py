@@ -156,7 +156,12 @@ def allele_sum(
 
 
 class EffectParameter(StrEnum):
-    """What a genotype multiplies. Clearance is apparent (CL/F) where the drug was given by mouth."""
+    """What a genotype multiplies. Clearance is apparent (CL/F) where the drug was given by mouth.
+
+    Bioavailability is a kind of its own so that it can be asked for, and the answer is that there is none:
+    no row of `pk_effects.csv` measures it. A ratio of AUC after a dose by mouth is clearance over
+    bioavailability and is read as clearance.
+    """
 
     CLEARANCE = "clearance"
     VMAX = "Vmax"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from types import MappingProxyType
@@ -29,6 +29,12 @@ def listed_drug(drug: str, known: Collection[str], file: str) -> str:
         hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(sorted(known))}"
         raise UnknownDrugError(f"{file} does not list {drug!r}; {hint}")
     return name
+
+
+def drug_names(drugs: Sequence[str] | str) -> tuple[str, ...]:
+    """Names of drugs as the tables write them: in lower case, each once. A text is one name."""
+    given = (drugs,) if isinstance(drugs, str) else drugs
+    return tuple(dict.fromkeys(drug.strip().lower() for drug in given))
 
 
 @lru_cache

@@ -17,7 +17,7 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dosewright.pharmacogenomics.literature import listed_drug, literature_rows
+from dosewright.pharmacogenomics.literature import drug_names, listed_drug, literature_rows
 from dosewright.pharmacogenomics.tables import ActivityScore
 
 _STRENGTHS = ("weak", "moderate", "strong")
@@ -77,20 +77,22 @@ def interacting_drugs(gene: str) -> tuple[InteractingDrug, ...]:
 
 
 def cyp2d6_score(
-    score: ActivityScore | None, drugs: Sequence[str]
+    score: ActivityScore | None, drugs: Sequence[str] | str
 ) -> tuple[ActivityScore | None, tuple[str, ...]]:
     """Activity score of CYP2D6 while interacting drugs are taken: the strongest inhibitor counts, once.
 
     Parameters
     ----------
     score : from the genotype; None, where CPIC assigns none, stays None
-    drugs : generic names, any case. Those that the table lists for other enzymes only change nothing
+    drugs : generic names, any case; a text is one name. Those that the table lists for other enzymes only
+        change nothing
 
     Returns
     -------
     score : strong × 0, moderate × 0.5, weak × 1; an open copy number stays open (`≥3.0` halved is `≥1.5`),
         except that nothing is left of any number under a strong inhibitor
-    notes : one sentence for each drug that inhibits CYP2D6, the one that counts first, with its source
+    notes : a sentence with the source where the strongest inhibitor changes the score, or would if there were
+        one; a short one where all are weak; none where the score is 0 already
 
     Raises
     ------
@@ -100,20 +102,23 @@ def cyp2d6_score(
     ------
     Borges 2010, PMID 20081063; Cicali 2020, PMC7292748.
     """
-    names = tuple(dict.fromkeys(_listed(drug) for drug in drugs))
-    rows = [row for name in names for row in _rows_of(name)]
+    rows = [row for name in drug_names(drugs) for row in _rows_of(_listed(name))]
     acting = [row for row in rows if row.gene == "CYP2D6" and row.role == "inhibitor"]
     acting.sort(key=lambda row: -_STRENGTHS.index(row.strength))
     if not acting:
         return score, ()
-    multiplier, source = _score_rules()[acting[0].strength]
-    new, change = None, "there is no activity score to change"
-    if score is not None:
-        new = ActivityScore(score.value * multiplier, score.at_least and multiplier > 0)
-        change = f"activity score {score} becomes {new} ({source})"
-    notes = [f"{_sentence(acting[0])}: {change}"]
-    notes += [f"{_sentence(row)}: does not count beside {acting[0].drug}" for row in acting[1:]]
-    return new, tuple(notes)
+    strongest = acting[0]
+    multiplier, source = _score_rules()[strongest.strength]
+    if multiplier == 1:
+        weak = ", ".join(row.drug for row in acting)
+        return score, (f"weak inhibitors leave the activity score of CYP2D6 as it is: {weak}",)
+    beside = f"; not counted beside it: {', '.join(row.drug for row in acting[1:])}" if acting[1:] else ""
+    if score is None:
+        return None, (f"{_sentence(strongest)}: there is no activity score to change{beside}",)
+    new = ActivityScore(score.value * multiplier, score.at_least and multiplier > 0)
+    if new == score:
+        return score, ()
+    return new, (f"{_sentence(strongest)}: activity score {score} becomes {new} ({source}){beside}",)
 
 
 def cyp2d6_phenotype(score: ActivityScore | None) -> str:
@@ -175,9 +180,10 @@ def relative_clearance(fm: ArrayLike, activity: ArrayLike, inhibition: ArrayLike
 def individual_factor(factor: ArrayLike, fm: ArrayLike, ratio: ArrayLike) -> NDArray[np.float64]:
     """Factor of an interacting drug on the clearance of a person whose genotype the drug's own model has set.
 
-    That model says r = CL(genotype)/CL(reference), so that r = 1 - fm + fm · a and a = 1 - (1 - r)/fm. What
-    the reference genotype sees is 1 - fm · I, the person 1 - fm · a · I/r. A genotype that lowers clearance
-    further than losing the whole enzyme would (r < 1 - fm) has no activity left: a = 0, and the factor is 1.
+    That model says r = CL(genotype)/CL(reference), so that r = 1 - fm + fm · a and a = 1 - (1 - r)/fm; what
+    the reference genotype sees is 1 - fm · I. The person sees the quotient of `relative_clearance` with I and
+    without. A genotype that lowers clearance further than losing the whole enzyme would (r < 1 - fm) has no
+    activity left: a = 0, and the factor is 1.
 
     Parameters
     ----------
@@ -206,9 +212,13 @@ def individual_factor(factor: ArrayLike, fm: ArrayLike, ratio: ArrayLike) -> NDA
             f"factor {lowest:g} is below 1 - fm = {left:g}, what is left without the enzyme; "
             "raise fm or the factor"
         )
-    # a/r: the weight of the enzyme in this person's clearance over that in the reference's
-    weight = np.maximum(1.0 - (1.0 - r) / share, 0.0) / r
-    return weight * seen + (1.0 - weight)
+    activity = np.maximum(1.0 - (1.0 - r) / share, 0.0)
+    # rounding must not make more of the inhibition than all
+    lost = np.minimum((1.0 - seen) / share, 1.0)
+    before, under = relative_clearance(share, activity, 0.0), relative_clearance(share, activity, lost)
+    # without activity there is nothing to inhibit: with fm = 1 nothing is left to divide by either
+    person = np.divide(under, before, out=np.ones(np.shape(under)), where=activity > 0)
+    return np.where(r == 1.0, seen, person)  # the reference genotype sees the factor to the last digit
 
 
 def _within(name: str, values: ArrayLike, low: float, high: float) -> NDArray[np.float64]:

@@ -16,13 +16,29 @@ from dosewright.pharmacogenomics.actions import (
     source_rows,
 )
 from dosewright.pharmacogenomics.alleles import Diplotype
-from dosewright.pharmacogenomics.phenoconversion import cyp2d6_phenotype, cyp2d6_score
+from dosewright.pharmacogenomics.literature import drug_names
+from dosewright.pharmacogenomics.phenoconversion import cyp2d6_phenotype, cyp2d6_score, interacting_drugs
 from dosewright.pharmacogenomics.phenotype import interpret
 from dosewright.pharmacogenomics.tables import NO_SCORE, TABLES, ActivityScore, Tables
 from dosewright.pharmacogenomics.wording import sentences
 
+EVERYONE = "general"
+"""Population of drugs whose rows do not tell patients apart."""
+
 _INDETERMINATE = "Indeterminate"
 _NONE: Mapping[str, str] = MappingProxyType({})
+_POPULATION_WORDS = {
+    EVERYONE: "all patients",
+    "adults": "adults",
+    "pediatrics": "children and adolescents",
+    "child >40kg_adult": "children of more than 40 kg and adults",
+    "CVI ACS PCI": "acute coronary syndrome or percutaneous coronary intervention",
+    "CVI non-ACS non-PCI": "cardiovascular disease without acute coronary syndrome or percutaneous coronary "
+    "intervention, such as peripheral arterial disease",
+    "NVI": "neurovascular disease, such as stroke or transient ischaemic attack",
+    "PHT naive": "no phenytoin before",
+    "PHT use >3mos": "phenytoin before, for more than 3 months",
+}
 
 
 class NoGuidelineError(ValueError):
@@ -43,7 +59,7 @@ class Recommendation:
 
     Attributes
     ----------
-    drug, population : what was asked for
+    drug, population : whose rows were looked up; `population_words` says the population in plain words
     lookup : gene to the key that the row was found by: activity score for CYP2C9, CYP2D6 and DPYD, else the
         phenotype; `No Result` for a gene that was not tested
     classification : CPIC's strength: Strong, Moderate, Optional, No Recommendation, n/a
@@ -85,6 +101,21 @@ def populations(drug: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(row.population for row in source_rows(_listed(drug))))
 
 
+def population_words(population: str) -> str:
+    """Say in plain words whom rows are for; CPIC names populations by codes (`CVI ACS PCI`).
+
+    Raises
+    ------
+    NoGuidelineError : no drug has rows for the population
+    """
+    if population not in _POPULATION_WORDS:
+        raise NoGuidelineError(
+            f"no drug has recommendations for population {population!r}; "
+            f"use one of {', '.join(map(repr, _POPULATION_WORDS))}"
+        )
+    return _POPULATION_WORDS[population]
+
+
 def lookup_genes(drug: str) -> tuple[str, ...]:
     """Genes that a drug's rows are looked up by, in alphabetical order.
 
@@ -111,8 +142,8 @@ def lookup_keys(drug: str, gene: str) -> tuple[str, ...]:
 def recommend(
     drug: str,
     diplotypes: Mapping[str, Diplotype | str],
-    population: str = "general",
-    inhibitors: Sequence[str] = (),
+    population: str = EVERYONE,
+    inhibitors: Sequence[str] | str = (),
     keys: Mapping[str, str] = _NONE,
     tables: Tables = TABLES,
 ) -> Recommendation:
@@ -121,9 +152,11 @@ def recommend(
     Parameters
     ----------
     drug : generic name, any case
-    diplotypes : gene to diplotype; genes that the drug's rows do not use change nothing
-    population : one of `populations(drug)`
-    inhibitors : drugs that are taken too; of all keys only the CYP2D6 score changes with them
+    diplotypes : gene to diplotype; a gene that was not tested is left out, and genes that the drug's rows do
+        not use change nothing
+    population : one of `populations(drug)`; `general` is also that of a drug that has one population only
+    inhibitors : drugs that are taken too, or the name of one; of all keys only the CYP2D6 score changes with
+        them. The drug itself is not counted: what it does to its own enzyme is in the evidence for its rows
     keys : gene to look-up key, for results that no diplotype gives (`{"HLA-B": "*15:02 negative"}`);
         it counts before a diplotype of the same gene
     tables : from which diplotypes get their activity score or phenotype
@@ -131,7 +164,7 @@ def recommend(
     Raises
     ------
     NoGuidelineError : nothing is carried for the drug, or for the population
-    MissingGeneError : CPIC has no row without a result for a gene that was not given
+    MissingGeneError : a diplotype is None, or CPIC has no row without a result for a gene that was not given
     UnlistedKeyError : the drug's rows do not have the score or phenotype
     UnknownAlleleError, InvalidDiplotypeError : as `interpret`
     UnknownDrugError : as `cyp2d6_score`
@@ -141,16 +174,11 @@ def recommend(
     CPIC's recommendations, database 1.30.0 (2023-08) with the changes of 2023-10 and 2024-03, read by hand.
     """
     name = _listed(drug)
-    index = row_index(name, population)
-    if not index:
-        raise NoGuidelineError(
-            f"{name} has no recommendations for population {population!r}; "
-            f"it has {', '.join(map(repr, populations(name)))}"
-        )
     notes: list[str] = []
+    population = _population(name, population, notes)
     lookup = {gene: _key(name, gene, diplotypes, keys, notes, tables) for gene in lookup_genes(name)}
     _convert(name, lookup, inhibitors, notes)
-    row = _row(name, index, lookup)
+    row = _row(name, row_index(name, population), lookup)
     notes += [f"{gene} was not tested" for gene, key in lookup.items() if key == NO_RESULT]
     notes += [note for note in (row.action.note, row.guideline.note) if note]
     read = [gene for gene in lookup if gene in diplotypes]
@@ -182,6 +210,20 @@ def _listed(drug: str) -> str:
     return name
 
 
+def _population(drug: str, asked: str, notes: list[str]) -> str:
+    """Return the population whose rows count: the only one of the drug where none was chosen."""
+    known = populations(drug)
+    if asked in known:
+        return asked
+    if asked == EVERYONE and len(known) == 1:
+        notes.append(f"the recommendations for {drug} are for {population_words(known[0])}")
+        return known[0]
+    choices = "; ".join(f"{name!r}: {population_words(name)}" for name in known)
+    raise NoGuidelineError(
+        f"{drug} has no recommendations for population {asked!r}; give one of those it has ({choices})"
+    )
+
+
 def _key(
     drug: str,
     gene: str,
@@ -191,6 +233,11 @@ def _key(
     tables: Tables,
 ) -> str:
     """Return the look-up key of a gene: the result given from outside, else that of the diplotype."""
+    if gene in diplotypes and diplotypes[gene] is None:
+        raise MissingGeneError(
+            f"diplotypes[{gene!r}] is None; leave {gene} out if it was not tested, "
+            f"or give its result in keys, one of {', '.join(lookup_keys(drug, gene))}"
+        )
     if gene in diplotypes and gene not in tables.genes():
         raise UnlistedKeyError(
             f"{gene} {diplotypes[gene]}: {gene} has no allele tables; give its result as "
@@ -209,16 +256,22 @@ def _key(
     return given
 
 
-def _convert(drug: str, lookup: dict[str, str], inhibitors: Sequence[str], notes: list[str]) -> None:
+def _convert(drug: str, lookup: dict[str, str], inhibitors: Sequence[str] | str, notes: list[str]) -> None:
     """Put the CYP2D6 score under the inhibitors in place of that of the genotype."""
+    given = drug_names(inhibitors)
+    others = tuple(name for name in given if name != drug)
+    if others != given:
+        notes.append(f"{drug} itself is not counted as an inhibitor of its own look-up")
     key = lookup.get("CYP2D6", NO_RESULT)
     score = None if key in (NO_RESULT, NO_SCORE) else _score(key)
-    new, changes = cyp2d6_score(score, inhibitors)
-    if key == NO_RESULT:
-        if inhibitors:
-            notes.append(f"no look-up key of {drug} changes with {', '.join(inhibitors)}: only CYP2D6's can")
-        return
-    notes += changes
+    new, changes = cyp2d6_score(score, others)
+    notes += [
+        f"{row.drug} is a {row.strength} {row.role} of {gene}, which the look-up does not take into account"
+        for gene in lookup if gene != "CYP2D6" or key == NO_RESULT
+        for row in interacting_drugs(gene) if row.drug in others and row.strength != "weak"
+    ]  # fmt: skip
+    if key != NO_RESULT:
+        notes += changes
     if new is not None:
         lookup["CYP2D6"] = _listed_score(drug, new, notes)
 

@@ -18,6 +18,8 @@ from dosewright.pharmacogenomics.warfarin_equations import (
     MissingCovariateError,
     WarfarinEquation,
     WarfarinPatient,
+    counted_vkorc1,
+    steady_state_days,
 )
 
 GUIDELINE = (
@@ -55,6 +57,34 @@ class WarfarinAdjustment:
 
 
 @dataclass(frozen=True)
+class PoorMetabolizerCaution:
+    """That CPIC says to consider another anticoagulant: a CYP2C9 poor metaboliser, whatever VKORC1 is.
+
+    Attributes
+    ----------
+    cyp2c9 : the diplotype
+    vkorc1_sensitive : whether VKORC1 A/G or A/A adds to it; None where VKORC1 is not known
+    steady_state_days : until 95 % of steady state, days: how late an INR shows what a dose does; None where
+        the diplotype has no published rate of elimination
+    """
+
+    cyp2c9: str
+    vkorc1_sensitive: bool | None
+    steady_state_days: float | None
+
+    def __str__(self) -> str:
+        more = ", and VKORC1 makes more sensitive" if self.vkorc1_sensitive else ""
+        late = ""
+        if self.steady_state_days is not None:
+            usual = steady_state_days("*1/*1")
+            late = f"; steady state takes about {self.steady_state_days:.0f} days instead of {usual:.0f}"
+        return (
+            f"CYP2C9 {self.cyp2c9} is a poor metaboliser{more}: CPIC says to consider another drug than "
+            f"warfarin{late}"
+        )
+
+
+@dataclass(frozen=True)
 class WarfarinDose:
     """What the flow chart gives for an INR of 2 to 3. Not for clinical use.
 
@@ -67,7 +97,8 @@ class WarfarinDose:
     adjustments : changes after the equation
     adjusted_daily_mg : lowest and highest daily dose after all of them, mg. That several changes multiply is
         an ASSUMPTION
-    warnings : what else a reader must know, in sentences
+    caution : that CPIC says to consider another drug; None unless CYP2C9 is a poor metaboliser's
+    warnings : what else a reader must know, in sentences, the caution among them
     source : guideline, equation and tables
     """
 
@@ -78,6 +109,7 @@ class WarfarinDose:
     strength: Strength | None
     adjustments: tuple[WarfarinAdjustment, ...]
     adjusted_daily_mg: tuple[float, float]
+    caution: PoorMetabolizerCaution | None
     warnings: tuple[str, ...]
     source: str
 
@@ -89,7 +121,8 @@ def warfarin_dose(
 
     Parameters
     ----------
-    patient : covariates and genotypes; a missing genotype is never read as the reference
+    patient : covariates and genotypes; a missing genotype is never read as the reference: without VKORC1 or
+        CYP2C9 the chart doses clinically
     algorithm : published equations with and without genotype
     tables : from which CYP2C9 alleles get their function, and CYP4F2 alleles their base at rs2108622
 
@@ -105,28 +138,34 @@ def warfarin_dose(
     """
     if algorithm not in _PAIRS:
         raise ValueError(f"algorithm is {algorithm!r}; expected {' or '.join(_PAIRS)}")
-    if not _ADULT <= patient.age_years < math.inf:
+    if patient.age_years < _ADULT:
         raise NotCoveredError(
             f"age_years is {patient.age_years}; CPIC's chart for children needs an equation made for them, "
             "and none is carried here"
         )
     genetic, clinical = _PAIRS[algorithm]
-    warnings: list[str] = []
-    if patient.cyp2c9 is None and patient.vkorc1 is None:
-        warnings.append("neither CYP2C9 nor VKORC1 is known: CPIC says to dose clinically")
-        return _result(clinical, patient, None, (), warnings, tables)
-    warnings += _cautions(patient, tables)
+    caution = _caution(patient, tables)
+    warnings = [] if caution is None else [str(caution)]
+    missing = [
+        gene for gene, given in (("CYP2C9", patient.cyp2c9), ("VKORC1", patient.vkorc1)) if given is None
+    ]
+    if missing:
+        said = "neither CYP2C9 nor VKORC1 is known" if len(missing) == 2 else f"{missing[0]} is not known"
+        tested = " (CYP2C9 counts as known where *2 and *3 were tested)" if "CYP2C9" in missing else ""
+        warnings.append(f"{said}{tested}: CPIC says to dose clinically, without genotype")
+        return _result(clinical, patient, None, (), caution, warnings, tables)
     if not _african(patient):
         changes = (*_late_alleles(patient, "optional"), *_cyp4f2(patient, warnings, tables))
-        return _result(genetic, patient, "strong", changes, warnings, tables)
+        return _result(genetic, patient, "strong", changes, caution, warnings, tables)
     late = _late_alleles(patient, "moderate")
     if not late and not _tested(patient):
         warnings.append(
             f"African ancestry, and CYP2C9 {', '.join(LATER_ALLELES)} were not tested: "
-            "CPIC says to dose clinically"
+            "CPIC says to dose clinically, without genotype"
         )
-        return _result(clinical, patient, None, (), warnings, tables)
-    return _result(genetic, patient, "moderate", (*late, *_rs12777823(patient, warnings)), warnings, tables)
+        return _result(clinical, patient, None, (), caution, warnings, tables)
+    changes = (*late, *_rs12777823(patient, warnings))
+    return _result(genetic, patient, "moderate", changes, caution, warnings, tables)
 
 
 def _result(
@@ -134,6 +173,7 @@ def _result(
     patient: WarfarinPatient,
     strength: Strength | None,
     adjustments: tuple[WarfarinAdjustment, ...],
+    caution: PoorMetabolizerCaution | None,
     warnings: list[str],
     tables: Tables,
 ) -> WarfarinDose:
@@ -150,24 +190,20 @@ def _result(
         strength,
         adjustments,
         (low, high),
+        caution,
         tuple(warnings),
         f"{GUIDELINE}; {equation.source}; {tables.source('CYP2C9')}",
     )
 
 
-def _cautions(patient: WarfarinPatient, tables: Tables) -> list[str]:
-    found = []
-    for gene, given in (("CYP2C9", patient.cyp2c9), ("VKORC1", patient.vkorc1)):
-        if given is None:
-            found.append(f"{gene} is not known: the equation's own term for that is used")
-    if patient.cyp2c9 is not None:
-        read = interpret("CYP2C9", patient.cyp2c9, tables)
-        if read.phenotype == "Poor Metabolizer":
-            found.append(
-                f"CYP2C9 {read.diplotype} is a poor metaboliser: CPIC says to consider another drug "
-                "than warfarin"
-            )
-    return found
+def _caution(patient: WarfarinPatient, tables: Tables) -> PoorMetabolizerCaution | None:
+    if patient.cyp2c9 is None:
+        return None
+    read = interpret("CYP2C9", patient.cyp2c9, tables)
+    if read.phenotype != "Poor Metabolizer":
+        return None
+    sensitive = None if patient.vkorc1 is None else "A" in counted_vkorc1(patient.vkorc1)
+    return PoorMetabolizerCaution(str(read.diplotype), sensitive, steady_state_days(read.diplotype))
 
 
 def _african(patient: WarfarinPatient) -> bool:
@@ -187,7 +223,7 @@ def _tested(patient: WarfarinPatient) -> bool:
             "the flow chart needs late_alleles_tested for a person of African ancestry: could the test "
             f"have found CYP2C9 {', '.join(LATER_ALLELES)}? Give True or False"
         )
-    return patient.late_alleles_tested and patient.cyp2c9 is not None
+    return patient.late_alleles_tested
 
 
 def _alleles(diplotype: Diplotype | str | None) -> tuple[str, ...]:

@@ -8,16 +8,33 @@ for after the equation (`warfarin_dose`). Not for clinical use.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from dosewright.pharmacogenomics.alleles import Diplotype, coding_strand_allele
+from dosewright.pharmacogenomics.literature import UnknownDrugError, drug_names
 from dosewright.pharmacogenomics.tables import TABLES, Tables
 
 LATER_ALLELES = ("*5", "*6", "*8", "*11")
 """CYP2C9 alleles that the equations leave to the flow chart."""
+
+AMIODARONE = "amiodarone"
+ENZYME_INDUCERS = ("carbamazepine", "phenytoin", "rifampicin", "rifampin")
+"""Drugs that the equations count as inducers (IWPC 2009); rifampin is the US name of rifampicin."""
+
+# What a person can have, and what a number outside it may be instead: most often another unit
+_RANGES = {
+    "age_years": (0.0, 110.0, "a year of birth? Give years"),
+    "height_cm": (40.0, 250.0, "metres or inches? Give centimetres"),
+    "weight_kg": (2.0, 350.0, "pounds or grams? Give kilograms"),
+    "target_inr": (1.0, 6.0, "give an INR"),
+    "inr": (0.5, 20.0, "a prothrombin time in seconds or per cent? Give an INR"),
+    "drugs_increasing_inr": (0.0, 30.0, "give their number"),
+}
+_MOST_DAILY_MG = 100.0
 
 Race = Literal["White", "Asian", "Black", "mixed or not recorded"]
 
@@ -36,20 +53,26 @@ class WarfarinPatient:
 
     Attributes
     ----------
-    age_years, height_cm, weight_kg : body surface is computed after Du Bois (1916)
+    age_years, height_cm, weight_kg : 0 to 110, 40 to 250, 2 to 350; body surface is computed after Du Bois
+        (1916)
     race : as the equations group it; `mixed or not recorded` is a group of its own
     male : sex
-    cyp2c9, vkorc1 : diplotypes (`"*1/*3"`, `"GA"`)
+    cyp2c9, vkorc1 : diplotypes (`"*1/*3"`, `"GA"`). A test that could not have found CYP2C9 *2 and *3 gives
+        none: its `*1/*1` says nothing of them
     enzyme_inducer : takes carbamazepine, phenytoin or rifampicin
     amiodarone, fluvastatin : takes it
     smoker, dvt_or_pe, diabetes, stroke : smokes; warfarin for a thrombosis or embolism; has it or had it
-    target_inr, inr : dimensionless; `inr` is measured on day 4 or 5
-    doses_before : mg/day, 2, 3 and 4 days before `inr`
-    drugs_increasing_inr : their number
+    target_inr, inr : dimensionless, 1 to 6 and 0.5 to 20; `inr` is measured on day 4 or 5
+    doses_before : mg/day, 2, 3 and 4 days before `inr`, each 0 to 100
+    drugs_increasing_inr : their number, 0 to 30
     african_ancestry : for the flow chart; None: as `race` says
     late_alleles_tested : whether the test could have found CYP2C9 *5, *6, *8 and *11
     cyp4f2 : diplotype
     rs12777823_a : number of A alleles of rs12777823, 0 to 2
+
+    Raises
+    ------
+    ValueError : a number is not one that a person can have; the message says which unit is expected
     """
 
     age_years: float
@@ -74,6 +97,15 @@ class WarfarinPatient:
     late_alleles_tested: bool | None = None
     cyp4f2: Diplotype | str | None = None
     rs12777823_a: int | None = None
+
+    def __post_init__(self) -> None:
+        for field, (low, high, hint) in _RANGES.items():
+            value = getattr(self, field)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"{field} is {value}: {hint}, {low:g} to {high:g}")
+        for value in self.doses_before or ():
+            if not 0 <= value <= _MOST_DAILY_MG:
+                raise ValueError(f"doses_before has {value}; expected 0 to {_MOST_DAILY_MG:g} mg a day")
 
 
 @dataclass(frozen=True)
@@ -101,7 +133,7 @@ class WarfarinEquation:
         ------
         MissingCovariateError : a term's covariate is None, and the equation has no term for that
         UncountedAlleleError : a CYP2C9 allele that is not of normal function has no term
-        ValueError : VKORC1 is not written in G and A, or a number lies outside its range
+        ValueError : VKORC1 is not written in G and A, or an INR below 1 has no logarithm to count
         """
         values = {name: self._value(name, patient, tables) for name in self.terms}
         return self.intercept + sum(weight * values[name] for name, weight in self.terms.items())
@@ -123,12 +155,9 @@ class WarfarinEquation:
                 raise self._missing(gene.lower())
             return _genotype_value(term, given, tables)
         try:
-            value = float(_READERS[term](patient))
+            return float(_READERS[term](patient))
         except _NotGiven as absent:
             raise self._missing(str(absent)) from None
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{self.name}: {term} is {value}; expected a number of 0 or more")
-        return value
 
     def _missing(self, field: str) -> MissingCovariateError:
         return MissingCovariateError(
@@ -228,13 +257,19 @@ def _genotype_value(term: str, diplotype: Diplotype | str, tables: Tables) -> fl
     gene, what = term.split(maxsplit=1)
     if what == "unknown":
         return 0.0
-    alleles = counted_cyp2c9(diplotype, tables) if gene == "CYP2C9" else _vkorc1(diplotype)
+    alleles = counted_cyp2c9(diplotype, tables) if gene == "CYP2C9" else counted_vkorc1(diplotype)
     if what.endswith(" alleles"):
         return float(alleles.count(what.removesuffix(" alleles")))
     return float("/".join(alleles) == what)
 
 
-def _vkorc1(diplotype: Diplotype | str) -> tuple[str, ...]:
+def counted_vkorc1(diplotype: Diplotype | str) -> tuple[str, ...]:
+    """The two bases of rs9923231 on the coding strand, `A` before `G`.
+
+    Raises
+    ------
+    ValueError : an allele is neither G nor A
+    """
     alleles = [coding_strand_allele("VKORC1", allele) for allele in _pair(diplotype).alleles]
     for allele in alleles:
         if allele not in ("G", "A"):
@@ -351,6 +386,59 @@ EU_PACT_MAINTENANCE = WarfarinEquation(
 _EU_PACT_RATES = {
     "*1/*1": 0.0189, "*1/*2": 0.0158, "*1/*3": 0.0132, "*2/*2": 0.013, "*2/*3": 0.009, "*3/*3": 0.0075,
 }  # fmt: skip
+
+
+class WarfarinInteractions(NamedTuple):
+    """Other drugs of a person, as the equations see them.
+
+    Attributes
+    ----------
+    amiodarone, enzyme_inducer : whether one of them is that, for the fields of `WarfarinPatient`
+    others : those that no term of the dosing equations adjusts for, in lower case
+    """
+
+    amiodarone: bool
+    enzyme_inducer: bool
+    others: tuple[str, ...]
+
+
+def warfarin_interactions(drugs: Sequence[str] | str) -> WarfarinInteractions:
+    """Sort a person's other drugs into what the equations adjust for and what they do not.
+
+    Parameters
+    ----------
+    drugs : generic names, any case; a text is one name. Warfarin itself is left out
+
+    Raises
+    ------
+    UnknownDrugError : a name is nearly that of amiodarone or an inducer, so that it may be misspelt
+
+    Source
+    ------
+    IWPC 2009, N Engl J Med 360:753: amiodarone; carbamazepine, phenytoin and rifampicin.
+    """
+    counted = (AMIODARONE, *ENZYME_INDUCERS)
+    names = drug_names(drugs)
+    others = tuple(name for name in names if name not in (*counted, "warfarin"))
+    for name in others:
+        # fosphenytoin and oxcarbazepine, which are other drugs, are less alike than 0.9
+        near = get_close_matches(name, counted, n=1, cutoff=0.9)
+        if near:
+            raise UnknownDrugError(f"drug {name!r} is not known; did you mean {near[0]}?")
+    return WarfarinInteractions(AMIODARONE in names, any(name in ENZYME_INDUCERS for name in names), others)
+
+
+def steady_state_days(diplotype: Diplotype | str) -> float | None:
+    """Days until S-warfarin has reached 95 % of its steady state, ln 20 over the rate of elimination.
+
+    None for a diplotype with another allele than *1, *2 and *3, of which no rate is published.
+
+    Source
+    ------
+    Rates: Pirmohamed 2013, N Engl J Med 369:2294 (EU-PACT).
+    """
+    rate = _EU_PACT_RATES.get("/".join(sorted(_pair(diplotype).alleles)))
+    return None if rate is None else math.log(20) / (24 * rate)
 
 
 def eu_pact_loading(patient: WarfarinPatient, tables: Tables = TABLES) -> tuple[float, float, float]:

@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from dosewright.pharmacogenomics import GeneCall, Tables
+    from dosewright.pharmacogenomics import GeneCall, Genotypes, MissingPolicy, Tables
 
 _REPORT = "report"
+MISSING: dict[str, Any] = {
+    "type": click.Choice(["missing", "reference", "force_reference"]),
+    "default": "missing",
+    "show_default": True,
+    "help": "What a position without a call is; reference: inside gVCF blocks; force_reference: everywhere.",
+}
+"""The option `--missing` of every command that reads a VCF file."""
+ANCESTRY = "Biogeographic group, or groups with shares: European=0.6,Latino=0.4. Default: not known."
+"""What the option `--ancestry` of these commands is."""
 
 
 class _ReportByDefault(click.Group):
@@ -46,17 +55,8 @@ def pgx() -> None:
     "that a pharmacogene matters to.",
 )
 @click.option("--inhibitors", default="", help="Drugs that are taken too, separated by commas.")
-@click.option(
-    "--ancestry",
-    help="Biogeographic group, or groups with shares: European=0.6,Latino=0.4. Default: not known.",
-)
-@click.option(
-    "--missing",
-    type=click.Choice(["missing", "reference", "force_reference"]),
-    default="missing",
-    show_default=True,
-    help="What a position without a call is; reference: inside gVCF blocks; force_reference: everywhere.",
-)
+@click.option("--ancestry", help=ANCESTRY)
+@click.option("--missing", **MISSING)
 @click.option(
     "--tables",
     "tables_folder",
@@ -104,9 +104,10 @@ def report(
     rows = []
     for name, genotypes in read.genotypes.items():
         calls = call_genes(genotypes, elsewhere, groups, tables)
+        meanings = [drug_meaning(drug, calls, also, groups, tables) for drug in wanted]
         record = genotype_record(
-            genotypes, calls, [drug_meaning(drug, calls, also, tables) for drug in wanted], ancestry=groups,
-            inhibitors=also, outside_file=None if outside is None else str(outside), tables=tables,
+            genotypes, calls, meanings, ancestry=groups, inhibitors=also,
+            outside_file=None if outside is None else str(outside), tables=tables,
             provenance=provenance(started, time.monotonic() - begun),
         )  # fmt: skip
         _, page = write_genotype(record, out / _folder(name) if several else out)
@@ -128,7 +129,11 @@ def tables() -> None:
 @click.argument("old")
 @click.argument("new")
 def diff(old: str, new: str) -> None:
-    """Print what changed from OLD to NEW: folders of tables, or the word `shipped`."""
+    """Print what changed from OLD to NEW: folders of tables, or the word `shipped`.
+
+    Compared are definitions, functions, phenotype rules and frequencies; recommendations, published effects
+    and interacting drugs are no part of such a folder.
+    """
     from dosewright.pharmacogenomics import differences
 
     before, after = (_tables(None if item == "shipped" else Path(item)) for item in (old, new))
@@ -226,30 +231,37 @@ def _print(rows: Sequence[tuple[str, Mapping[str, Any], Path]]) -> None:
         _, record, page = rows[0]
         for warning in record["warnings"]:
             click.echo(f"warning: {warning}")
-        for drug in record["drugs"]:
-            click.echo(f"{drug['drug']}: {drug['said'][0] if drug['said'] else 'nothing is known'}")
+        said = {drug["drug"]: drug["said"] for drug in record["drugs"]}
+        for row in record["summary"]:
+            click.echo(f"{row['drug']}:")
+            for sentence in said[row["drug"]] or ["nothing is known of it by genotype"]:
+                click.echo(f"  {sentence}")
         click.echo(f"data: {page.with_suffix('.json')}\npage: {page}")
 
 
-def sample_calls(vcf: Path, sample: str | None, outside: Path | None) -> tuple[str, Mapping[str, GeneCall]]:
+def sample_calls(
+    vcf: Path, sample: str | None, outside: Path | None, missing: MissingPolicy, ancestry: str | None
+) -> tuple[Genotypes, Mapping[str, GeneCall]]:
     """Return the one sample that is meant, and its calls by gene.
 
     Raises
     ------
-    ValueError : the file has several samples and none is named, or the sample cannot be read
+    ValueError : the file has several samples and none is named, or the sample cannot be read; a share of the
+        ancestry is no number, or they do not add up to 1
     """
     from dosewright.pharmacogenomics import call_genes, read_outside_calls, read_vcf
 
+    groups = _ancestry(ancestry)
     elsewhere = () if outside is None else read_outside_calls(outside)
-    read = read_vcf(vcf, None if sample is None else [sample])
+    read = read_vcf(vcf, None if sample is None else [sample], missing)
     known = [*read.genotypes, *read.errors]
     if len(known) != 1:
         some = ", ".join(known[:5]) + ("" if len(known) <= 5 else f" and {len(known) - 5} more")
         raise ValueError(f"{vcf} has {len(known)} samples; choose one with --sample: {some or 'none'}")
     if read.errors:
         raise ValueError(read.errors[known[0]])
-    calls = call_genes(read.genotypes[known[0]], elsewhere)
-    return known[0], {call.gene: call for call in calls}
+    genotypes = read.genotypes[known[0]]
+    return genotypes, {call.gene: call for call in call_genes(genotypes, elsewhere, groups)}
 
 
 if __name__ == "__main__":

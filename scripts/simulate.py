@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from dosewright.scripts.pgx import ANCESTRY, MISSING, sample_calls
+
 if TYPE_CHECKING:
     from dosewright.envs import Scenario
+    from dosewright.pharmacogenomics import Diplotype, GeneCall, Genotypes
 
 
 def _pairs(option: str, items: tuple[str, ...]) -> dict[str, str]:
@@ -56,6 +60,8 @@ def _numbers(option: str, items: tuple[str, ...]) -> dict[str, float]:
     type=click.Path(path_type=Path, dir_okay=False),
     help="With --vcf: calls made elsewhere, which win over it.",
 )
+@click.option("--missing", **MISSING)
+@click.option("--ancestry", help=ANCESTRY)
 @click.option(
     "--covariate", multiple=True, metavar="NAME=VALUE", help="Of the typical person and all others."
 )
@@ -76,6 +82,8 @@ def simulate(
     vcf: Path | None,
     sample: str | None,
     outside: Path | None,
+    missing: Any,
+    ancestry: str | None,
     covariate: tuple[str, ...],
     people: int,
     seed: int,
@@ -92,9 +100,12 @@ def simulate(
     known = scenario(drug)
     genotypes, covariates = _pairs("--genotype", genotype), _numbers("--covariate", covariate)
     if vcf is not None:
-        genotypes = _from_vcf(known, vcf, sample, outside, genotypes)
-    elif sample is not None or outside is not None:
-        raise ValueError("--sample and --outside are of a VCF file; give it with --vcf")
+        person, calls = sample_calls(vcf, sample, outside, missing, ancestry)
+        genotypes = _from_vcf(known, vcf, person, calls, genotypes)
+    elif (sample, outside, ancestry, missing) != (None, None, None, MISSING["default"]):
+        raise ValueError(
+            "--sample, --outside, --missing and --ancestry are of a VCF file; give it with --vcf"
+        )
     made = curve(
         known, dose, duration_in_days(every), days,
         duration_days=0.0 if duration is None else duration_in_days(duration), genotypes=genotypes,
@@ -131,7 +142,7 @@ def simulate(
 
 
 def _from_vcf(
-    known: Scenario, vcf: Path, sample: str | None, outside: Path | None, given: dict[str, str]
+    known: Scenario, vcf: Path, person: Genotypes, calls: Mapping[str, GeneCall], given: dict[str, str]
 ) -> dict[str, str]:
     """Return `given`, and for the model's other genes the diplotypes of one sample.
 
@@ -141,24 +152,31 @@ def _from_vcf(
     """
     if not known.model.genotype_terms:
         raise ValueError(f"--vcf: the model of {known.name} has no genotype term; leave it out")
-    from dosewright.evaluation.genotype import OpenGenotypeError, modelled_genotype
-    from dosewright.scripts.pgx import sample_calls
+    from dosewright.evaluation.genotype import OpenGenotypeError, doubts, modelled_genotype, readings
+    from dosewright.pharmacogenomics import TABLES
 
-    name, calls = sample_calls(vcf, sample, outside)
+    for warning in person.warnings:
+        click.echo(f"warning: {warning}")
     genotypes = dict(given)
     for term in known.model.genotype_terms:
         gene = term.gene
         try:
-            pair = str(modelled_genotype(calls[gene]))
+            pair: Diplotype | None = modelled_genotype(calls[gene])
         except OpenGenotypeError as error:
             if gene not in given:
-                raise ValueError(f"{vcf}, sample {name}: {error}; give it as --genotype {gene}=A/B") from None
-            pair = "no single diplotype"
-        if gene in given:
-            click.echo(f"{gene} {given[gene]}: --genotype wins; sample {name} has {pair}")
+                raise ValueError(
+                    f"{vcf}, sample {person.sample}: {error}; give it as --genotype {gene}=A/B, or say with "
+                    "--missing what a position without a call is"
+                ) from None
+            pair = None
+        if gene in given or pair is None:
+            has = pair or "no single diplotype"
+            click.echo(f"{gene} {given[gene]}: --genotype wins; sample {person.sample} has {has}")
         else:
-            genotypes[gene] = pair
-            click.echo(f"{gene} {pair}: sample {name}, {calls[gene].origin}")
+            genotypes[gene] = str(pair)
+            click.echo(f"{gene} {pair}: sample {person.sample}, {calls[gene].origin}")
+            for text in (*doubts(calls[gene], TABLES), *(item.note for item in readings(term, pair))):
+                click.echo(f"warning: {text}")
     return genotypes
 
 

@@ -1,8 +1,8 @@
 """What a person's genotype means for a drug, and the record that is written of it.
 
 `meaning` puts together what guidelines, published effects, interacting drugs and the drug's own model say;
-`model_dose`, `interactions` and `warfarin_chart` are parts of it; `record` is the data of `genotype.json` and
-of the page.
+`advice`, `model_dose`, `interactions` and `warfarin_chart` are parts of it. `statements` says it in words,
+`record` is the data of `genotype.json` and of the page.
 """
 
 from dosewright.evaluation.genotype.meaning import (
@@ -17,19 +17,23 @@ from dosewright.evaluation.genotype.model_dose import (
     OpenGenotypeError,
     model_dose,
     modelled_genotype,
+    readings,
 )
 from dosewright.evaluation.genotype.record import genotype_record, write_genotype
+from dosewright.evaluation.genotype.statements import doubts
 
 __all__ = [
     "DrugMeaning",
     "ModelDose",
     "OpenGenotypeError",
     "default_drugs",
+    "doubts",
     "drug_meaning",
     "genotype_record",
     "known_drugs",
     "model_dose",
     "modelled_genotype",
     "named_drug",
+    "readings",
     "write_genotype",
 ]

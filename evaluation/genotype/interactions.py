@@ -60,12 +60,12 @@ def gene_interactions(
     Parameters
     ----------
     calls : of the genes that matter
-    drugs : generic names, known to the table
+    drugs : names as `drug_names` gives them, known to the table
     model : of the drug that is taken with them; None where there is none
     """
     found: list[GeneInteraction] = []
     idle: list[str] = []
-    for drug in dict.fromkeys(name.strip().lower() for name in drugs):
+    for drug in drugs:
         here = [
             _interaction(call, row, drugs, model)
             for call in calls

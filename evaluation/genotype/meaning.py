@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from dosewright.envs import names, scenario
+from dosewright.evaluation.genotype.advice import Advice, cpic_advice
 from dosewright.evaluation.genotype.interactions import GeneInteraction, gene_interactions
 from dosewright.evaluation.genotype.model_dose import (
     ModelDose,
@@ -22,21 +23,16 @@ from dosewright.pharmacogenomics import (
     DpwgDose,
     Effect,
     GeneCall,
-    MissingGeneError,
     NoGuidelineError,
-    Recommendation,
     Tables,
     UnknownAlleleError,
     UnknownDrugError,
-    UnlistedKeyError,
     cyp2d6_score,
     dpwg_doses,
+    drug_names,
     effects,
     lookup_genes,
-    lookup_keys,
-    populations,
     published_rows,
-    recommend,
     recommended_drugs,
     without_effect,
 )
@@ -60,8 +56,8 @@ class DrugMeaning:
     drug : generic name, lower case
     genes : those that anything here rests on, in alphabetical order
     open_genes : gene -> why it has no result, for those without one
-    recommendations : CPIC's, one for each population in which there is one
-    no_recommendation : why there is none, one sentence for each reason
+    advice : CPIC's, one for each population
+    no_guideline : why CPIC has none for the drug; "" where it has one, and for warfarin
     chart : of warfarin, CPIC's flow chart for a stated person; empty for all others
     dpwg : doses of the Dutch guidelines for these genotypes
     no_dpwg : genes that DPWG has doses of the drug for, but none for this genotype, one sentence each
@@ -76,8 +72,8 @@ class DrugMeaning:
     drug: str
     genes: tuple[str, ...]
     open_genes: Mapping[str, str]
-    recommendations: tuple[Recommendation, ...]
-    no_recommendation: tuple[str, ...]
+    advice: tuple[Advice, ...]
+    no_guideline: str
     chart: tuple[ChartDose, ...]
     dpwg: tuple[DpwgDose, ...]
     no_dpwg: tuple[str, ...]
@@ -126,7 +122,11 @@ def drug_genes(drug: str) -> tuple[str, ...]:
 
 
 def drug_meaning(
-    drug: str, calls: Sequence[GeneCall], inhibitors: Sequence[str] = (), tables: Tables = TABLES
+    drug: str,
+    calls: Sequence[GeneCall],
+    inhibitors: Sequence[str] | str = (),
+    ancestry: Mapping[str, float] | str | None = None,
+    tables: Tables = TABLES,
 ) -> DrugMeaning:
     """What the calls mean for a drug.
 
@@ -134,7 +134,8 @@ def drug_meaning(
     ----------
     drug : one of `known_drugs`, any case
     calls : of one person, as `call_genes` gives them
-    inhibitors : generic names of drugs that are taken too, inducers also
+    inhibitors : generic names of drugs that are taken too, inducers also; a text is one name
+    ancestry : as it was given to `call_genes`; warfarin's flow chart branches on it
     tables : those by which the genes were called
 
     Raises
@@ -146,18 +147,19 @@ def drug_meaning(
     genes = drug_genes(name)
     called = {call.gene: call for call in calls if call.gene in genes}
     open_genes = {gene: why for gene in genes if (why := _why_open(gene, called.get(gene)))}
-    given, why_none = _recommendations(name, called, inhibitors, tables)
+    advice, no_guideline = _advice(name, called, drug_names(inhibitors), tables)
     dpwg, no_dpwg = _dpwg(name, called)
     published, unpublished = _published(name, called, tables)
     model, no_model = _model(name, called)
-    acting, idle = gene_interactions([called[gene] for gene in genes if gene in called], inhibitors, model)
+    others = tuple(drug for drug in drug_names(inhibitors) if drug != name)
+    acting, idle = gene_interactions([called[gene] for gene in genes if gene in called], others, model)
     return DrugMeaning(
         name,
         genes,
         open_genes,
-        given,
-        why_none,
-        chart_doses(called, tables) if name == "warfarin" else (),
+        advice,
+        no_guideline,
+        chart_doses(called, others, ancestry, tables) if name == "warfarin" else (),
         dpwg,
         no_dpwg,
         published,
@@ -170,10 +172,10 @@ def drug_meaning(
 
 
 def _why_open(gene: str, call: GeneCall | None) -> str:
-    """Why a gene has no result that a recommendation could be looked up by; "" where it has one."""
+    """Why a gene has no result, or no single one; "" where it has one."""
     if call is None:
         return f"{gene} was not tested: a VCF does not show it; it can be given as an outside call"
-    if call.keys:
+    if call.match is None or (len(call.keys) == 1 and not call.doubt):
         return ""
     try:
         modelled_genotype(call)
@@ -186,47 +188,32 @@ def _why_open(gene: str, call: GeneCall | None) -> str:
 # ------------------------------------------------------------------------------------------------ guidelines
 
 
-def _recommendations(
+def _advice(
     drug: str, called: Mapping[str, GeneCall], inhibitors: Sequence[str], tables: Tables
-) -> tuple[tuple[Recommendation, ...], tuple[str, ...]]:
+) -> tuple[tuple[Advice, ...], str]:
     try:
-        groups = populations(drug)
+        return cpic_advice(drug, called, inhibitors, tables), ""
     except NoGuidelineError as error:
-        said = "see the flow chart" if drug == "warfarin" else f"CPIC: {error}".partition(";")[0]
-        return (), () if drug == "warfarin" else (said,)
-    looked = [call for gene, call in called.items() if gene in lookup_genes(drug) and call.keys]
-    diplotypes = {call.gene: call.lookup for call in looked if call.lookup is not None}
-    # of several HLA results the one that the drug's rows ask for; another allele's is no result for this drug
-    keys = {
-        call.gene: key
-        for call in looked
-        if call.lookup is None
-        for key in call.keys
-        if len(call.keys) == 1 or key in lookup_keys(drug, call.gene)
-    }
-    found, reasons = [], []
-    for group in groups:
-        try:
-            found.append(recommend(drug, diplotypes, group, inhibitors, keys, tables))
-        except (MissingGeneError, UnlistedKeyError) as error:
-            reasons.append(str(error).partition("; give")[0])
-    return tuple(found), tuple(dict.fromkeys(reasons))
+        return (), "" if drug == "warfarin" else str(error).partition(";")[0]
 
 
 def _dpwg(drug: str, called: Mapping[str, GeneCall]) -> tuple[tuple[DpwgDose, ...], tuple[str, ...]]:
     rows = dpwg_doses(drug)
-    found = tuple(row for row in rows if row.gene in called and _in_dpwg_group(row, called[row.gene]))
+    known = {
+        gene: call for gene, call in called.items() if (call.phenotype or _pair(call)) and not call.doubt
+    }
+    found = tuple(row for row in rows if row.gene in known and _in_dpwg_group(row, known[row.gene]))
     without = [
-        f"DPWG has no percentage of {drug} for {gene} {_pair(call) or shown_result(call)} here"
+        f"DPWG has no percentage of {drug} for {gene} {_pair(known[gene]) or shown_result(known[gene])} here"
         for gene in dict.fromkeys(row.gene for row in rows)
-        if (call := called.get(gene)) is not None and gene not in {row.gene for row in found}
+        if gene in known and gene not in {row.gene for row in found}
     ]
     return found, tuple(without)
 
 
 def _pair(call: GeneCall) -> Diplotype | None:
-    """The pair that a call leaves, as studies write it; None where it leaves several or none."""
-    return None if call.lookup is None else modelled_genotype(call)
+    """The pair that a call leaves, as studies write it; None where it leaves several, none, or is doubted."""
+    return None if call.lookup is None or call.doubt else modelled_genotype(call)
 
 
 def _in_dpwg_group(row: DpwgDose, call: GeneCall) -> bool:

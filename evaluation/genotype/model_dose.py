@@ -32,6 +32,9 @@ Floats = NDArray[np.float64]
 _DRAWN = 999  # people behind the medians; an odd number, so that the median of a flag is 0 or 1
 _LEAST = 0.01  # smallest multiple of the usual dose that is looked at
 _HALVINGS = 26  # of the logarithm of the multiple: leaves 1e-7
+_APART = 1.25  # factor on the usual dose, up and down, between which the elasticity is taken
+LEAST_ELASTICITY = 0.25
+"""Where the response follows the dose less than this, no dose is said to bring two genotypes together."""
 
 
 class OpenGenotypeError(ValueError):
@@ -84,7 +87,8 @@ class Course:
     values : (u + 1,) response of every unit, before treatment first; NaN where there is none
     settled : mean of `values` over the second half of the course
     multiplier : multiple of the usual dose with which this genotype settles where the usual dose leads the
-        reference genotype, dimensionless; None where no dose up to the largest one does
+        reference genotype, dimensionless; None where no dose up to the largest one does, and where the
+        response hardly follows the dose (`ModelDose.elasticity`)
     """
 
     role: str
@@ -110,6 +114,8 @@ class ModelDose:
         where they are others
     days : (u + 1,) time of the courses
     readings : alleles that the model has no value for, and what they were read as (ASSUMPTION)
+    elasticity : relative change of what the response settles at over that of the dose, around the usual dose
+        of the reference genotype, dimensionless
     """
 
     scenario: Scenario
@@ -121,6 +127,7 @@ class ModelDose:
     courses: tuple[Course, ...]
     days: Floats
     readings: tuple[Represented, ...]
+    elasticity: float
 
     @property
     def multiplier(self) -> float | None:
@@ -142,8 +149,11 @@ def modelled_genotype(call: GeneCall) -> Diplotype:
 
     Raises
     ------
-    OpenGenotypeError : several pairs fit alike, only a phenotype is known, or nothing is
+    OpenGenotypeError : several pairs fit alike, only a phenotype is known, the call is doubted, or none is
+        there
     """
+    if call.doubt:
+        raise OpenGenotypeError(call.doubt)
     if call.lookup is not None:
         return Diplotype(*(coding_strand_allele(call.gene, allele) for allele in call.lookup.alleles))
     if len(call.diplotypes) > 1:
@@ -151,6 +161,8 @@ def modelled_genotype(call: GeneCall) -> Diplotype:
         raise OpenGenotypeError(f"{call.gene} stays open: {fit} fit alike")
     if call.origin == "outside call":
         raise OpenGenotypeError(f"{call.gene}: only {call.phenotype or call.score} is given, no diplotype")
+    if not call.tested:
+        raise OpenGenotypeError(f"{call.gene} was not tested: none of its positions was called")
     why = "" if call.match is None or call.match.reason is None else f": {call.match.reason}"
     raise OpenGenotypeError(f"{call.gene} was not called{why}")
 
@@ -176,11 +188,12 @@ def model_dose(known: Scenario, genotypes: Mapping[str, Diplotype]) -> ModelDose
     if missing:
         raise ValueError(f"{known.model.name} needs the {missing[0]} genotype; give its diplotype")
     own: dict[str, str] = {}
-    readings: list[Represented] = []
+    found: list[Represented] = []
     for term in terms:
-        read = [_represented(term, allele) for allele in genotypes[term.gene].alleles]
+        pair = genotypes[term.gene]
+        read = [_represented(term, allele) for allele in pair.alleles]
         own[term.gene] = str(Diplotype(*(_standing(term, item) for item in read)))
-        readings += [item for item in read if item.reason is not AlleleReading.MODELLED]
+        found += readings(term, pair)
     table = _table(known.name)
     if own not in table.genotypes:
         _parameters(known, table.person, own)  # raises, with the reason
@@ -209,8 +222,25 @@ def model_dose(known: Scenario, genotypes: Mapping[str, Diplotype]) -> ModelDose
             for role, row in chosen.items()
         ),
         np.arange(known.horizon + 1, dtype=np.float64) * known.clock.days,
-        tuple(dict.fromkeys(readings)),
+        tuple(dict.fromkeys(found)),
+        table.elasticity,
     )
+
+
+def readings(term: GenotypeTerm, pair: Diplotype) -> tuple[Represented, ...]:
+    """Alleles of a pair that a model has no value for, and what they are read as (ASSUMPTION).
+
+    Parameters
+    ----------
+    term : the model's term of the gene
+    pair : as the model writes it
+
+    Raises
+    ------
+    UnrepresentedAlleleError, UnknownAlleleError : the model has no value for an allele, nor for its function
+    """
+    read = (_represented(term, allele) for allele in pair.alleles)
+    return tuple(dict.fromkeys(item for item in read if item.reason is not AlleleReading.MODELLED))
 
 
 def typical_person(known: Scenario) -> TypicalPerson:
@@ -241,6 +271,7 @@ class _Table:
     theta: Floats
     values: Floats
     multipliers: Floats
+    elasticity: float
 
     def row(self, genotypes: Mapping[str, str]) -> int:
         return self.genotypes.index(genotypes)
@@ -271,8 +302,13 @@ def _table(drug: str) -> _Table:
     usual = float(known.doses.snap(known.label.dose(seen))[0])
     reference, reason = _reference(known, genotypes)
     values = _course(treatment, np.full(n, usual))
-    multipliers = _multipliers(treatment, usual, float(_settled(values)[genotypes.index(reference)]))
-    return _Table(person, usual, genotypes, reference, reason, theta, values, multipliers)
+    first = genotypes.index(reference)
+    around = [_settled(_course(treatment, np.full(n, usual * by)))[first] for by in (1 / _APART, _APART)]
+    elasticity = float(np.log(around[1] / around[0]) / (2 * np.log(_APART)))
+    multipliers = np.full(n, np.nan)
+    if abs(elasticity) >= LEAST_ELASTICITY:
+        multipliers = _multipliers(treatment, usual, float(_settled(values)[first]))
+    return _Table(person, usual, genotypes, reference, reason, theta, values, multipliers, elasticity)
 
 
 def _parameters(known: Scenario, person: TypicalPerson, genotypes: Mapping[str, str]) -> Floats:

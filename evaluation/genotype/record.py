@@ -14,19 +14,26 @@ from typing import Any
 
 import numpy as np
 
+from dosewright.evaluation.genotype.advice import Advice, Answer
 from dosewright.evaluation.genotype.interactions import GeneInteraction
 from dosewright.evaluation.genotype.meaning import DrugMeaning, shown_result
-from dosewright.evaluation.genotype.model_dose import ModelDose, modelled_genotype
+from dosewright.evaluation.genotype.model_dose import LEAST_ELASTICITY, ModelDose
+from dosewright.evaluation.genotype.statements import doubts, dpwg_words, said, urgency
 from dosewright.evaluation.genotype.warfarin_chart import ChartDose
 from dosewright.evaluation.summary import NOTICE
 from dosewright.pharmacogenomics import (
+    Diplotype,
     DpwgDose,
     Effect,
     GeneCall,
     Genotypes,
     Posterior,
-    Recommendation,
     Tables,
+    coding_strand_allele,
+    lookup_genes,
+    lookup_keys,
+    population_words,
+    recommended_drugs,
 )
 
 SCHEMA = 1
@@ -42,7 +49,6 @@ SOURCES = (
 )
 _SHOWN = 5  # alternatives of a diplotype
 _LEAST = 5e-4  # probability below which none is listed
-_SURE = 0.9  # a call less probable than this is warned of
 
 Record = dict[str, Any]
 
@@ -67,7 +73,8 @@ def genotype_record(
     inhibitors, outside_file : as they were given; None where there was no file
     tables, provenance : where it comes from
     """
-    genes = [_gene(call) for call in calls]
+    genes = [_gene(call, tables) for call in calls]
+    matter = {gene for meaning in meanings for gene in meaning.genes}
     return {
         "schema": SCHEMA,
         "notice": NOTICE,
@@ -81,7 +88,12 @@ def genotype_record(
         },
         "inhibitors": list(inhibitors),
         "tables": tables.version,
-        "warnings": [*genotypes.warnings, *(text for call in calls for text in _doubts(call))],
+        "warnings": [
+            *genotypes.warnings,
+            *(text for gene in genes if gene["gene"] in matter for text in gene["doubts"]),
+            *_unused(calls, meanings),
+        ],
+        "summary": _summary(meanings),
         "genes": genes,
         "drugs": [_drug(meaning) for meaning in meanings],
         "sources": list(SOURCES),
@@ -112,7 +124,7 @@ def write_genotype(record: Record, folder: str | Path) -> tuple[Path, Path]:
 # ---------------------------------------------------------------------------------------------------- genes
 
 
-def _gene(call: GeneCall) -> Record:
+def _gene(call: GeneCall, tables: Tables) -> Record:
     made: Record = {
         "gene": call.gene,
         "origin": call.origin,
@@ -124,7 +136,13 @@ def _gene(call: GeneCall) -> Record:
         "score": call.score,
         "keys": list(call.keys),
         "priority": call.ehr_priority,
-        "probability": _probability(call),
+        "probability": None if call.probability is None else _short(call.probability),
+        "could_be": [
+            {"key": item.key, "phenotype": item.phenotype, "diplotype": str(item.diplotype)}
+            for item in call.could_be
+        ],
+        "doubts": doubts(call, tables),
+        "structural": list(call.structural),
         "vcf": None,
         "outside": None,
         "posterior": None if call.posterior is None else _posterior(call.posterior),
@@ -139,7 +157,11 @@ def _gene(call: GeneCall) -> Record:
             "reason": seen.reason,
             "positions_called": len(seen.used),
             "positions": len(seen.used) + len(seen.missing),
-            "missing": list(seen.missing),
+            "missing": [
+                {"pos": item.pos, "rsid": item.rsid or None}
+                for item in tables.positions(call.gene)
+                if item.pos in seen.missing
+            ],
             "undefined": {str(pos): what for pos, what in seen.undefined.items()},
             "not_excluded": list(seen.not_excluded),
             "structure_not_seen": list(seen.structure_not_seen),
@@ -155,11 +177,29 @@ def _gene(call: GeneCall) -> Record:
     return made
 
 
+def _unused(calls: Sequence[GeneCall], meanings: Sequence[DrugMeaning]) -> list[str]:
+    """A sentence for each HLA allele that the person has and none of the drugs is looked up by."""
+    used = {
+        (gene, key)
+        for meaning in meanings
+        if meaning.drug in recommended_drugs()
+        for gene in lookup_genes(meaning.drug)
+        for key in lookup_keys(meaning.drug, gene)
+    }
+    return [
+        f"{call.gene} {key}: none of these drugs is looked up by it"
+        for call in calls
+        if call.match is None
+        for key in call.keys
+        if key.endswith("positive") and (call.gene, key) not in used
+    ]
+
+
 def _coding_strand(call: GeneCall) -> str | None:
     """The result by its bases on the coding strand; None where studies use the tables' names."""
     if call.lookup is None:
         return None
-    pair = modelled_genotype(call)
+    pair = Diplotype(*(coding_strand_allele(call.gene, allele) for allele in call.lookup.alleles))
     return None if pair == call.lookup else str(pair)
 
 
@@ -176,38 +216,6 @@ def _posterior(known: Posterior) -> Record:
     }  # fmt: skip
 
 
-def _probability(call: GeneCall) -> float | None:
-    """P(the phenotype that is reported), or of a gene without phenotypes P(the diplotype), given the VCF and
-    the ancestry; None for what was called elsewhere, or where there is nothing to give it of."""
-    if call.posterior is None or call.origin != "VCF":
-        return None
-    if call.phenotype is not None:
-        return _short(call.posterior.phenotypes.get(call.phenotype, 0.0))
-    return None if call.lookup is None else _short(call.posterior.probability(call.lookup))
-
-
-def _doubts(call: GeneCall) -> list[str]:
-    """Sentences for the head of the page: no call, several calls, and calls that the posterior doubts."""
-    if call.origin == "not called":
-        why = "" if call.match is None or call.match.reason is None else f": {call.match.reason}"
-        return [f"{call.gene} was not called{why}"]
-    if call.origin == "VCF" and len(call.diplotypes) > 1:
-        phenotypes = call.posterior is not None and call.posterior.phenotypes
-        shared = (
-            f", all {call.phenotype}" if call.phenotype else ", whose phenotypes differ" if phenotypes else ""
-        )
-        return [f"{call.gene}: {len(call.diplotypes)} diplotypes fit alike ({shown_result(call)}){shared}"]
-    p = _probability(call)
-    if p is None or p >= _SURE or call.posterior is None:
-        return []
-    what = call.phenotype or shown_result(call)
-    best, likely = next(iter(call.posterior.diplotypes.items()))
-    return [
-        f"{call.gene}: {what} ({shown_result(call)}) has probability {p:.2g} only; the most probable "
-        f"diplotype is {best} ({likely:.2g})"
-    ]
-
-
 # ---------------------------------------------------------------------------------------------------- drugs
 
 
@@ -216,9 +224,10 @@ def _drug(meaning: DrugMeaning) -> Record:
         "drug": meaning.drug,
         "genes": list(meaning.genes),
         "open_genes": dict(meaning.open_genes),
-        "said": _said(meaning),
-        "cpic": [_recommendation(item) for item in meaning.recommendations],
-        "no_cpic": list(meaning.no_recommendation),
+        "said": said(meaning),
+        "cpic": [row for item in meaning.advice for row in _advice(item)],
+        "no_cpic": list(dict.fromkeys(why for item in meaning.advice for why in item.reasons)),
+        "no_guideline": meaning.no_guideline,
         "warfarin_chart": [_chart(item) for item in meaning.chart],
         "dpwg": [_dpwg(item) for item in meaning.dpwg],
         "no_dpwg": list(meaning.no_dpwg),
@@ -231,81 +240,36 @@ def _drug(meaning: DrugMeaning) -> Record:
     }
 
 
-def _said(meaning: DrugMeaning) -> list[str]:
-    """What it means in plain words, one sentence or two for each source."""
-    said: dict[tuple[str, str], list[str]] = {}
-    for item in meaning.recommendations:
-        said.setdefault((item.classification, item.text), []).append(item.population)
-    also = [i.drug for i in meaning.interactions if i.gene == "CYP2D6" and i.score and i.strength != "weak"]
-    with_drugs = [f"with {' and '.join(also)}"] if also else []
-    words = []
-    for (strength, text), groups in said.items():
-        of = [" and ".join(groups)] if len(said) > 1 else []
-        words.append(f"CPIC ({', '.join([strength, *of, *with_drugs])}): {text}")
-    words += [f"CPIC: no recommendation can be looked up. {reason}." for reason in meaning.no_recommendation]
-    words += [_chart_words(item) for item in meaning.chart]
-    words += [f"DPWG, {item.gene} {item.group}: {_dpwg_words(item)}." for item in meaning.dpwg]
-    if meaning.model is not None:
-        words.append(_model_words(meaning.model))
-    return words
+def _summary(meanings: Sequence[DrugMeaning]) -> list[Record]:
+    """One row for each drug, the most urgent first."""
+    rows = sorted((*urgency(meaning), meaning.drug, meaning) for meaning in meanings)
+    return [
+        {
+            "drug": drug,
+            "cpic": words,
+            "multiplier": None if item.model is None else _multiplier(item.model.multiplier),
+            "open": list(item.open_genes),
+        }
+        for _, words, drug, item in rows
+    ]
 
 
-def _chart_words(item: ChartDose) -> str:
-    start = f"CPIC's flow chart for {'' if item.ancestry == 'African' else 'non-'}African ancestry"
-    if item.dose is None:
-        return f"{start} gives no dose: {item.why_none}."
-    dose, ratio = item.dose, item.ratio
-    low, high = dose.adjusted_daily_mg
-    then = "" if low == high == dose.daily_mg else f", changed to {low:.3g} to {high:.3g} mg by its rules"
-    against = "without genotype" if ratio is None else f"{ratio:.3g} times that of the reference genotype"
-    against = "as for the reference genotype" if ratio == 1 else against
-    return (
-        f"{start}, for the typical person below and no other: {dose.daily_mg:.3g} mg a day by the "
-        f"{dose.equation} equation ({against}){then}."
-    )
+def _advice(item: Advice) -> list[Record]:
+    standing = "settled" if item.settled else "open"
+    rows = [_answer(row, standing) for row in item.answers]
+    return rows + [_answer(row, "if missing") for row in item.otherwise]
 
 
-def _dpwg_words(item: DpwgDose) -> str:
-    if item.percent is None:
-        return item.what
-    low, high = item.percent
-    if high == 0:
-        return item.what if item.what.startswith("avoid") else f"avoid; {item.what}"
-    return f"{low:g}{'' if low == high else f' to {high:g}'} % of the standard dose: {item.what}"
-
-
-def _model_words(model: ModelDose) -> str:
-    known = model.scenario
-    own, reference = model.courses[0], model.courses[1]
-    name = _words(model.reference)
-    start = f"Our model ({known.model.title}): " + "".join(f"{item.note}; " for item in model.readings)
-    if own.genotypes == reference.genotypes:
-        how = "so this is read as" if model.readings else "this is"
-        return f"{start}{how} the genotype that the usual dose is meant for ({name})."
-    unit = "" if known.responses[0].unit == "1" else f" {known.responses[0].unit}"
-    ends = f"{own.settled:.3g}{unit} instead of {reference.settled:.3g}{unit}"
-    needs = (
-        "no dose up to the largest brings both together"
-        if own.multiplier is None
-        else f"{own.multiplier:.3g} times the usual dose leads to the same {known.output}"
-    )
-    return (
-        f"{start}under the usual dose a typical person with this genotype settles at {known.output} {ends} "
-        f"({name}); {needs}."
-    )
-
-
-def _words(genotypes: Mapping[str, str]) -> str:
-    return ", ".join(f"{gene} {pair}" for gene, pair in genotypes.items())
-
-
-def _recommendation(item: Recommendation) -> Record:
+def _answer(answer: Answer, standing: str) -> Record:
+    item = answer.recommendation
     guideline = item.row.guideline
     return {
+        "standing": standing,
         "population": item.population,
+        "population_words": population_words(item.population),
         "text": item.text,
         "strength": item.classification,
-        "lookup": dict(item.lookup),
+        "lookup": answer.results,
         "action": asdict(item.action),
         "notes": list(item.notes),
         "guideline": guideline.name,
@@ -334,6 +298,7 @@ def _chart(item: ChartDose) -> Record:
         "warnings": [],
         "source": item.reference.source,
         "why_none": item.why_none,
+        "notes": list(item.notes),
     }
     if item.dose is not None:
         dose = item.dose
@@ -352,7 +317,7 @@ def _chart(item: ChartDose) -> Record:
 
 def _dpwg(item: DpwgDose) -> Record:
     percent = None if item.percent is None else list(item.percent)
-    return asdict(item) | {"percent": percent, "text": _dpwg_words(item)}
+    return asdict(item) | {"percent": percent, "text": dpwg_words(item)}
 
 
 def _effect(item: Effect) -> Record:
@@ -399,7 +364,9 @@ def _model(model: ModelDose) -> Record:
         "genotype": dict(own.genotypes),
         "reference": dict(model.reference),
         "reference_reason": model.reference_reason,
-        "multiplier": None if model.multiplier is None else _short(model.multiplier),
+        "multiplier": _multiplier(model.multiplier),
+        "elasticity": _short(model.elasticity),
+        "multiplier_left_out": _multiplier_left_out(model),
         "same": f"mean {response.name} of the second half of {known.horizon} {known.clock.units}",
         "changes": [asdict(item) | {"ratio": _short(item.ratio)} for item in model.changes],
         "terms": [
@@ -414,13 +381,24 @@ def _model(model: ModelDose) -> Record:
             {
                 "role": course.role,
                 "genotype": dict(course.genotypes),
-                "multiplier": None if course.multiplier is None else _short(course.multiplier),
+                "multiplier": _multiplier(course.multiplier),
                 "settled": _short(course.settled),
                 "values": [None if np.isnan(value) else _short(float(value)) for value in course.values],
             }
             for course in model.courses
         ],
     }
+
+
+def _multiplier_left_out(model: ModelDose) -> str:
+    """Why no dose is given that brings two genotypes together; "" where one is looked for."""
+    if abs(model.elasticity) >= LEAST_ELASTICITY:
+        return ""
+    change = 100 * (2**model.elasticity - 1)
+    return (
+        f"{model.scenario.output} hardly follows the dose, twice the dose changes it by {change:.0f} %: "
+        "no dose for the same one is given; the parameters below say how the genotype changes the exposure"
+    )
 
 
 def _person(model: ModelDose) -> list[Record]:
@@ -439,6 +417,10 @@ def _person(model: ModelDose) -> list[Record]:
                  "value": model.person.covariates[name]}
             )  # fmt: skip
     return made
+
+
+def _multiplier(value: float | None) -> float | None:
+    return None if value is None else _short(value)
 
 
 def _short(value: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dosewright.envs import scenario
@@ -16,7 +16,12 @@ from dosewright.pharmacogenomics import (
     WarfarinDose,
     WarfarinPatient,
     warfarin_dose,
+    warfarin_interactions,
 )
+
+_AFRICAN = frozenset({"African American/Afro-Caribbean", "Sub-Saharan African"})
+_ASIAN = frozenset({"East Asian", "Central/South Asian"})
+_FIRST_ALLELES = ("*2", "*3")  # those that every equation counts
 
 
 @dataclass(frozen=True)
@@ -27,16 +32,20 @@ class ChartDose:
     ----------
     ancestry : branch of the chart: "not African" or "African"
     person : whom the doses are for, in words
+    counted : other drugs that the equation counts
     dose : of this genotype; None where the chart gives none
     reference : of CYP2C9 *1/*1, VKORC1 G/G and CYP4F2 *1/*1, the same person
     why_none : why there is no dose; "" where there is one
+    notes : what else must be known, in sentences
     """
 
     ancestry: str
     person: str
+    counted: tuple[str, ...]
     dose: WarfarinDose | None
     reference: WarfarinDose
     why_none: str
+    notes: tuple[str, ...]
 
     @property
     def ratio(self) -> float | None:
@@ -47,52 +56,97 @@ class ChartDose:
         return self.dose.weekly_mg / self.reference.weekly_mg
 
 
-def chart_doses(calls: Mapping[str, GeneCall], tables: Tables) -> tuple[ChartDose, ...]:
-    """The chart for the typical person of warfarin's scenario, on both of its branches.
+def chart_doses(
+    calls: Mapping[str, GeneCall],
+    drugs: Sequence[str],
+    ancestry: Mapping[str, float] | str | None,
+    tables: Tables,
+) -> tuple[ChartDose, ...]:
+    """The chart for the typical person of warfarin's scenario, on the branches that the ancestry leaves.
 
     Parameters
     ----------
     calls : gene -> call
+    drugs : generic names of drugs that are taken too; amiodarone and enzyme inducers count in the equations
+    ancestry : as it was given to `call_genes`
     tables : those by which the genes were called
     """
     typical = typical_person(scenario("warfarin"))
     values = typical.covariates
+    amiodarone, inducer, others = warfarin_interactions(drugs)
     alike = WarfarinPatient(
         values["age_y"], values["height_cm"], values["weight_kg"], male=bool(values["male"]),
-        enzyme_inducer=False, amiodarone=False,
+        enzyme_inducer=inducer, amiodarone=amiodarone,
     )  # fmt: skip
+    counted = ("amiodarone",) * amiodarone + ("an enzyme inducer",) * inducer
     body = (
-        f"{values['age_y']:g} years, {values['height_cm']:g} cm, {values['weight_kg']:g} kg, no amiodarone, "
-        f"no enzyme inducer ({typical.source})"
+        f"{values['age_y']:g} years, {values['height_cm']:g} cm, {values['weight_kg']:g} kg, "
+        f"{'with' if amiodarone else 'no'} amiodarone, {'with an' if inducer else 'no'} enzyme inducer "
+        f"({typical.source})"
     )
+    cyp2c9, notes = _cyp2c9(calls.get("CYP2C9"))
+    notes += [f"no equation counts {', '.join(others)}: not adjusted for"] if others else []
+    call = calls.get("CYP4F2")
+    cyp4f2 = () if call is None or call.doubt else call.diplotypes
     made = []
-    for ancestry, race in (("not African", "White"), ("African", "Black")):
+    for branch, race in _branches(ancestry):
         known = replace(alike, race=race, african_ancestry=race == "Black")
         reference = replace(known, cyp2c9="*1/*1", vkorc1="GG", cyp4f2="*1/*1", late_alleles_tested=True)
         person = replace(
             known,
-            cyp2c9=_pair(calls, "CYP2C9"),
-            vkorc1=_pair(calls, "VKORC1"),
-            cyp4f2=_pair(calls, "CYP4F2"),
-            late_alleles_tested=_late_alleles_tested(calls.get("CYP2C9")),
+            cyp2c9=cyp2c9,
+            vkorc1=_pair(calls.get("VKORC1")),
+            late_alleles_tested=cyp2c9 is not None and _excluded(calls.get("CYP2C9"), LATER_ALLELES),
         )
-        dose, why = None, ""
+        dose, why, said = None, "", ()
         try:
-            dose = warfarin_dose(person, tables=tables)
+            dose, said = _dose(person, cyp4f2, tables)
         except (UnknownAlleleError, ValueError) as error:
             why = str(error)
-        made.append(
-            ChartDose(ancestry, f"{race}, {body}", dose, warfarin_dose(reference, tables=tables), why)
-        )
+        at_reference = warfarin_dose(reference, tables=tables)
+        made.append(ChartDose(branch, f"{race}, {body}", counted, dose, at_reference, why, (*notes, *said)))
     return tuple(made)
 
 
-def _pair(calls: Mapping[str, GeneCall], gene: str) -> Diplotype | None:
-    return calls[gene].lookup if gene in calls else None
+def _branches(ancestry: Mapping[str, float] | str | None) -> list[tuple[str, str]]:
+    """Return branches of the chart, and the race of the equations for each; both where it is not known."""
+    groups = {ancestry} if isinstance(ancestry, str) else set(ancestry or ())
+    branches = []
+    if not groups or groups - _AFRICAN:
+        branches.append(("not African", "Asian" if groups and groups <= _ASIAN else "White"))
+    if not groups or groups & _AFRICAN:
+        branches.append(("African", "Black"))
+    return branches
 
 
-def _late_alleles_tested(call: GeneCall | None) -> bool | None:
-    """Whether the VCF could have shown the alleles that the equations lack; None if another test called."""
+def _pair(call: GeneCall | None) -> Diplotype | None:
+    return None if call is None or call.doubt else call.lookup
+
+
+def _cyp2c9(call: GeneCall | None) -> tuple[Diplotype | None, list[str]]:
+    """Return the pair for the equations; none, with a sentence, where a first allele could not be seen, and
+    where only a phenotype is known."""
+    pair = _pair(call)
+    if pair is None and call is not None and not call.doubt and call.phenotype == "Poor Metabolizer":
+        return None, ["CYP2C9 is a poor metaboliser's: CPIC says to consider another drug than warfarin"]
+    if pair is None or _excluded(call, _FIRST_ALLELES) is not False:
+        return pair, []
+    return None, [f"CYP2C9 {' or '.join(_FIRST_ALLELES)} is not excluded: CYP2C9 counts as not known"]
+
+
+def _dose(
+    person: WarfarinPatient, cyp4f2: Sequence[Diplotype], tables: Tables
+) -> tuple[WarfarinDose, tuple[str, ...]]:
+    """Return the dose, without CYP4F2 where the pairs that fit alike lead to different ones, and a note."""
+    doses = [warfarin_dose(replace(person, cyp4f2=pair), tables=tables) for pair in cyp4f2]
+    if not doses or len({dose.adjusted_daily_mg for dose in doses}) > 1:
+        return warfarin_dose(person, tables=tables), ()
+    fit = " or ".join(map(str, cyp4f2))
+    return doses[0], (f"CYP4F2 is {fit}: the dose is the same",) if len(cyp4f2) > 1 else ()
+
+
+def _excluded(call: GeneCall | None, alleles: Sequence[str]) -> bool | None:
+    """Whether the VCF could have shown alleles that the call does not have; None if another test called."""
     if call is None or call.origin == "outside call" or call.match is None:
         return None
-    return call.lookup is not None and not set(LATER_ALLELES) & set(call.match.not_excluded)
+    return not set(alleles) & set(call.match.not_excluded)

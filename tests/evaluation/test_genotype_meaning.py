@@ -22,6 +22,7 @@ from dosewright.evaluation.genotype.model_dose import (
     modelled_genotype,
     typical_person,
 )
+from dosewright.evaluation.genotype.statements import said, urgency
 from dosewright.pharmacogenomics import (
     Diplotype,
     GeneCall,
@@ -50,13 +51,18 @@ def calls(genotypes) -> tuple[GeneCall, ...]:
     return call_genes(genotypes, outside)
 
 
+def kinds(meaning: DrugMeaning) -> list[str]:
+    return [item.recommendation.action.kind for advice in meaning.advice for item in advice.answers]
+
+
 def changed(calls: tuple[GeneCall, ...], gene: str, **fields) -> tuple[GeneCall, ...]:
     return tuple(replace(call, **fields) if call.gene == gene else call for call in calls)
 
 
 def with_pair(calls: tuple[GeneCall, ...], gene: str, pair: str, phenotype: str) -> tuple[GeneCall, ...]:
     made = Diplotype.parse(pair)
-    return changed(calls, gene, diplotypes=(made,), lookup=made, phenotype=phenotype)
+    found = {"diplotypes": (made,), "lookup": made, "phenotype": phenotype, "origin": "outside call"}
+    return changed(calls, gene, **found)
 
 
 def test_every_drug_of_a_guideline_or_study_is_known_and_a_near_name_is_named() -> None:
@@ -103,8 +109,10 @@ def test_fluorouracil_follows_the_activity_score(calls: tuple[GeneCall, ...]) ->
     assert meaning.model is not None
     assert meaning.model.multiplier == pytest.approx(0.75, rel=1e-4)  # score 1.5 of 2
     assert [(item.group, item.percent) for item in meaning.dpwg] == [("activity score 1.5", (50.0, 50.0))]
-    (advice,) = meaning.recommendations
-    assert advice.lookup == {"DPYD": "1.5"} and advice.action.fraction == (0.5, 0.5)
+    (advice,) = meaning.advice
+    (found,) = advice.answers
+    assert advice.settled and found.results == {"DPYD": "1.5"}
+    assert found.recommendation.action.fraction == (0.5, 0.5)
     none = with_pair(calls, "DPYD", "c.1905+1G>A (*2A)/c.1905+1G>A (*2A)", "Poor Metabolizer")
     refused = drug_meaning("fluorouracil", changed(none, "DPYD", score="0.0", keys=("0.0",)))
     assert refused.model is None and "must not be given" in refused.no_model
@@ -113,6 +121,13 @@ def test_fluorouracil_follows_the_activity_score(calls: tuple[GeneCall, ...]) ->
 
 def test_flow_chart_is_for_a_stated_person_on_both_branches(calls: tuple[GeneCall, ...]) -> None:
     white, black = drug_meaning("warfarin", calls).chart
+    for ancestry, branches in (
+        ("European", ["not African"]),
+        ("Sub-Saharan African", ["African"]),
+        ({"European": 0.5, "Sub-Saharan African": 0.5}, ["not African", "African"]),
+    ):
+        found = drug_meaning("warfarin", calls, ancestry=ancestry).chart
+        assert [item.ancestry for item in found] == branches
     person = typical_person(scenario("warfarin")).covariates
     # IWPC 2009: square root of the weekly dose
     root = (
@@ -146,7 +161,7 @@ def test_dpwg_rows_are_those_of_the_genotype(
 ) -> None:
     found = drug_meaning(drug, with_pair(calls, gene, pair, phenotype))
     assert [item.percent for item in found.dpwg if item.gene == gene] == percent
-    assert any(f"for {gene} " in said for said in found.no_dpwg) == (not percent)
+    assert any(f"for {gene} " in text for text in found.no_dpwg) == (not percent)
 
 
 def test_every_group_that_dpwg_names_can_be_told() -> None:
@@ -172,8 +187,9 @@ def test_inhibitor_takes_less_from_who_has_less_of_the_enzyme(calls: tuple[GeneC
 
 def test_score_of_cyp2d6_falls_and_the_recommendation_with_it(calls: tuple[GeneCall, ...]) -> None:
     alone, beside = (drug_meaning("codeine", calls, also) for also in ([], ["paroxetine"]))
-    assert [item.action.kind for item in alone.recommendations] == ["usual"]
-    assert [item.action.kind for item in beside.recommendations] == ["avoid"]
+    assert kinds(alone) == ["usual"] and kinds(beside) == ["avoid"]
+    itself = drug_meaning("paroxetine", calls, ["Paroxetine"])  # the drug is not one that is taken too
+    assert itself.interactions == () and itself.advice[0].answers[0].results == {"CYP2D6": "1.0"}
     (found,) = beside.interactions
     assert (found.score, found.phenotype, found.inhibition) == ("0.0", "Poor Metabolizer", None)
 
@@ -185,17 +201,26 @@ def test_missing_gene_and_tie_are_said_and_never_filled_in(
     path.write_text(vcf_text({"one": {}}, without=("CYP2C9", "CYP3A5")))
     lacking = call_genes(read_vcf(path).genotypes["one"])
     tacrolimus, warfarin = (drug_meaning(drug, lacking) for drug in ("tacrolimus", "warfarin"))
-    assert tacrolimus.recommendations == () and "CYP3A5" in tacrolimus.no_recommendation[0]
-    assert tacrolimus.model is None and "CYP3A5 was not called" in tacrolimus.no_model
-    assert "CYP2C9 was not called" in warfarin.open_genes["CYP2C9"]
+    assert kinds(tacrolimus) == [] and "CYP3A5" in tacrolimus.advice[0].reasons[0]
+    assert tacrolimus.model is None and "CYP3A5 was not tested" in tacrolimus.no_model
+    assert "CYP2C9 was not tested" in warfarin.open_genes["CYP2C9"]
     assert warfarin.chart[0].dose is not None
     assert any("CYP2C9 is not known" in text for text in warfarin.chart[0].dose.warnings)
     assert drug_meaning("phenytoin", calls).open_genes.keys() == {"HLA-B"}
     pairs = (Diplotype("*1", "*6"), Diplotype("*4", "*9"))
-    tied = changed(calls, "CYP2B6", diplotypes=pairs, lookup=None, phenotype=None, keys=())
+    keys = ("Intermediate Metabolizer", "Poor Metabolizer")
+    tied = changed(calls, "CYP2B6", diplotypes=pairs, lookup=None, phenotype=None, keys=keys)
     efavirenz = drug_meaning("efavirenz", tied)
     assert efavirenz.open_genes == {"CYP2B6": "CYP2B6 stays open: *1/*6 or *4/*9 fit alike"}
-    assert efavirenz.recommendations == () and efavirenz.model is None
+    assert efavirenz.model is None
+    # CPIC efavirenz 2019, PMID 31006110: 400 mg, and 400 or 200 mg; neither is chosen
+    (adult,) = efavirenz.advice
+    assert not adult.settled and adult.reasons == ()
+    assert [item.results["CYP2B6"] for item in adult.answers] == list(keys)
+    first = said(efavirenz)[0]
+    assert first.startswith("CPIC: what stays open decides. CYP2B6 Intermediate Metabolizer (Moderate): ")
+    assert "400 mg/day" in first and "CYP2B6 Poor Metabolizer (Moderate): " in first
+    assert urgency(efavirenz)[1] == "open"
     with pytest.raises(OpenGenotypeError, match=r"\*1/\*6 or \*4/\*9"):
         modelled_genotype(next(call for call in tied if call.gene == "CYP2B6"))
 
@@ -203,17 +228,99 @@ def test_missing_gene_and_tie_are_said_and_never_filled_in(
 def test_tie_with_one_phenotype_is_looked_up_all_the_same(calls: tuple[GeneCall, ...]) -> None:
     tied = changed(
         calls, "CYP2B6", diplotypes=(Diplotype("*1", "*6"), Diplotype("*1", "*42")), lookup=None,
-        phenotype="Intermediate Metabolizer", keys=("Intermediate Metabolizer",),
+        phenotype="Intermediate Metabolizer", keys=("Intermediate Metabolizer",), posterior=None,
     )  # fmt: skip
     found = drug_meaning("efavirenz", tied)
-    assert [item.lookup for item in found.recommendations] == [{"CYP2B6": "Intermediate Metabolizer"}]
+    assert all(advice.settled for advice in found.advice)
+    assert found.advice[0].answers[0].results == {"CYP2B6": "Intermediate Metabolizer"}
     assert found.open_genes == {} and found.model is None
+
+
+def test_population_is_named_where_the_rows_are_not_for_all(calls: tuple[GeneCall, ...]) -> None:
+    # CPIC's rows of efavirenz are not for the children of the model, PMID 31006110
+    first = said(drug_meaning("efavirenz", calls))[0]
+    assert first.startswith(
+        "CPIC (Strong; children of more than 40 kg and adults): Give efavirenz at the usual"
+    )
+    assert said(drug_meaning("codeine", calls))[0].startswith(
+        "CPIC (Moderate): Give codeine at the usual dose"
+    )
+
+
+def test_phenotype_alone_is_looked_up_by_every_score_it_may_have(genotypes) -> None:
+    # CYP2C9 poor metabolizers have 0 or 0.5 [CPIC 1.56.0], and phenytoin's rows say the same of both
+    outside = [OutsideCall("CYP2C9", None, "Poor Metabolizer", None, 1)]
+    calls = call_genes(genotypes, outside)
+    assert next(call for call in calls if call.gene == "CYP2C9").keys == ("0.0", "0.5")
+    naive, _ = drug_meaning("phenytoin", calls).advice
+    assert naive.settled and naive.answers[0].results == {"CYP2C9": "0.0 or 0.5", "HLA-B": "No Result"}
+    assert naive.answers[0].recommendation.action.fraction == (0.5, 0.5)  # PMID 32779747
+    chart = drug_meaning("warfarin", calls, (), "European").chart[0]
+    assert chart.dose is not None and not chart.dose.pharmacogenetic and "poor metaboliser" in chart.notes[0]
+    # NUDT15 untested has a row of its own; a result that stays open must never be looked up by it
+    no_call = changed(calls, "NUDT15", origin="not called", keys=(), lookup=None, diplotypes=())
+    (blocked,) = drug_meaning("mercaptopurine", no_call).advice
+    assert blocked.answers == () and "NUDT15 was not called" in blocked.reasons[0]
+
+
+def test_nothing_is_built_on_a_result_that_is_improbable(
+    vcf_text: Callable[..., str], tmp_path: Path
+) -> None:
+    # without rs776746 CYP3A5 *1/*1 fits best; of Europeans 0.6 % have it [CPIC 1.56.0: *3 0.92]
+    path = tmp_path / "gap.vcf"
+    path.write_text("\n".join(x for x in vcf_text({"one": {}}).splitlines() if "rs776746" not in x) + "\n")
+    calls = call_genes(read_vcf(path).genotypes["one"], ancestry="European")
+    call = next(call for call in calls if call.gene == "CYP3A5")
+    assert str(call.lookup) == "*1/*1" and call.probability is not None and call.probability < 0.02
+    tacrolimus = drug_meaning("tacrolimus", calls)
+    assert kinds(tacrolimus) == [] and tacrolimus.model is None and tacrolimus.dpwg == ()
+    assert "Normal Metabolizer fits best, but has probability" in tacrolimus.open_genes["CYP3A5"]
+    # where the missing position is unlikely to matter the rest of what it could be is shown
+    path.write_text("\n".join(x for x in vcf_text({"one": {}}).splitlines() if "rs3918290" not in x) + "\n")
+    calls = call_genes(read_vcf(path).genotypes["one"], ancestry="European")
+    (advice,) = drug_meaning("fluorouracil", calls).advice
+    assert advice.settled and advice.answers[0].recommendation.action.kind == "usual"
+    # one or two copies of *2A (activity 0): PMID 29152729
+    assert {item.results["DPYD"]: item.recommendation.action.kind for item in advice.otherwise} == {
+        "1.0": "reduce", "0.0": "avoid"
+    }  # fmt: skip
+    last = said(drug_meaning("fluorouracil", calls))[1]
+    assert last.startswith("CPIC would say something else if") and "DPYD 0.0 (Strong): Avoid" in last
+
+
+def test_equation_takes_amiodarone_and_inducers_and_says_what_it_does_not_take(
+    calls: tuple[GeneCall, ...],
+) -> None:
+    alone, beside = (
+        drug_meaning("warfarin", calls, also, "European").chart[0]
+        for also in ([], ["amiodarone", "fluconazole"])
+    )
+    assert alone.dose is not None and beside.dose is not None
+    # IWPC 2009: amiodarone takes 0.5503 off the square root of the weekly dose
+    assert alone.dose.weekly_mg**0.5 - beside.dose.weekly_mg**0.5 == pytest.approx(0.5503)
+    assert (alone.counted, beside.counted) == ((), ("amiodarone",))
+    assert alone.notes == () and beside.notes == ("no equation counts fluconazole: not adjusted for",)
+
+
+def test_warfarin_without_the_first_alleles_of_cyp2c9_is_dosed_clinically(
+    vcf_text: Callable[..., str], variants: Mapping[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "gap.vcf"
+    text = vcf_text({"one": {}}).splitlines()
+    path.write_text("\n".join(line for line in text if "rs1799853" not in line) + "\n")
+    (chart,) = drug_meaning("warfarin", call_genes(read_vcf(path).genotypes["one"]), (), "European").chart
+    assert chart.dose is not None and not chart.dose.pharmacogenetic
+    assert "CYP2C9 *2 or *3 is not excluded" in chart.notes[0]
 
 
 def test_result_of_hla_given_from_outside_is_used(genotypes) -> None:
     outside = [OutsideCall("HLA-B", None, "*15:02 positive", None, 1)]
-    naive = drug_meaning("phenytoin", call_genes(genotypes, outside)).recommendations[0]
-    assert naive.lookup["HLA-B"] == "*15:02 positive" and naive.action.kind == "avoid"
+    naive = drug_meaning("phenytoin", call_genes(genotypes, outside)).advice[0].answers[0]
+    assert naive.results["HLA-B"] == "*15:02 positive" and naive.recommendation.action.kind == "avoid"
+    # a result for another allele is none for this drug
+    other = [OutsideCall("HLA-B", None, "*57:01 positive", None, 1)]
+    naive = drug_meaning("phenytoin", call_genes(genotypes, other)).advice[0].answers[0]
+    assert naive.results["HLA-B"] == "No Result"
 
 
 def test_allele_read_by_its_function_is_an_assumption(calls: tuple[GeneCall, ...]) -> None:
@@ -229,4 +336,7 @@ def test_allele_read_by_its_function_is_an_assumption(calls: tuple[GeneCall, ...
 def test_drug_without_genes_or_model_says_so(calls: tuple[GeneCall, ...]) -> None:
     vancomycin, codeine = (drug_meaning(drug, calls) for drug in ("vancomycin", "codeine"))
     assert vancomycin.genes == () and "no genotype term" in vancomycin.no_model
-    assert vancomycin.no_recommendation and codeine.no_model == "there is no model of codeine here"
+    assert (
+        "no recommendations" in vancomycin.no_guideline
+        and codeine.no_model == "there is no model of codeine here"
+    )

@@ -34,7 +34,7 @@ def recorded(
     calls = call_genes(genotypes, () if outside is None else read_outside_calls(outside), ancestry)
     also = ["fluconazole", "paroxetine"]
     return genotype_record(
-        genotypes, calls, [drug_meaning(drug, calls, also) for drug in what.get("drugs", DRUGS)],
+        genotypes, calls, [drug_meaning(drug, calls, also, ancestry) for drug in what.get("drugs", DRUGS)],
         ancestry=ancestry, inhibitors=also, outside_file=None if outside is None else str(outside),
         tables=TABLES, provenance=PROVENANCE,
     )  # fmt: skip
@@ -96,7 +96,7 @@ def test_plain_words_carry_the_numbers_of_the_record(record: dict[str, Any]) -> 
     warfarin = record["drugs"][0]
     model, chart = warfarin["model"], warfarin["warfarin_chart"][0]
     said = " ".join(warfarin["said"])
-    assert f"{model['multiplier']:.3g} times the usual dose" in said
+    assert "times the usual dose" not in said  # a dose for the same INR is the model's, and no advice
     assert f"{chart['daily_mg']:.3g} mg a day" in said and f"{chart['ratio']:.3g} times that" in said
     assert f"INR {model['courses'][0]['settled']:.3g} instead of {model['courses'][1]['settled']:.3g}" in said
 
@@ -126,7 +126,7 @@ def test_call_from_outside_counts_and_the_vcf_is_shown_beside_it(record: dict[st
     assert "CYP2D6 *1/*4 outside call VCF: *1/*1 Intermediate Metabolizer" in words(page)
     # a strong inhibitor counts for the sentence as for the row
     codeine = next(item for item in record["drugs"] if item["drug"] == "codeine")
-    assert codeine["said"][0].startswith("CPIC (Strong, with paroxetine): Avoid codeine")
+    assert codeine["said"][0].startswith("CPIC (Strong; with paroxetine): Avoid codeine")
 
 
 def test_head_says_ancestry_policy_and_tables(record: dict[str, Any], page: str) -> None:
@@ -141,26 +141,66 @@ def test_missing_gene_doubtful_call_and_read_policy_are_warned_of(
 ) -> None:
     (tmp_path / "one.vcf").write_text(vcf_text({"one": {}}, without=("CYP3A5",)))
     made = recorded(tmp_path / "one.vcf", ancestry="East Asian", drugs=("tacrolimus",))
-    assert any(warning.startswith("CYP3A5 was not called") for warning in made["warnings"])
-    # without structure CYP2D6 *1/*1 leaves a duplication or deletion as likely as in the population
-    doubt = next(warning for warning in made["warnings"] if warning.startswith("CYP2D6"))
-    p = next(gene["probability"] for gene in made["genes"] if gene["gene"] == "CYP2D6")
-    assert p < 0.9 and f"has probability {p:.2g} only" in doubt
+    assert "CYP3A5 was not tested: none of its positions was called" in made["warnings"]
+    # without structure CYP2D6 *1/*1 leaves a duplication or deletion as likely as in the population: that
+    # is a warning where a drug is looked up by the gene, and stands with the gene everywhere else
+    cyp2d6 = next(gene for gene in made["genes"] if gene["gene"] == "CYP2D6")
+    (doubt,) = cyp2d6["doubts"]
+    p = cyp2d6["probability"]
+    assert p < 0.9 and f"is not certain (probability {p:.2g}; " in doubt and doubt not in made["warnings"]
+    also = recorded(tmp_path / "one.vcf", ancestry="East Asian", drugs=("codeine",))
+    assert doubt in also["warnings"]
     text = words(genotype_page(made))
     assert all(f"{warning.rstrip('.')}." in text for warning in made["warnings"])
-    assert "CYP3A5 was not called" in section(genotype_page(made), "tacrolimus")
+    assert "CYP3A5 was not tested" in section(genotype_page(made), "tacrolimus")
     assert "Ancestry: East Asian ·" in text
+
+
+def test_what_stands_first_is_the_most_urgent(record: dict[str, Any], page: str) -> None:
+    summary = {row["drug"]: row for row in record["summary"]}
+    assert list(summary)[0] == "codeine" and summary["codeine"]["cpic"] == "avoid (Strong)"
+    assert summary["phenytoin"]["open"] == ["HLA-B"]
+    warfarin = next(drug for drug in record["drugs"] if drug["drug"] == "warfarin")
+    assert summary["warfarin"]["multiplier"] == warfarin["model"]["multiplier"]
+    text = words(page)
+    assert text.index("What it means") < text.index("What was found")
+
+
+def test_response_that_hardly_follows_the_dose_gives_no_dose(
+    vcf_text: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "one.vcf").write_text(vcf_text({"one": {}}))
+    made = recorded(tmp_path / "one.vcf", drugs=("mercaptopurine",))
+    model = made["drugs"][0]["model"]
+    # the model's ANC falls by 5 % for twice the dose: a dose for the same ANC would be a hundredth
+    assert abs(model["elasticity"]) < 0.1 and {course["multiplier"] for course in model["courses"]} == {None}
+    assert "ANC hardly follows the dose" in section(genotype_page(made), "mercaptopurine")
+
+
+def test_results_that_stay_open_are_marked_and_a_result_no_drug_uses_is_named(
+    vcf_text: Callable[..., str], tmp_path: Path
+) -> None:
+    text = [line for line in vcf_text({"one": {}}).splitlines() if "rs3918290" not in line]
+    (tmp_path / "one.vcf").write_text("\n".join(text) + "\n")
+    (tmp_path / "calls.tsv").write_text("HLA-B\t\t*57:01 positive\n")
+    made = recorded(tmp_path / "one.vcf", tmp_path / "calls.tsv", "European", drugs=("fluorouracil",))
+    drug = made["drugs"][0]
+    assert {row["standing"] for row in drug["cpic"]} == {"settled", "if missing"}
+    assert any(text.startswith("DPYD: rs3918290 was not called, so that beside") for text in made["warnings"])
+    assert "HLA-B *57:01 positive: none of these drugs is looked up by it" in made["warnings"]
+    assert "not excluded: DPYD 0.0" in section(genotype_page(made), "fluorouracil")
 
 
 def test_keys_of_the_record_are_a_contract(record: dict[str, Any]) -> None:
     assert record["schema"] == 1
     assert list(record) == [
         "schema", "notice", "sample", "file", "missing_policy", "outside_file", "ancestry", "inhibitors",
-        "tables", "warnings", "genes", "drugs", "sources", "provenance",
+        "tables", "warnings", "summary", "genes", "drugs", "sources", "provenance",
     ]  # fmt: skip
     assert list(record["genes"][0]) == [
         "gene", "origin", "result", "diplotypes", "lookup", "coding_strand", "phenotype", "score", "keys",
-        "priority", "probability", "vcf", "outside", "posterior", "notes", "source",
+        "priority", "probability", "could_be", "doubts", "structural", "vcf", "outside", "posterior",
+        "notes", "source",
     ]  # fmt: skip
     assert list(record["genes"][0]["vcf"]) == [
         "diplotypes", "variants", "reason", "positions_called", "positions", "missing", "undefined",
@@ -168,17 +208,19 @@ def test_keys_of_the_record_are_a_contract(record: dict[str, Any]) -> None:
     ]  # fmt: skip
     warfarin = record["drugs"][0]
     assert list(warfarin) == [
-        "drug", "genes", "open_genes", "said", "cpic", "no_cpic", "warfarin_chart", "dpwg", "no_dpwg",
-        "published", "no_published", "interactions", "no_interactions", "model", "no_model",
+        "drug", "genes", "open_genes", "said", "cpic", "no_cpic", "no_guideline", "warfarin_chart", "dpwg",
+        "no_dpwg", "published", "no_published", "interactions", "no_interactions", "model", "no_model",
     ]  # fmt: skip
     assert list(warfarin["model"]) == [
         "scenario", "name", "title", "person", "person_source", "usual_dose", "dose_unit", "usual_rule",
-        "genotype", "reference", "reference_reason", "multiplier", "same", "changes", "terms", "assumptions",
+        "genotype", "reference", "reference_reason", "multiplier", "elasticity",
+        "multiplier_left_out", "same", "changes", "terms", "assumptions",
         "output", "output_unit", "days", "courses",
     ]  # fmt: skip
     assert list(warfarin["warfarin_chart"][0]) == [
         "ancestry", "person", "equation", "pharmacogenetic", "strength", "daily_mg", "adjusted_daily_mg",
         "reference_daily_mg", "ratio", "adjustments", "warnings", "source", "why_none",
+        "notes",
     ]  # fmt: skip
 
 

@@ -231,6 +231,17 @@ def test_known_multipliers(drug: str, gene: str, diplotype: str, expected: list[
     assert multipliers(drug, gene, diplotype) == expected
 
 
+def test_no_published_row_gives_a_bioavailability() -> None:
+    # of 112 rows none measures it; the kind is there so that this can be asked
+    usable = [row for row in published_rows() if isinstance(row, UsableRow)]
+    found = Counter(row.parameter for row in usable)
+    assert found[EffectParameter.BIOAVAILABILITY] == 0
+    assert set(found) == set(EffectParameter) - {EffectParameter.BIOAVAILABILITY}
+    assert not any("bioavail" in row.measured.lower() for row in published_rows())
+    oral = [row for row in usable if row.measured.startswith("AUC after a single")]
+    assert oral and {row.parameter for row in oral} == {EffectParameter.CLEARANCE}
+
+
 def test_an_effect_carries_its_row() -> None:
     (effect,) = effects("Rosuvastatin ", {"ABCG2": "CA"})
     assert (effect.row.drug, effect.row.gene, effect.row.group) == ("rosuvastatin", "ABCG2", "c.421CA")

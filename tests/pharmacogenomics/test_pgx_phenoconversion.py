@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dosewright.pharmacogenomics.effects import published_rows
-from dosewright.pharmacogenomics.literature import UnknownDrugError
+from dosewright.pharmacogenomics.literature import UnknownDrugError, drug_names
 from dosewright.pharmacogenomics.phenoconversion import (
     UnknownInteractionError,
     cyp2d6_phenotype,
@@ -54,14 +54,29 @@ def test_order_case_and_repetition_of_the_drugs_do_not_matter() -> None:
         assert cyp2d6_score(ActivityScore(1.5), drugs)[0] == ActivityScore(0.0)
 
 
-def test_notes_name_the_drug_that_counts_first_with_its_source() -> None:
+def test_the_note_names_the_drug_that_counts_with_its_source() -> None:
     _, notes = cyp2d6_score(ActivityScore(2.0), ["celecoxib", "abiraterone", "paroxetine", "rifampicin"])
-    assert [note.split()[0] for note in notes] == ["paroxetine", "abiraterone", "celecoxib"]
+    assert len(notes) == 1 and notes[0].startswith("paroxetine is a strong inhibitor of CYP2D6")
     assert "activity score 2.0 becomes 0.0" in notes[0] and "20081063" in notes[0]
     assert "inhibitors.csv, line 4" in notes[0]
-    assert "lists disagree: weak in PMC7292748 Table 4" in notes[1]
-    assert cyp2d6_score(ActivityScore(2.0), ["rifampicin"])[1] == ()
+    assert notes[0].endswith("; not counted beside it: abiraterone, celecoxib")
+    (doubt,) = cyp2d6_score(ActivityScore(2.0), ["abiraterone"])[1]
+    assert "lists disagree: weak in PMC7292748 Table 4" in doubt
     assert "no activity score to change" in cyp2d6_score(None, ["paroxetine"])[1][0]
+
+
+def test_no_note_where_the_score_stays_but_a_short_one_on_weak_inhibitors() -> None:
+    assert cyp2d6_score(ActivityScore(2.0), ["rifampicin"])[1] == ()
+    assert cyp2d6_score(ActivityScore(0.0), ["paroxetine"])[1] == ()
+    score, notes = cyp2d6_score(ActivityScore(2.0), ["sertraline", "celecoxib"])
+    assert score == ActivityScore(2.0)
+    assert notes == ("weak inhibitors leave the activity score of CYP2D6 as it is: sertraline, celecoxib",)
+
+
+def test_a_text_is_one_drug() -> None:
+    assert cyp2d6_score(ActivityScore(2.0), "Fluoxetine") == cyp2d6_score(ActivityScore(2.0), ["fluoxetine"])
+    assert drug_names(" Paroxetine") == ("paroxetine",)
+    assert drug_names(["B", "a", "b"]) == ("b", "a")
 
 
 def test_an_unlisted_drug_is_refused_with_near_names() -> None:
@@ -180,6 +195,13 @@ def test_the_factor_of_a_person_is_the_quotient_of_the_mechanistic_form(
         expected = relative_clearance(fm, a, lost) / before
         factor = individual_factor(np.maximum(1 - fm * lost, 0), fm, before)
         assert factor == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+def test_the_factor_of_a_person_by_hand() -> None:
+    # warfarin CYP2C9 *1/*3: r = 0.62, fm = 0.76, a = 0.5; a reference factor 0.6 is 1 - 0.4 · 0.5/0.62 here
+    assert individual_factor([0.6, 1.5], 0.76, 0.62) == pytest.approx([1 - 0.2 / 0.62, 1 + 0.25 / 0.62])
+    # all of the clearance through one enzyme: everyone sees the same factor, however little is left
+    assert individual_factor(0.3, 1.0, [1e-20, 0.01, 4.0]) == pytest.approx([1.0, 0.3, 0.3])
 
 
 @given(shares, losses)

@@ -4,12 +4,18 @@ import csv
 import itertools
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from benchmarks import conformance, pgx_tables
+from benchmarks.pgx_cases import sites, structure_faults
 from benchmarks.pgx_recommendations import errata, reading, recommendations
 from dosewright.pharmacogenomics.actions import NO_RESULT, row_index, source_rows
+from dosewright.pharmacogenomics.alleles import Diplotype
+from dosewright.pharmacogenomics.calls import call_genes
 from dosewright.pharmacogenomics.dpwg import dpwg_doses
 from dosewright.pharmacogenomics.literature import UnknownDrugError
 from dosewright.pharmacogenomics.recommendation import (
@@ -17,10 +23,12 @@ from dosewright.pharmacogenomics.recommendation import (
     NoGuidelineError,
     UnlistedKeyError,
     lookup_genes,
+    population_words,
     populations,
     recommend,
     recommended_drugs,
 )
+from dosewright.pharmacogenomics.sites import Genotypes
 from dosewright.pharmacogenomics.tables import TABLES
 from dosewright.pharmacogenomics.wording import sentences
 
@@ -90,6 +98,28 @@ def test_populations_have_their_own_rows() -> None:
         for population in populations("voriconazole")
     )
     assert (adult, child) == ("alternative", "usual")  # PMID 27981572
+
+
+def test_the_only_population_of_a_drug_is_picked_and_named() -> None:
+    found = recommend("efavirenz", {"CYP2B6": "*6/*6"})  # PMID 31006110: rows for over 40 kg only
+    assert found == recommend("efavirenz", {"CYP2B6": "*6/*6"}, "general")
+    assert (found.population, found.action.absolute_max) == ("child >40kg_adult", 400)
+    assert found.notes == (
+        "the recommendations for efavirenz are for children of more than 40 kg and adults",
+    )
+    assert recommend("efavirenz", {"CYP2B6": "*6/*6"}, "child >40kg_adult").notes == ()
+
+
+def test_every_population_has_plain_words() -> None:
+    codes = {code for drug in recommended_drugs() for code in populations(drug)}
+    words = {code: population_words(code) for code in codes}
+    assert len(codes) == len(set(words.values())) == 9
+    for text in words.values():
+        assert not re.search(r"\b(CVI|NVI|ACS|PCI|PHT|naive)\b|[>_]|mos\b", text)
+    assert words["CVI ACS PCI"] == "acute coronary syndrome or percutaneous coronary intervention"
+    assert words["PHT naive"] == "no phenytoin before"
+    with pytest.raises(NoGuidelineError, match="'OXC naive'; use one of 'general'"):
+        population_words("OXC naive")
 
 
 # ------------------------------------------------------------------------------------------ several genes
@@ -162,9 +192,45 @@ def test_inhibitors_change_the_cyp2d6_score(
 
 
 def test_inhibitors_change_no_other_key_and_the_note_says_so() -> None:
-    found = recommend("omeprazole", {"CYP2C19": "*1/*1"}, inhibitors=["fluconazole"])
+    found = recommend("omeprazole", {"CYP2C19": "*1/*1"}, inhibitors=["fluconazole", "paroxetine"])
     assert dict(found.lookup) == {"CYP2C19": "Normal Metabolizer"}
-    assert any("fluconazole" in note for note in found.notes)
+    assert found.notes[0] == (
+        "fluconazole is a strong inhibitor of CYP2C19, which the look-up does not take into account"
+    )
+    assert not any("paroxetine" in note for note in found.notes)  # no gene of this look-up
+    untested = recommend("amitriptyline", {"CYP2C19": "*1/*1"}, inhibitors=["paroxetine"])
+    assert untested.notes[0].startswith("paroxetine is a strong inhibitor of CYP2D6, which the look-up")
+
+
+def test_a_note_on_an_inhibitor_only_where_the_score_changes_or_one_on_all_weak_ones() -> None:
+    def notes(diplotype: str, *drugs: str) -> list[str]:
+        found = recommend("codeine", {"CYP2D6": diplotype}, inhibitors=drugs).notes
+        return [note for note in found if any(drug in note for drug in drugs)]
+
+    assert notes("*1/*1", "celecoxib", "sertraline") == [
+        "weak inhibitors leave the activity score of CYP2D6 as it is: celecoxib, sertraline"
+    ]
+    assert notes("*4/*4", "paroxetine", "duloxetine") == []  # 0 stays 0
+    assert len(notes("*1/*1", "duloxetine", "paroxetine", "celecoxib")) == 1
+
+
+def test_a_drug_does_not_act_on_its_own_look_up() -> None:
+    # paroxetine is a strong inhibitor of CYP2D6: alone it would make every person a poor metaboliser
+    alone = recommend("paroxetine", {"CYP2D6": "*1/*1"}, inhibitors=["Paroxetine"])
+    assert (alone.lookup["CYP2D6"], alone.action.kind) == ("2.0", "usual")
+    assert alone.notes == ("paroxetine itself is not counted as an inhibitor of its own look-up",)
+    with_other = recommend("paroxetine", {"CYP2D6": "*1/*1"}, inhibitors=["paroxetine", "quinidine"])
+    assert with_other.lookup["CYP2D6"] == "0.0"
+    # also where the table of inhibitors does not list the drug
+    assert recommend("codeine", {"CYP2D6": "*1/*1"}, inhibitors=["codeine"]).lookup["CYP2D6"] == "2.0"
+
+
+def test_one_name_is_one_inhibitor() -> None:
+    one = recommend("codeine", {"CYP2D6": "*1/*1"}, inhibitors="fluoxetine")
+    assert one == recommend("codeine", {"CYP2D6": "*1/*1"}, inhibitors=["fluoxetine"])
+    assert one.lookup["CYP2D6"] == "0.0"
+    with pytest.raises(UnknownDrugError, match="'fluoxetin'; did you mean fluoxetine"):
+        recommend("codeine", {"CYP2D6": "*1/*1"}, inhibitors="fluoxetin")
 
 
 # --------------------------------------------------------------------------------------------- bad input
@@ -175,8 +241,20 @@ def test_errors_name_the_value_and_the_remedy() -> None:
         recommend("codein", {})
     with pytest.raises(NoGuidelineError, match="warfarin_dose"):
         lookup_genes("warfarin")
-    with pytest.raises(NoGuidelineError, match="'general'; it has 'adults', 'pediatrics'"):
+    with pytest.raises(
+        NoGuidelineError, match="'general'; .*'adults': adults; 'pediatrics': children and adolescents"
+    ):
         recommend("voriconazole", {"CYP2C19": "*1/*1"})
+    with pytest.raises(NoGuidelineError, match="'CVI ACS PCI': acute coronary syndrome or percutaneous"):
+        recommend("clopidogrel", {"CYP2C19": "*1/*1"})
+    with pytest.raises(NoGuidelineError, match="'child'.*'child >40kg_adult': children of more than 40 kg"):
+        recommend("efavirenz", {"CYP2B6": "*1/*1"}, "child")
+    with pytest.raises(MissingGeneError, match=r"diplotypes\['CYP2D6'\] is None; leave CYP2D6 out"):
+        recommend("codeine", {"CYP2D6": None})  # pyright: ignore[reportArgumentType]
+    with pytest.raises(MissingGeneError, match=r"diplotypes\['HLA-B'\] is None; .* keys, one of \*15:02 neg"):
+        recommend("phenytoin", {"HLA-B": None}, "PHT naive")  # pyright: ignore[reportArgumentType]
+    # a gene that the rows do not use changes nothing
+    assert recommend("codeine", {"CYP2D6": "*1/*1", "CYP3A5": None}).notes == ()  # pyright: ignore[reportArgumentType]
     with pytest.raises(MissingGeneError, match="tacrolimus .* CYP3A5"):
         recommend("tacrolimus", {"CYP2D6": "*1/*1"})
     with pytest.raises(MissingGeneError, match="CYP2C9 or HLA-B"):
@@ -236,17 +314,113 @@ def test_text_is_one_or_two_sentences_made_from_the_structure() -> None:
         assert row.guideline.drug in text and text.endswith(".")
         assert len(re.findall(r"\.(?= [A-Z])|\.$", text.replace("H. pylori", "H pylori"))) <= 2
         assert "  " not in text and "None" not in text
-        if row.action.fraction is not None:
-            assert f"{100 * row.action.fraction[0]:.3g}" in text
         if row.action.absolute_max is not None:
             assert f"{row.action.absolute_max:g} {row.action.absolute_unit}" in text
-    assert recommend("amitriptyline", {"CYP2D6": "*4/*4", "CYP2C19": "*1/*1"}).text == (
-        "Avoid amitriptyline. If it is used all the same: give 50 % of the usual starting dose; "
-        "monitor drug levels."
+
+
+def test_every_part_of_an_action_is_in_its_text() -> None:
+    for row in ROWS:
+        action = row.action
+        text = sentences(row.guideline.drug, action)
+        if action.fraction is not None and action.absolute_min is None:  # else the dose itself is said
+            low = action.fraction[0] * 7 / (action.days_a_week or 7)
+            in_words = {0.1: "a tenth", 2.0: "twice"}
+            assert in_words.get(round(low, 4), f"{low if low > 1 else 100 * low:.3g}") in text
+        for said in (action.instead, action.condition, action.if_not_enough, action.usual_dose):
+            assert said in text
+        for item in action.watch:
+            assert item.partition(" (")[0] in text
+        if action.titration == "slower" and action.kind != "titrate":
+            assert "titrate more slowly" in text.lower()
+
+
+@pytest.mark.parametrize(
+    ("drug", "keys", "text"),
+    [
+        (
+            "amitriptyline",
+            {"CYP2D6": "0.0", "CYP2C19": "Normal Metabolizer"},
+            "Avoid amitriptyline. If amitriptyline is used all the same, start at 50 % of the usual dose; "
+            "monitor drug levels.",
+        ),
+        (
+            "efavirenz",
+            {"CYP2B6": "Poor Metabolizer"},
+            "Start efavirenz at 200 or 400 mg/day instead of the usual 600 mg/day.",
+        ),
+        (  # 3/70 of the weekly dose
+            "mercaptopurine",
+            {"TPMT": "Poor Metabolizer", "NUDT15": "Normal Metabolizer"},
+            "In malignant disease, start mercaptopurine at a tenth of the usual daily dose, on 3 days a week "
+            "instead of daily. In non-malignant disease consider an immunosuppressant that is not a "
+            "thiopurine; watch for myelosuppression.",
+        ),
+        (
+            "mercaptopurine",
+            {"TPMT": "Intermediate Metabolizer", "NUDT15": "Normal Metabolizer"},
+            "If the usual starting dose is 75 mg/m2/day or more (or 1.5 mg/kg/day or more), start "
+            "mercaptopurine at 30 to 80 % of it. Watch for myelosuppression.",
+        ),
+        (
+            "azathioprine",
+            {"TPMT": "Indeterminate", "NUDT15": "Indeterminate"},
+            "CPIC gives no dose of azathioprine for these results. If azathioprine is used, watch for "
+            "toxicity (closely, as a gene has no clear result).",
+        ),
+        (
+            "tacrolimus",
+            {"CYP3A5": "Normal Metabolizer"},
+            "Start tacrolimus at 1.5 to 2 times the usual dose, but no more than 0.3 mg/kg/day. "
+            "Monitor drug levels.",
+        ),
+        (
+            "vortioxetine",
+            {"CYP2D6": "2.5"},
+            "Use a drug not mainly metabolised by CYP2D6 instead of vortioxetine. If vortioxetine is used "
+            "all the same, start at the usual dose; adjust the dose by response and side effects; the "
+            "maintenance dose may have to be 1.5 times the usual one or more.",
+        ),
+        (
+            "citalopram",
+            {"CYP2C19": "Intermediate Metabolizer"},
+            "Start citalopram at the usual dose. Titrate more slowly; aim at a lower maintenance dose than "
+            "usual.",
+        ),
+        (
+            "simvastatin",
+            {"SLCO1B1": "Decreased Function"},
+            "Use another statin instead of simvastatin. If simvastatin is used all the same, give less than "
+            "20 mg/day.",
+        ),
+    ],
+)
+def test_sentences_as_a_pharmacist_reads_them(drug: str, keys: dict[str, str], text: str) -> None:
+    assert recommend(drug, {}, keys=keys).text == text
+
+
+def test_the_alternative_is_as_strong_as_the_guideline_makes_it() -> None:
+    # PMID 35034351: prasugrel or ticagrelor are to be used in coronary, an alternative considered in
+    # neurovascular disease; PMID 33387367: another opioid is to be considered
+    stent = recommend("clopidogrel", {"CYP2C19": "*2/*2"}, "CVI ACS PCI").text
+    assert stent == (
+        "Avoid clopidogrel where possible; use the standard dose of prasugrel or ticagrelor, "
+        "unless contraindicated."
     )
-    assert recommend("efavirenz", {"CYP2B6": "*6/*6"}, "child >40kg_adult").text == (
-        "Start efavirenz at 200 to 400 mg/day, 33.3 to 66.7 % of the usual dose (600 mg/day)."
+    assert (
+        "; consider the standard dose of another"
+        in recommend("clopidogrel", {"CYP2C19": "*2/*2"}, "NVI").text
     )
+    assert "; consider an opioid other" in recommend("codeine", {"CYP2D6": "*4/*4"}).text
+
+
+def test_atomoxetine_is_raised_in_steps() -> None:  # PMID 30801677
+    texts = {
+        score: recommend("atomoxetine", {}, "adults", keys={"CYP2D6": score}).text for score in ("0.0", "2.0")
+    }
+    assert texts["0.0"].startswith(
+        "Start atomoxetine at 40 mg/day and raise it to 80 mg/day after 2 weeks, if"
+    )
+    assert "to 100 mg/day in two steps: to 80 mg/day after 3 days, and further after 2 weeks" in texts["2.0"]
 
 
 def test_dutch_percentages() -> None:
@@ -303,3 +477,57 @@ def test_no_prose_of_the_guidelines_is_carried() -> None:
     for row in ROWS:
         ours = " | ".join([sentences(row.guideline.drug, row.action), row.action.note])
         assert not runs(ours) & theirs, ours
+
+
+# ------------------------------------------------------------------------------ what the benchmark can find
+
+
+def test_the_summary_counts_the_sets_that_were_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = "gene,diplotype,activity_score,phenotype,ehr_priority"
+    row = "CYP2C9,*1/*3,1.0,Intermediate Metabolizer,Abnormal/Priority/High Risk"
+    (tmp_path / "diplotype_phenotype.csv").write_text(f"{header}\n{row}\n", encoding="utf-8")
+    monkeypatch.setattr(pgx_tables, "calibration", lambda: ())
+    done = CliRunner().invoke(conformance.conformance, ["pgx", str(tmp_path)])
+    assert (done.exit_code, done.output.splitlines()[-1]) == (0, "1 of 1 sets pass, 7 left out")
+    assert done.output.count("left out: no ") == 7
+
+
+def test_a_structural_cyp2d6_call_from_a_vcf_is_a_fault() -> None:
+    case = {"other_positions": "reference", "records": []}
+    seen = Genotypes("all reference", {g: sites({"gene": g, **case}) for g in TABLES.genes()}, (), "", "")
+    (call,) = (item for item in call_genes(seen) if item.gene == "CYP2D6")
+    assert list(structure_faults(call)) == []
+    assert call.posterior is not None and call.posterior.probability("*1/*5") > 0.01
+    for guessed in ("*1/*5", "*1/*1x2", "*1/*36+*10", "*1/*2x≥3"):
+        wrong = replace(call, diplotypes=(Diplotype.parse(guessed),))
+        assert [fault.partition(",")[0] for fault in structure_faults(wrong)] == [f"called {guessed}"]
+        assert list(structure_faults(replace(wrong, origin="outside call"))) == []
+    (fault,) = structure_faults(replace(call, lookup=Diplotype("*1", "*4")))
+    assert fault == "called *1/*4, which the matcher did not find"
+
+
+@pytest.mark.parametrize(("right", "inside"), [(830, 1), (870, 1), (810, 0), (890, 0)])
+def test_calibration_finds_what_is_3_points_off(right: int, inside: int) -> None:
+    true, other = Diplotype("*1", "*1"), Diplotype("*1", "*2")
+    tenths = pgx_tables.Tenths()
+    for person in range(1000):
+        tenths.add({true: 0.85, other: 0.0005}, true if person < right else other)
+    tenths.add({other: 0.45}, other)  # one prediction is not enough to judge
+    found = tenths.row("simulated")
+    assert (found.passed, found.total, found.ok) == (inside, 1, bool(inside))
+    assert found.remarks[0] == "1 of 10 tenths have at least 1000 predictions"
+    assert found.remarks[1] == f"predicted 0.850, observed {right / 1000:.3f} of 1000"
+
+
+def test_calibration_judges_likelihoods_and_qualities(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pgx_tables, "PEOPLE", 10)
+    monkeypatch.setattr(pgx_tables, "PEOPLE_CYP2D6", 10)
+    monkeypatch.setattr(pgx_tables, "ENOUGH", 200)
+    monkeypatch.setattr(pgx_tables, "ANCESTRIES", ("European", "East Asian"))
+    likelihoods, quality = pgx_tables.calibration()
+    assert (likelihoods.name, quality.name) == ("posterior calibration, PL", "posterior calibration, GQ only")
+    assert likelihoods.total == quality.total == 2  # few people fill the lowest and the highest tenth only
+    assert likelihoods.remarks != quality.remarks
+    assert likelihoods.ok

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dosewright.pharmacogenomics.literature import UnknownDrugError
 from dosewright.pharmacogenomics.tables import TABLES
 from dosewright.pharmacogenomics.warfarin_dose import NotCoveredError, warfarin_dose
 from dosewright.pharmacogenomics.warfarin_equations import (
@@ -21,6 +22,8 @@ from dosewright.pharmacogenomics.warfarin_equations import (
     UncountedAlleleError,
     WarfarinPatient,
     eu_pact_loading,
+    steady_state_days,
+    warfarin_interactions,
 )
 
 SHARED_PGX = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "pgx"
@@ -135,11 +138,30 @@ def test_vkorc1_is_on_the_coding_strand() -> None:
         IWPC_PHARMACOGENETIC.predictor(replace(PATIENT, vkorc1="CC"))
 
 
-def test_numbers_out_of_range() -> None:
-    with pytest.raises(ValueError, match="height in cm is -170"):
-        IWPC_CLINICAL.weekly_mg(replace(PATIENT, height_cm=-170))
-    with pytest.raises(ValueError, match="inr is 0.2"):
-        LENZINI_REFINEMENT.weekly_mg(replace(PATIENT, inr=0.2))
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("height_cm", 1.75, "height_cm is 1.75: metres or inches[?] Give centimetres, 40 to 250"),
+        ("height_cm", -170, "height_cm is -170"),
+        ("weight_kg", 80_000, "weight_kg is 80000: pounds or grams[?] Give kilograms, 2 to 350"),
+        ("age_years", 1955, "age_years is 1955: a year of birth[?] Give years, 0 to 110"),
+        ("age_years", math.nan, "age_years is nan"),
+        ("inr", 28, "inr is 28: a prothrombin time in seconds or per cent[?] Give an INR, 0.5 to 20"),
+        ("target_inr", 25, "target_inr is 25: give an INR, 1 to 6"),
+        ("drugs_increasing_inr", -1, "drugs_increasing_inr is -1"),
+        ("doses_before", (5, 500, 5), "doses_before has 500; expected 0 to 100 mg a day"),
+    ],
+)
+def test_numbers_that_no_person_has(field: str, value: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(PATIENT, **{field: value})
+
+
+def test_an_inr_below_1_is_refused_by_the_refinement_only() -> None:
+    low = replace(PATIENT, inr=0.8)
+    assert IWPC_CLINICAL.weekly_mg(low) == IWPC_CLINICAL.weekly_mg(PATIENT)
+    with pytest.raises(ValueError, match="inr is 0.8; expected 1 or more"):
+        LENZINI_REFINEMENT.weekly_mg(low)
 
 
 @pytest.mark.skipif(not SHARED_PGX.is_dir(), reason="../shared is absent")
@@ -208,27 +230,82 @@ def test_african_ancestry() -> None:
     assert "rs12777823 is not known" in warfarin_dose(replace(black, late_alleles_tested=True)).warnings[0]
 
 
-def test_without_genotype_and_with_one_gene() -> None:
-    neither = warfarin_dose(replace(PATIENT, cyp2c9=None, vkorc1=None))
-    assert (neither.equation, neither.strength) == ("IWPC clinical", None)
-    one = warfarin_dose(replace(PATIENT, vkorc1=None))
-    assert one.weekly_mg == pytest.approx((4.7356 + 0.8677 - 0.4854) ** 2)
-    assert any("VKORC1 is not known" in warning for warning in one.warnings)
-    with pytest.raises(MissingCovariateError, match="vkorc1"):
-        warfarin_dose(replace(PATIENT, vkorc1=None), "Gage")
+@pytest.mark.parametrize("absent", [("cyp2c9",), ("vkorc1",), ("cyp2c9", "vkorc1")])
+@pytest.mark.parametrize("race", ["White", "Black"])
+def test_without_both_genes_the_dose_is_clinical_and_that_is_said(absent: tuple[str, ...], race: str) -> None:
+    # figure 2 begins with it: VKORC1 and CYP2C9 *2, *3 not available: dose clinically
+    person = replace(PATIENT, race=race, cyp4f2="*1/*3", **dict.fromkeys(absent))
+    found = warfarin_dose(person)
+    assert (found.equation, found.pharmacogenetic, found.strength) == ("IWPC clinical", False, None)
+    assert found.weekly_mg == IWPC_CLINICAL.weekly_mg(person)
+    assert found.adjustments == ()
+    (warning,) = found.warnings
+    assert warning.endswith("CPIC says to dose clinically, without genotype")
+    assert all(gene.upper() in warning for gene in absent)
+    assert ("*2 and *3 were tested" in warning) == ("cyp2c9" in absent)
+    assert warfarin_dose(person, "Gage").equation == "Gage clinical"
 
 
-@pytest.mark.parametrize(("diplotype", "poor"), [("*2/*3", True), ("*3/*3", True), ("*2/*2", False)])
-def test_poor_metabolisers_should_have_another_drug(diplotype: str, poor: bool) -> None:
-    warnings = warfarin_dose(replace(PATIENT, cyp2c9=diplotype)).warnings
-    assert any("consider another drug" in warning for warning in warnings) == poor
+@pytest.mark.parametrize(
+    ("diplotype", "vkorc1", "sensitive"),
+    [("*2/*3", "GG", False), ("*3/*3", "GA", True), ("*3/*3", "AA", True), ("*3/*3", None, None)],
+)
+def test_poor_metabolisers_should_have_another_drug(
+    diplotype: str, vkorc1: str | None, sensitive: bool | None
+) -> None:
+    # figure 2: *2/*3 and *3/*3, with or without VKORC1 A/G or A/A
+    found = warfarin_dose(replace(PATIENT, cyp2c9=diplotype, vkorc1=vkorc1))
+    assert found.caution is not None
+    assert (found.caution.cyp2c9, found.caution.vkorc1_sensitive) == (diplotype, sensitive)
+    assert found.warnings[0] == str(found.caution)
+    assert "consider another drug" in found.warnings[0]
+    assert ("VKORC1 makes more sensitive" in found.warnings[0]) == bool(sensitive)
+
+
+@pytest.mark.parametrize("diplotype", ["*1/*1", "*1/*3", "*2/*2", None])
+def test_nobody_else_is_cautioned(diplotype: str | None) -> None:
+    found = warfarin_dose(replace(PATIENT, cyp2c9=diplotype))
+    assert found.caution is None and not any("another drug" in warning for warning in found.warnings)
+
+
+def test_poor_metabolisers_reach_steady_state_latest() -> None:
+    # Pirmohamed 2013: 0.0189, 0.009 and 0.0075 per hour; 95 % after ln 20 over the rate: 6.6, 13.9, 16.6 days
+    days = [steady_state_days(pair) for pair in ("*1/*1", "*3/*2", "*3/*3")]
+    assert days == pytest.approx([6.604, 13.869, 16.643], abs=1e-3)
+    caution = warfarin_dose(replace(PATIENT, cyp2c9="*3/*3")).caution
+    assert caution is not None and caution.steady_state_days == days[2]
+    assert "about 17 days instead of 7" in str(caution)
+    assert steady_state_days("*3/*6") is None  # *6 has no published rate
+    sixth = warfarin_dose(replace(PATIENT, cyp2c9="*3/*6")).caution
+    assert sixth is not None and sixth.steady_state_days is None and "days" not in str(sixth)
+
+
+def test_other_drugs_that_the_equations_have_a_term_for() -> None:
+    # IWPC 2009: amiodarone; inducers are carbamazepine, phenytoin and rifampicin (rifampin)
+    assert warfarin_interactions([]) == (False, False, ())
+    assert warfarin_interactions("Amiodarone") == (True, False, ())
+    found = warfarin_interactions(["Rifampin", "fluconazole", "warfarin", " AMIODARONE", "fluconazole"])
+    assert found == (True, True, ("fluconazole",))
+    # other drugs with similar names stay others; a name that is nearly one of these is asked back
+    assert warfarin_interactions(["fosphenytoin", "oxcarbazepine", "dronedarone"]).others == (
+        "fosphenytoin", "oxcarbazepine", "dronedarone",
+    )  # fmt: skip
+    with pytest.raises(UnknownDrugError, match="'amiodaron' is not known; did you mean amiodarone"):
+        warfarin_interactions(["fluconazole", "amiodaron"])
+
+
+@pytest.mark.parametrize("drug", ["carbamazepine", "phenytoin", "rifampicin"])
+def test_interactions_go_into_the_equation(drug: str) -> None:
+    amiodarone, inducer, _ = warfarin_interactions([drug, "amiodarone"])
+    person = replace(PATIENT, amiodarone=amiodarone, enzyme_inducer=inducer)
+    assert IWPC_PHARMACOGENETIC.predictor(person) == pytest.approx(4.7356 + 1.1816 - 0.5503, abs=1e-9)
 
 
 def test_flow_chart_does_not_guess() -> None:
     with pytest.raises(NotCoveredError, match="age_years is 12"):
         warfarin_dose(replace(PATIENT, age_years=12))
-    with pytest.raises(NotCoveredError, match="age_years is nan"):
-        warfarin_dose(replace(PATIENT, age_years=math.nan))
+    with pytest.raises(NotCoveredError, match=r"age_years is 17\.9"):
+        warfarin_dose(replace(PATIENT, age_years=17.9))
     with pytest.raises(MissingCovariateError, match="african_ancestry"):
         warfarin_dose(replace(PATIENT, race="mixed or not recorded"))
     with pytest.raises(MissingCovariateError, match="late_alleles_tested"):

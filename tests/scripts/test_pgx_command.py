@@ -57,7 +57,7 @@ def test_one_sample_is_written_and_printed(tmp_path: Path) -> None:
     for gene in record["genes"]:
         assert f" {gene['gene']} {gene['result']} " in printed
     assert str(out / "genotype.html") in done.output and str(out / "genotype.json") in done.output
-    assert record["drugs"][0]["said"][0] in printed
+    assert all(sentence in printed for drug in record["drugs"] for sentence in drug["said"])
 
 
 def test_the_word_report_may_be_left_out_and_all_adds_every_drug_of_cpic(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_the_word_report_may_be_left_out_and_all_adds_every_drug_of_cpic(tmp_pat
     drugs = [drug["drug"] for drug in record["drugs"]]
     assert len(drugs) == len(set(drugs)) and set(drugs) == {*recommended_drugs(), "warfarin"}
     codeine = next(drug for drug in record["drugs"] if drug["drug"] == "codeine")
-    assert codeine["cpic"] == [] and "CYP2D6 was not called" in codeine["open_genes"]["CYP2D6"]
+    assert codeine["cpic"] == [] and "CYP2D6 was not tested" in codeine["open_genes"]["CYP2D6"]
 
 
 def test_samples_get_folders_and_one_that_fails_stops_no_other(
@@ -199,7 +199,12 @@ def test_dpyd_is_read_by_the_pair_that_the_phenotype_is_looked_up_by(tmp_path: P
 @pytest.mark.parametrize(
     ("drug", "genes", "extra", "words"),
     [
-        ("warfarin", ("VKORC1",), (), ("sample one", "CYP2C9 was not called", "--genotype CYP2C9=A/B")),
+        (
+            "warfarin",
+            ("VKORC1",),
+            (),
+            ("sample one", "CYP2C9 was not tested", "--genotype CYP2C9=A/B", "--missing"),
+        ),
         ("vancomycin", GENES, (), ("vancomycin has no genotype term",)),
         ("warfarin", GENES, ("--sample", "two"), ("no sample 'two'",)),
     ],
@@ -224,5 +229,26 @@ def test_several_samples_and_options_without_a_file_are_refused(
     vcf = write_vcf(tmp_path / "two.vcf", {"one": {}, "two": {}})
     code, said = refused(monkeypatch, capsys, "simulate", "warfarin", "--dose", "5", "--vcf", vcf)
     assert code == 2 and "2 samples; choose one with --sample: one, two" in said
-    code, said = refused(monkeypatch, capsys, "simulate", "warfarin", "--dose", "5", "--sample", "one")
-    assert code == 2 and "give it with --vcf" in said
+    for option in (("--sample", "one"), ("--missing", "reference"), ("--ancestry", "European")):
+        code, said = refused(monkeypatch, capsys, "simulate", "warfarin", "--dose", "5", *option)
+        assert code == 2 and "give it with --vcf" in said
+
+
+def test_missing_position_is_warned_of_and_an_improbable_call_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vcf = write_vcf(tmp_path / "one.vcf", {"one": {}})
+    lines = vcf.read_text().splitlines()
+    vcf.write_text("\n".join(line for line in lines if "rs1799853" not in line) + "\n")  # CYP2C9 *2
+    course = ("--days", "7", "--people", "20", "--vcf", vcf)
+    done = dosewright("simulate", "warfarin", "--dose", "5", "--ancestry", "European", *course)
+    assert done.exit_code == 0, done.output
+    assert "warning: CYP2C9: rs1799853 was not called, so that beside Normal Metabolizer also" in done.output
+    # CYP3A5 *3, which most Europeans have twice
+    vcf.write_text("\n".join(line for line in lines if "rs776746" not in line) + "\n")
+    arguments = ("simulate", "tacrolimus", "--dose", "5", "--ancestry", "European", *course)
+    code, said = refused(monkeypatch, capsys, *arguments)
+    assert code == 2 and "Normal Metabolizer fits best, but has probability" in said and "--missing" in said
+    forced = dosewright(*arguments, "--missing", "force_reference")
+    assert forced.exit_code == 0 and "CYP3A5 *1/*1: sample one, VCF" in forced.output
+    assert "reference on request only" in forced.output
