@@ -181,9 +181,9 @@ def posterior(
     likelihoods (PL) are used instead where there are any. No position speaks against a base by more than 1e-5
     (ASSUMPTION: reads placed wrongly). Bases that no allele has say nothing. Phased calls count as ordered
     within their phase set, with one switch in ten thousand, over the whole chromosome in a hundred
-    (ASSUMPTION). A position that an
-    allele leaves open is taken as the base that fits. DPYD: variants of normal function are left out, and no
-    chromosome carries two of the others (ASSUMPTION, as `draw_diplotypes`).
+    (ASSUMPTION). A position that an allele leaves open is taken as the base that fits. DPYD: variants of
+    normal function are left out, and no chromosome carries two of the others (ASSUMPTION, as
+    `draw_diplotypes`).
 
     Parameters
     ----------
@@ -199,10 +199,10 @@ def posterior(
     shares = ancestry_shares(ancestry)
     prior = _prior(gene, tuple(shares.items()), tables)
     known = haplotypes(gene, prior.names, tables)
-    foreign = [pos for pos in sites if pos not in {position.pos for position in known.positions}]
+    foreign = sites.keys() - {position.pos for position in known.positions}
     if foreign:
         raise ValueError(
-            f"position {foreign[0]} is in no definition of {gene} in {tables.version}; "
+            f"position {min(foreign)} is in no definition of {gene} in {tables.version}; "
             "give the sites of this gene, as Genotypes.sites[gene] holds them"
         )
     by_phase: dict[str | None, dict[int, Floats]] = {}

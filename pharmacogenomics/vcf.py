@@ -236,12 +236,12 @@ class _Reader:
         if told or structural:
             for sample, call in self._calls(line, len(alts) + 1, where):
                 self._take(sample, call, told)
-                for alt in call.carried(structural):
+                for alt in call.carried(structural) if structural else ():
                     self._take_structural(sample, alt, call, line)
 
     def _calls(self, line: Line, alleles: int, where: str) -> Iterator[tuple[str, Call]]:
         """Yield the samples whose columns can be read."""
-        keys = line.columns[FIXED - 1].split(":")
+        keys = tuple(line.columns[FIXED - 1].split(":"))
         for sample, column in self._samples.items():
             if sample in self._errors:
                 continue

@@ -93,7 +93,8 @@ def _genotype(text: str) -> tuple[tuple[int | None, ...], bool] | None:
     return tuple(None if allele == "." else int(allele) for allele in alleles), "/" not in text[1:]
 
 
-def read_call(text: str, keys: Sequence[str], alleles: int, failed: str) -> Call:
+@lru_cache(maxsize=4096)  # a few texts are most of the columns of a file
+def read_call(text: str, keys: tuple[str, ...], alleles: int, failed: str) -> Call:
     """Read one column of a sample.
 
     Parameters
