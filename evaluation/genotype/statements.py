@@ -145,7 +145,8 @@ def _settled(meaning: DrugMeaning) -> list[str]:
     words = []
     for items in sorted(groups.values(), key=lambda items: _urgent(items[0])):
         whom = [population_words(item.population) for item in items if item.population != EVERYONE]
-        of = [_listed(whom, "and")] if whom else []
+        everybody = len(groups) == 1 < len(items)
+        of = [_listed(whom, "and")] if whom and not everybody else []
         head = "; ".join([items[0].classification, *of, *beside])
         words.append(f"CPIC ({head}): {items[0].text}")
     return words
