@@ -8,6 +8,7 @@ other drugs change. A population's: `cohort` draws diplotypes, `sequencing` the 
 error, and what was not read is missing. Not for clinical use.
 """
 
+from dosewright.pharmacogenomics.actions import NO_RESULT
 from dosewright.pharmacogenomics.alleles import (
     Allele,
     Diplotype,
@@ -15,7 +16,7 @@ from dosewright.pharmacogenomics.alleles import (
     coding_strand_allele,
     table_allele,
 )
-from dosewright.pharmacogenomics.calls import GeneCall, Possibility, call_genes
+from dosewright.pharmacogenomics.calls import GeneCall, Possibility, call_genes, keys_of_phenotype
 from dosewright.pharmacogenomics.cohort import (
     Cohort,
     NoDistributionError,
@@ -69,6 +70,7 @@ from dosewright.pharmacogenomics.recommendation import (
 from dosewright.pharmacogenomics.sequencing import DRAWS, Reads, Sequencing, sequence
 from dosewright.pharmacogenomics.sites import Genotypes, Origin, Site
 from dosewright.pharmacogenomics.tables import (
+    NO_SCORE,
     TABLES,
     ActivityScore,
     Tables,
@@ -142,6 +144,8 @@ __all__ = [
     "MissingCovariateError",
     "MissingGeneError",
     "MissingPolicy",
+    "NO_RESULT",
+    "NO_SCORE",
     "NoDistributionError",
     "NoGuidelineError",
     "NotCoveredError",
@@ -198,6 +202,7 @@ __all__ = [
     "inhibition",
     "interacting_drugs",
     "interpret",
+    "keys_of_phenotype",
     "lookup_genes",
     "lookup_keys",
     "lookup_pair",

@@ -7,11 +7,11 @@ the phenotype is given all the same if they share one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
-from dosewright.pharmacogenomics.alleles import Diplotype
+from dosewright.pharmacogenomics.alleles import Allele, Diplotype
 from dosewright.pharmacogenomics.matching import Match, lookup_pair, match
 from dosewright.pharmacogenomics.outside_calls import OutsideCall, OutsideCallError
 from dosewright.pharmacogenomics.phenotype import Interpretation, interpret
@@ -20,6 +20,7 @@ from dosewright.pharmacogenomics.sites import Genotypes
 from dosewright.pharmacogenomics.tables import TABLES, Tables, UnknownAlleleError, UnknownGroupError
 
 _EVEN = 0.5  # below it another result is more probable than the one reported, or all others together are
+_PROBABLE = 0.9  # what missing positions leave open must be more improbable than the rest of this
 
 
 @dataclass(frozen=True)
@@ -87,19 +88,28 @@ class GeneCall:
     @property
     def probability(self) -> float | None:
         """P(the phenotype that is reported), of a gene without phenotypes P(`lookup`), given the VCF and the
-        ancestry; None for what was called elsewhere, and where there is nothing to give it of."""
-        if self.posterior is None or self.origin != "VCF":
+        ancestry; None for what was called elsewhere, and for what the posterior does not weigh: variants on
+        one chromosome of DPYD, SLCO1B1 by one variant, a gene under a structural variant."""
+        unweighed = self.match is not None and (self.match.by_one_variant or self._combined)
+        if self.posterior is None or self.origin != "VCF" or self.structural or unweighed:
             return None
         if self.phenotype is not None:
             return self.posterior.phenotypes.get(self.phenotype, 0.0)
         return None if self.lookup is None else self.posterior.probability(self.lookup)
 
     @property
+    def _combined(self) -> bool:
+        return any(
+            Allele.parse(name).kind == "combination" for pair in self.diplotypes for name in pair.alleles
+        )
+
+    @property
     def doubt(self) -> str:
         """Why nothing should be built on the result that scores best, a sentence; "" where it may be.
 
-        A result is doubted if another one is more probable, if missing positions leave others possible and
-        no frequencies say how probable they are, or if a structural variant lies over the gene.
+        A phenotype is doubted if it has less than even probability, or less than 0.9 where missing positions
+        leave others possible; a result of any gene where they do and no frequencies say how probable that is,
+        or if a structural variant lies over it.
         """
         if self.origin != "VCF":
             return ""
@@ -107,7 +117,7 @@ class GeneCall:
             return f"{self.gene}: the file reports {', '.join(self.structural)}, which is not interpreted"
         p = self.probability
         shown = self.phenotype or " or ".join(map(str, self.diplotypes))
-        if p is not None and p < _EVEN:
+        if p is not None and self.phenotype and p < (_PROBABLE if self.could_be else _EVEN):
             return f"{self.gene}: {shown} fits best, but has probability {p:.2g} only"
         if self.could_be and self.posterior is None:
             return f"{self.gene}: {shown} fits best, but positions that decide it were not called"
@@ -201,7 +211,9 @@ def _called(
     notes += unsaid
     if outside is not None and outside.diplotype is None:
         phenotype, score, priority = outside.phenotype, outside.activity_score, None
-        keys = _keys_of_phenotype(gene, phenotype, score, tables)
+        if phenotype is None and score is not None:
+            phenotype = tables.phenotype_rules(gene)[score, ""].phenotype
+        keys = (score,) if score is not None else keys_of_phenotype(gene, phenotype, tables)
     else:
         phenotype = _shared(item.phenotype for item in meaning)
         score = _shared(None if item.score is None else str(item.score) for item in meaning)
@@ -226,14 +238,10 @@ def _called(
     )
 
 
-def _keys_of_phenotype(
-    gene: str, phenotype: str | None, score: str | None, tables: Tables
-) -> tuple[str, ...]:
-    """Return the look-up keys of a result without a diplotype."""
+def keys_of_phenotype(gene: str, phenotype: str | None, tables: Tables = TABLES) -> tuple[str, ...]:
+    """Look-up keys that a phenotype may have: itself, or every activity score that leads to it."""
     if not tables.scored_by_activity(gene):
         return () if phenotype is None else (phenotype,)
-    if score is not None:
-        return (score,)
     rules = tables.phenotype_rules(gene).items()
     return tuple(key for (key, _), rule in rules if rule.phenotype == phenotype)
 
@@ -244,39 +252,48 @@ def _could_be(
     """Return one possibility for each key that a called pair would have if alleles that differ from its own
     only at missing positions stood in their place."""
     kinds = _kinds(found, tables)
-    missing = set(found.missing)
-    defined = {item.name: {*item.core, *item.either} for item in tables.definitions(found.gene)}
     made: dict[str, Possibility] = {}
     for pair in pairs:
-        choices = [
-            [(name, ())] + [(kind, _decides(kind, name, defined, missing)) for kind in kinds.get(name, ())]
-            for name in pair.alleles
-        ]
-        for (one, why), (other, also) in product(*choices):
-            changed = Diplotype(one, other)
+        choices = [[_Kind(name, frozenset()), *kinds.get(name, ())] for name in pair.alleles]
+        for one, other in product(*choices):
+            changed = Diplotype(one.allele, other.allele)
             meaning, _ = _meaning(found.gene, (changed,), tables)
             key = meaning[0].key if meaning else None
-            if key is not None and key not in keys and key not in made:
-                places = tuple(sorted({*why, *also}))
-                made[key] = Possibility(key, meaning[0].phenotype, changed, places)
+            if key is not None and key not in keys:
+                before = made.get(key, Possibility(key, meaning[0].phenotype, changed, ()))
+                places = tuple(sorted({*before.missing, *one.missing, *other.missing}))
+                made[key] = replace(before, missing=places)
     return tuple(made.values())
 
 
-def _decides(name: str, called: str, defined: Mapping[str, set[int]], missing: set[int]) -> tuple[int, ...]:
-    return tuple((defined.get(name, set()) ^ defined.get(called, set())) & missing)
+@dataclass(frozen=True)
+class _Kind:
+    """Alleles of one function that stand alike: one of them, and the missing positions that decide."""
+
+    allele: str
+    missing: frozenset[int]
 
 
-def _kinds(found: Match, tables: Tables) -> dict[str, list[str]]:
-    """Return called allele -> those of `alike`, one for each function: alleles of one function have one
-    phenotype, and a gene may have eighty that were not excluded."""
+def _kinds(found: Match, tables: Tables) -> dict[str, list[_Kind]]:
+    """Return called allele -> the kinds in `alike`: alleles of one function have one phenotype, and a gene
+    may have eighty that were not excluded. A position whose anchor base the tables lack (TPMT *47) decides
+    nothing: hardly any file has it."""
     valued = set(tables.function_alleles(found.gene))
-    made: dict[str, list[str]] = {}
+    defined = {item.name: {*item.core, *item.either} for item in tables.definitions(found.gene)}
+    missing = {
+        item.pos for item in tables.positions(found.gene)
+        if item.pos in found.missing and not item.ref.startswith("N")
+    }  # fmt: skip
+    made: dict[str, list[_Kind]] = {}
     for called, names in found.alike.items():
-        by_function: dict[tuple[str, str], str] = {}
+        by_function: dict[tuple[str, str], _Kind] = {}
         for name in names:
-            if name in valued:
+            decides = (defined.get(name, set()) ^ defined.get(called, set())) & missing
+            if name in valued and decides:
                 function = tables.clinical_function(found.gene, name)
-                by_function.setdefault((function, str(tables.allele_activity(found.gene, name))), name)
+                kind = function, str(tables.allele_activity(found.gene, name))
+                before = by_function.get(kind, _Kind(name, frozenset()))
+                by_function[kind] = replace(before, missing=before.missing | decides)
         made[called] = list(by_function.values())
     return made
 

@@ -83,6 +83,11 @@ class Match:
         return tuple(item for item in self.candidates if item.score == self.candidates[0].score)
 
     @property
+    def by_one_variant(self) -> bool:
+        """Whether no diplotype fits and `lookup` comes from one variant alone (SLCO1B1)."""
+        return self.gene == _STATIN_GENE and self.lookup is not None and not self.candidates
+
+    @property
     def diplotype(self) -> Diplotype | None:
         """The best candidate, if there is only one."""
         best = self.best

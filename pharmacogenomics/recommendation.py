@@ -165,7 +165,8 @@ def recommend(
     ------
     NoGuidelineError : nothing is carried for the drug, or for the population
     MissingGeneError : a diplotype is None, or CPIC has no row without a result for a gene that was not given
-    UnlistedKeyError : the drug's rows do not have the score or phenotype
+    UnlistedKeyError : the drug's rows do not have the score or phenotype, or an inhibitor makes of an open
+        copy number a score without phenotype (`≥2.0`)
     UnknownAlleleError, InvalidDiplotypeError : as `interpret`
     UnknownDrugError : as `cyp2d6_score`
 
@@ -283,8 +284,10 @@ def _listed_score(drug: str, score: ActivityScore, notes: list[str]) -> str:
         return str(score)
     phenotype = cyp2d6_phenotype(score)
     if phenotype == _INDETERMINATE:
-        notes.append(f"CYP2D6 score {score} leaves the phenotype open: looked up as {NO_SCORE}")
-        return NO_SCORE
+        raise UnlistedKeyError(
+            f"CYP2D6 score {score} under the inhibitors leaves the phenotype open: the number of copies "
+            "decides; give the diplotype with it"
+        )
     values = sorted(
         _score(key).value
         for key in keys

@@ -1,7 +1,8 @@
 """What CPIC says of a drug, for every result that a person's calls leave possible.
 
 A result that stays open is never looked up as `No Result`, CPIC's key for a gene that was not tested: it is
-looked up by each of its keys. Where they lead to different recommendations none of them is chosen.
+looked up by each key that it may have. Where they lead to different recommendations none of them is chosen,
+and all are given.
 """
 
 from __future__ import annotations
@@ -10,7 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
+from dosewright.evaluation.genotype.model_dose import OpenGenotypeError, modelled_genotype
 from dosewright.pharmacogenomics import (
+    NO_RESULT,
+    NO_SCORE,
+    ActivityScore,
     Diplotype,
     GeneCall,
     MissingGeneError,
@@ -18,13 +23,20 @@ from dosewright.pharmacogenomics import (
     Recommendation,
     Tables,
     UnlistedKeyError,
+    cyp2d6_phenotype,
+    cyp2d6_score,
+    keys_of_phenotype,
     lookup_genes,
     lookup_keys,
     populations,
     recommend,
 )
 
-_NEARLY_SURE = 0.99  # a call as probable as this is not held up by a rare allele at a missing position
+_NEARLY_SURE = 0.99  # a call as probable as this is not held up by an allele of unknown function
+_REMAINS = 0.05  # probability from which another phenotype is looked up beside a call
+_POSSIBLE = 0.01  # the same where the call itself is doubted
+_NO_ACTIVITY = "0.0"
+_UNKNOWN = (NO_RESULT, NO_SCORE, "Indeterminate")  # keys that no person's enzyme has
 _Keys = tuple[str | None, ...]  # of one gene; None: not tested
 
 
@@ -57,14 +69,15 @@ class Advice:
     population : as CPIC names it
     answers : one where the calls settle it; several where they leave results open that differ in it; none
         where there is none
-    otherwise : what else it could be, with results that only missing positions leave possible
-        (`not_excluded`)
+    otherwise : what else it could be, with results that are not excluded beside the calls (`not_excluded`)
+    open_genes : gene -> why its result stays open, of those that leave several keys
     reasons : why there is none, or none for a result that is left open, one sentence each
     """
 
     population: str
     answers: tuple[Answer, ...]
     otherwise: tuple[Answer, ...]
+    open_genes: Mapping[str, str]
     reasons: tuple[str, ...]
 
     @property
@@ -89,20 +102,17 @@ def cpic_advice(
     ------
     NoGuidelineError : the drug has no recommendations
     """
-    groups = populations(drug)
     genes = lookup_genes(drug)
-    blocked = [why for gene in genes if (why := no_lookup(called.get(gene)))]
-    if blocked:
-        return tuple(Advice(group, (), (), tuple(blocked)) for group in groups)
-    open_keys = {gene: _keys(drug, gene, called.get(gene)) for gene in genes}
-    further = {gene: _further(called.get(gene)) for gene in genes}
+    open_keys = {gene: _keys(drug, gene, called.get(gene), inhibitors, tables) for gene in genes}
+    further = {gene: _further(drug, gene, called.get(gene), tables) for gene in genes}
+    open_genes = {gene: _why_open(called[gene]) for gene, keys in open_keys.items() if len(keys) > 1}
     diplotypes = {
         gene: call.lookup
         for gene, call in called.items()
-        if gene in genes and call.lookup is not None and call.keys
+        if call.lookup is not None and open_keys.get(gene) == call.keys
     }
     made = []
-    for group in groups:
+    for group in populations(drug):
         found, reasons = _looked_up(
             (dict(zip(genes, keys, strict=True)) for keys in product(*open_keys.values())),
             drug, group, diplotypes, inhibitors, tables,
@@ -113,11 +123,11 @@ def cpic_advice(
             drug, group, {}, inhibitors, tables,
         )  # fmt: skip
         otherwise = tuple(item for words, item in others.items() if words not in found)
-        made.append(Advice(group, tuple(found.values()), otherwise, tuple(reasons)))
+        made.append(Advice(group, tuple(found.values()), otherwise, open_genes, tuple(reasons)))
     return tuple(made)
 
 
-def no_lookup(call: GeneCall | None) -> str:
+def no_result(call: GeneCall | None) -> str:
     """Why a gene that was tested has no result to look anything up by; "" where it has one, or no test."""
     if call is None or not call.tested:
         return ""
@@ -130,23 +140,82 @@ def no_lookup(call: GeneCall | None) -> str:
     return next(reversed(call.notes), f"{call.gene} has no phenotype")
 
 
-def _keys(drug: str, gene: str, call: GeneCall | None) -> _Keys:
-    if call is None or not call.tested:
-        return (None,)
-    if call.match is None:
-        # of the HLA results the one that the drug's rows ask for; another allele's is no result for it
-        return tuple(key for key in call.keys if key in lookup_keys(drug, gene)) or (None,)
-    return call.keys
+def _why_open(call: GeneCall) -> str:
+    try:
+        modelled_genotype(call)
+    except OpenGenotypeError as error:
+        return str(error)
+    return f"{call.gene} has an open number of copies"
 
 
 def not_excluded(call: GeneCall) -> tuple[Possibility, ...]:
-    """What only missing positions leave possible beside a call, unless that is less than 1 % probable."""
+    """What only missing positions leave possible beside a call; a phenotype that is itself unknown only if
+    the call is less than 99 % probable."""
     p = call.probability
-    return call.could_be if p is None or p < _NEARLY_SURE else ()
+    if p is None or p < _NEARLY_SURE:
+        return call.could_be
+    return tuple(item for item in call.could_be if item.phenotype not in _UNKNOWN)
 
 
-def _further(call: GeneCall | None) -> _Keys:
-    return () if call is None else tuple(item.key for item in not_excluded(call))
+def remaining(call: GeneCall) -> dict[str, float]:
+    """Phenotypes beside that of a call that have a probability of 5 % or more."""
+    if call.probability is None or call.posterior is None or call.phenotype is None:
+        return {}
+    found = call.posterior.phenotypes.items()
+    return {name: p for name, p in found if p >= _REMAINS and name not in (call.phenotype, *_UNKNOWN)}
+
+
+def _keys(drug: str, gene: str, call: GeneCall | None, inhibitors: Sequence[str], tables: Tables) -> _Keys:
+    if call is not None and call.match is None:
+        # of the HLA results the one that the drug's rows ask for; another allele's is no result for it
+        return tuple(key for key in call.keys if key in lookup_keys(drug, gene)) or (None,)
+    known = call is not None and call.tested and not no_result(call)
+    if gene == "CYP2D6" and not known and _no_activity_left(drug, inhibitors):
+        return (_NO_ACTIVITY,)
+    if call is None or not call.tested:
+        return (None,)
+    if not known:
+        return _open_keys(drug, gene, call, tables)
+    return tuple(dict.fromkeys(one for key in call.keys for one in _closed(drug, gene, key, inhibitors)))
+
+
+def _no_activity_left(drug: str, inhibitors: Sequence[str]) -> bool:
+    """Whether a strong inhibitor makes CYP2D6's score 0 whatever the genotype is."""
+    score, _ = cyp2d6_score(ActivityScore(1.0), [name for name in inhibitors if name != drug])
+    return score is not None and score.value == 0
+
+
+def _closed(drug: str, gene: str, key: str, inhibitors: Sequence[str]) -> _Keys:
+    """Return the key, or the keys that an open copy number stands for if an inhibitor makes of it a score
+    without phenotype: half of `≥3.0` may be a normal or an ultrarapid metabolizer's."""
+    if gene != "CYP2D6" or not key.startswith("≥"):
+        return (key,)
+    least = float(key.removeprefix("≥"))
+    score, _ = cyp2d6_score(ActivityScore(least, True), [name for name in inhibitors if name != drug])
+    if cyp2d6_phenotype(score) not in _UNKNOWN:
+        return (key,)
+    numbers = [item for item in lookup_keys(drug, gene) if item not in _UNKNOWN]
+    most = max((item for item in numbers if item.startswith("≥")), key=lambda item: float(item[1:]))
+    return tuple(item for item in numbers if not item.startswith("≥") and float(item) >= least) + (most,)
+
+
+def _open_keys(drug: str, gene: str, call: GeneCall, tables: Tables) -> _Keys:
+    """Return the keys that a call without a result leaves: those of every phenotype that is probable, and
+    where nothing says how probable they are every one that the drug's rows have."""
+    listed = tuple(key for key in lookup_keys(drug, gene) if key not in _UNKNOWN)
+    if call.structural or call.posterior is None or call.origin != "VCF":
+        return listed
+    probable = [name for name, p in call.posterior.phenotypes.items() if p >= _POSSIBLE]
+    keys = {*call.keys, *(key for name in probable for key in keys_of_phenotype(gene, name, tables))}
+    return tuple(key for key in listed if key in keys)
+
+
+def _further(drug: str, gene: str, call: GeneCall | None, tables: Tables) -> _Keys:
+    if call is None or no_result(call):
+        return ()
+    keys = [item.key for item in not_excluded(call)]
+    keys += [key for name in remaining(call) for key in keys_of_phenotype(gene, name, tables)]
+    return tuple(key for key in dict.fromkeys(keys) if key in lookup_keys(drug, gene))
 
 
 def _looked_up(

@@ -54,8 +54,8 @@ class GeneInteraction:
 
 def gene_interactions(
     calls: Sequence[GeneCall], drugs: Sequence[str], model: ModelDose | None
-) -> tuple[tuple[GeneInteraction, ...], tuple[str, ...]]:
-    """Interactions of drugs with the enzymes of genes, and a sentence for each drug that has none.
+) -> tuple[tuple[GeneInteraction, ...], dict[str, str]]:
+    """Interactions of drugs with the enzymes of genes, and for each drug that has none a sentence.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def gene_interactions(
     model : of the drug that is taken with them; None where there is none
     """
     found: list[GeneInteraction] = []
-    idle: list[str] = []
+    idle: dict[str, str] = {}
     for drug in drugs:
         here = [
             _interaction(call, row, drugs, model)
@@ -75,8 +75,8 @@ def gene_interactions(
         found += here
         if not here:
             genes = ", ".join(call.gene for call in calls) or "no gene"
-            idle.append(f"the table of interacting drugs does not link {drug} with {genes}")
-    return tuple(found), tuple(idle)
+            idle[drug] = f"the table of interacting drugs does not link {drug} with {genes}"
+    return tuple(found), idle
 
 
 def _interaction(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from dosewright.envs import names, scenario
-from dosewright.evaluation.genotype.advice import Advice, cpic_advice
+from dosewright.evaluation.genotype.advice import Advice, cpic_advice, not_excluded, remaining
 from dosewright.evaluation.genotype.interactions import GeneInteraction, gene_interactions
 from dosewright.evaluation.genotype.model_dose import (
     ModelDose,
@@ -19,6 +19,7 @@ from dosewright.evaluation.genotype.model_dose import (
 from dosewright.evaluation.genotype.warfarin_chart import ChartDose, chart_doses
 from dosewright.pharmacogenomics import (
     TABLES,
+    ActivityScore,
     Diplotype,
     DpwgDose,
     Effect,
@@ -55,7 +56,8 @@ class DrugMeaning:
     ----------
     drug : generic name, lower case
     genes : those that anything here rests on, in alphabetical order
-    open_genes : gene -> why it has no result, for those without one
+    open_genes : gene -> why it has no result, or no single one, for those without
+    unsettled : genes of which another result is not excluded, the open ones among them
     advice : CPIC's, one for each population
     no_guideline : why CPIC has none for the drug; "" where it has one, and for warfarin
     chart : of warfarin, CPIC's flow chart for a stated person; empty for all others
@@ -64,7 +66,7 @@ class DrugMeaning:
     published : published multipliers for these genotypes
     unpublished : genes without one, one sentence each
     interactions : what the interacting drugs do to the genes' enzymes
-    no_interaction : interacting drugs that the table links with none of the genes, one sentence each
+    no_interaction : interacting drugs that nothing links with the genes, one sentence each
     model : what the drug's own model says; None where there is none
     no_model : why there is none; "" where there is one
     """
@@ -72,6 +74,7 @@ class DrugMeaning:
     drug: str
     genes: tuple[str, ...]
     open_genes: Mapping[str, str]
+    unsettled: tuple[str, ...]
     advice: tuple[Advice, ...]
     no_guideline: str
     chart: tuple[ChartDose, ...]
@@ -143,32 +146,39 @@ def drug_meaning(
     UnknownDrugError : the drug is not known, or the table of interacting drugs lacks one of them
     """
     name = named_drug(drug)
-    cyp2d6_score(None, inhibitors)  # refuses an unknown name, whatever the drug's genes are
+    others = tuple(other for other in drug_names(inhibitors) if other != name)
+    cyp2d6_score(None, others)  # refuses an unknown name, whatever the drug's genes are
     genes = drug_genes(name)
     called = {call.gene: call for call in calls if call.gene in genes}
+    chart = chart_doses(called, others, ancestry, tables) if name == "warfarin" else ()
     open_genes = {gene: why for gene in genes if (why := _why_open(gene, called.get(gene)))}
+    open_genes |= {gene: why for dose in chart for gene, why in dose.unknown.items()}
     advice, no_guideline = _advice(name, called, drug_names(inhibitors), tables)
-    dpwg, no_dpwg = _dpwg(name, called)
+    dpwg, no_dpwg = _dpwg(name, called, others)
     published, unpublished = _published(name, called, tables)
-    model, no_model = _model(name, called)
-    others = tuple(drug for drug in drug_names(inhibitors) if drug != name)
+    model, no_model = _model(name, called, open_genes)
     acting, idle = gene_interactions([called[gene] for gene in genes if gene in called], others, model)
     return DrugMeaning(
         name,
         genes,
         open_genes,
+        tuple(gene for gene in genes if gene in open_genes or _leaves_others(called[gene])),
         advice,
         no_guideline,
-        chart_doses(called, others, ancestry, tables) if name == "warfarin" else (),
+        chart,
         dpwg,
         no_dpwg,
         published,
         unpublished,
         acting,
-        idle,
+        tuple(text for other, text in idle.items() if not any(other in dose.counted for dose in chart)),
         model,
         no_model,
     )
+
+
+def _leaves_others(call: GeneCall) -> bool:
+    return bool(not_excluded(call) or remaining(call))
 
 
 def _why_open(gene: str, call: GeneCall | None) -> str:
@@ -197,13 +207,20 @@ def _advice(
         return (), "" if drug == "warfarin" else str(error).partition(";")[0]
 
 
-def _dpwg(drug: str, called: Mapping[str, GeneCall]) -> tuple[tuple[DpwgDose, ...], tuple[str, ...]]:
+def _dpwg(
+    drug: str, called: Mapping[str, GeneCall], inhibitors: Sequence[str]
+) -> tuple[tuple[DpwgDose, ...], tuple[str, ...]]:
     rows = dpwg_doses(drug)
     known = {
         gene: call for gene, call in called.items() if (call.phenotype or _pair(call)) and not call.doubt
     }
+    without = []
+    changed, _ = cyp2d6_score(ActivityScore(1.0), inhibitors)
+    if "CYP2D6" in known and any(row.gene == "CYP2D6" for row in rows) and changed != ActivityScore(1.0):
+        del known["CYP2D6"]
+        without.append(f"DPWG's percentages of {drug} are for CYP2D6 without an inhibitor: none is given")
     found = tuple(row for row in rows if row.gene in known and _in_dpwg_group(row, known[row.gene]))
-    without = [
+    without += [
         f"DPWG has no percentage of {drug} for {gene} {_pair(known[gene]) or shown_result(known[gene])} here"
         for gene in dict.fromkeys(row.gene for row in rows)
         if gene in known and gene not in {row.gene for row in found}
@@ -284,7 +301,9 @@ def _published(
     return tuple(found), tuple(without)
 
 
-def _model(drug: str, called: Mapping[str, GeneCall]) -> tuple[ModelDose | None, str]:
+def _model(
+    drug: str, called: Mapping[str, GeneCall], open_genes: Mapping[str, str]
+) -> tuple[ModelDose | None, str]:
     if drug not in names():
         return None, f"there is no model of {drug} here"
     known = scenario(drug)
@@ -295,10 +314,12 @@ def _model(drug: str, called: Mapping[str, GeneCall]) -> tuple[ModelDose | None,
     for gene in genes:
         if gene not in called:
             return None, f"the model of {drug} needs {gene}, which was not tested"
+        if gene in open_genes:
+            return None, f"the model of {drug} needs {gene}. {open_genes[gene]}"
         try:
             pairs[gene] = modelled_genotype(called[gene])
         except OpenGenotypeError as error:
-            return None, f"the model of {drug} needs {gene}: {error}"
+            return None, f"the model of {drug} needs {gene}. {error}"
     try:
         return model_dose(known, pairs), ""
     except ValueError as error:

@@ -114,6 +114,7 @@ class ModelDose:
         where they are others
     days : (u + 1,) time of the courses
     readings : alleles that the model has no value for, and what they were read as (ASSUMPTION)
+    indistinct : what the model does not tell apart in this genotype, in sentences
     elasticity : relative change of what the response settles at over that of the dose, around the usual dose
         of the reference genotype, dimensionless
     """
@@ -127,6 +128,7 @@ class ModelDose:
     courses: tuple[Course, ...]
     days: Floats
     readings: tuple[Represented, ...]
+    indistinct: tuple[str, ...]
     elasticity: float
 
     @property
@@ -223,8 +225,26 @@ def model_dose(known: Scenario, genotypes: Mapping[str, Diplotype]) -> ModelDose
         ),
         np.arange(known.horizon + 1, dtype=np.float64) * known.clock.days,
         tuple(dict.fromkeys(found)),
+        _indistinct(terms, table, own),
         table.elasticity,
     )
+
+
+def _indistinct(terms: Sequence[GenotypeTerm], table: _Table, own: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a sentence for each gene of which two changed alleles count in the model as one of them does."""
+    found = []
+    for term in terms:
+        first = next(iter(term.per_allele))
+        pair = Diplotype.parse(own[term.gene])
+        halves = [str(Diplotype(first, allele)) for allele in pair.alleles if allele != first]
+        rows = [{**own, term.gene: half} for half in halves]
+        if len(rows) == 2 and all(
+            row in table.genotypes
+            and np.allclose(table.theta[table.row(row)], table.theta[table.row(own)], rtol=1e-9)
+            for row in rows
+        ):
+            found.append(f"the model does not tell {term.gene} {pair} from {halves[0]}")
+    return tuple(found)
 
 
 def readings(term: GenotypeTerm, pair: Diplotype) -> tuple[Represented, ...]:

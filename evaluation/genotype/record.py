@@ -248,7 +248,7 @@ def _summary(meanings: Sequence[DrugMeaning]) -> list[Record]:
             "drug": drug,
             "cpic": words,
             "multiplier": None if item.model is None else _multiplier(item.model.multiplier),
-            "open": list(item.open_genes),
+            "unsettled": list(item.unsettled),
         }
         for _, words, drug, item in rows
     ]
@@ -373,7 +373,7 @@ def _model(model: ModelDose) -> Record:
             {"gene": term.gene, "unit": term.unit, "flag": term.flag, "source": term.source}
             for term in known.model.genotype_terms
         ],
-        "assumptions": [item.note for item in model.readings],
+        "assumptions": [*(item.note for item in model.readings), *model.indistinct],
         "output": response.name,
         "output_unit": response.unit,
         "days": [_short(day) for day in model.days],

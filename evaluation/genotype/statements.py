@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from dosewright.evaluation.genotype.advice import Advice, Answer, not_excluded
+from dosewright.evaluation.genotype.advice import Advice, Answer, not_excluded, remaining
 from dosewright.evaluation.genotype.meaning import DrugMeaning, shown_result
 from dosewright.evaluation.genotype.model_dose import ModelDose
 from dosewright.evaluation.genotype.warfarin_chart import ChartDose
 from dosewright.pharmacogenomics import (
     EVERYONE,
+    Diplotype,
     DpwgDose,
     GeneCall,
     Recommendation,
     Tables,
+    interpret,
     population_words,
 )
 from dosewright.pharmacogenomics.actions import ActionKind
@@ -30,13 +32,15 @@ _SHORT: Mapping[ActionKind, str] = {
     "limit": "limit the dose",
     "reduce": "lower dose",
     "increase": "higher dose",
-    "titrate": "slower titration",
     "caution": "caution",
     "monitor": "monitor",
+    "titrate": "dose by steps",
     "usual": "usual dose",
     "no recommendation": "no recommendation",
 }
 _ORDER = list(_SHORT)
+_STRENGTHS = ["strong", "moderate", "optional"]
+_UNCHANGED = 0.05  # relative change of a dose below which it is called usual
 
 
 # ------------------------------------------------------------------------------------------------- of a call
@@ -56,7 +60,7 @@ def doubts(call: GeneCall, tables: Tables) -> list[str]:
         why = "" if call.match is None or call.match.reason is None else f": {call.match.reason}"
         return [f"{call.gene} was not called{why}"]
     if call.origin != "VCF":
-        return []
+        return _contradicted(call, tables)
     found = []
     if len(call.diplotypes) > 1:
         same = f", all {call.phenotype}" if call.phenotype else ", with different phenotypes"
@@ -70,11 +74,38 @@ def doubts(call: GeneCall, tables: Tables) -> list[str]:
             f"{call.gene}: {_positions(call.gene, decide, tables)} not called, so that beside "
             f"{call.phenotype or shown_result(call)} also {named} is possible{_share(call)}"
         )
-    elif (call.probability or 1) < _SURE:
+    elif call.probability is not None and (call.probability < _SURE or remaining(call)):
         found.append(f"{call.gene}: {call.phenotype or shown_result(call)} is not certain{_share(call)}")
     if call.doubt:
         found.append(f"{call.doubt}: nothing is built on it")
     return found
+
+
+def _contradicted(call: GeneCall, tables: Tables) -> list[str]:
+    """A sentence where the VCF shows another result than the outside call that counts; none where the call
+    from outside names structure, which the VCF cannot show."""
+    seen = call.match
+    if seen is None or call.outside is None or (seen.lookup is None and not seen.best):
+        return []
+    pairs = [seen.lookup] if seen.lookup is not None else [item.diplotype for item in seen.best]
+    given = call.outside.diplotype
+    hidden = {*seen.structure_not_seen}
+    if given is not None and any(name in hidden or "x" in name or "+" in name for name in given.alleles):
+        return []
+    if not tables.phenotype_rules(call.gene):
+        same = given is None or given in pairs
+    else:
+        meanings = [interpret(call.gene, pair, tables) for pair in pairs if _valued(call.gene, pair, tables)]
+        same = not meanings or any(item.key in call.keys for item in meanings)
+    shown = " or ".join(map(str, pairs))
+    return [] if same else [
+        f"{call.gene}: {shown_result(call)} was called elsewhere (line {call.outside.line}) and counts, but "
+        f"the VCF shows {shown}"
+    ]  # fmt: skip
+
+
+def _valued(gene: str, pair: Diplotype, tables: Tables) -> bool:
+    return set(pair.alleles) <= set(tables.function_alleles(gene))
 
 
 def _share(call: GeneCall) -> str:
@@ -87,7 +118,8 @@ def _share(call: GeneCall) -> str:
     else:
         rest = {str(pair): share for pair, share in known.diplotypes.items() if pair != call.lookup}
     others = [f"{name} {share:.2g}" for name, share in rest.items() if share >= _REST]
-    return f" (probability {p:.2g}{'; ' if others else ''}{', '.join(others[:_NAMED])})"
+    known_p = "> 0.999" if p > 0.9995 else f"{p:.2g}" if p < 0.99 else f"{p:.3f}"
+    return f" (probability {known_p}{'; ' if others else ''}{', '.join(others[:_NAMED])})"
 
 
 def _positions(gene: str, places: Iterable[int], tables: Tables) -> str:
@@ -106,20 +138,41 @@ def _listed(items: Iterable[str], last: str) -> str:
 # ------------------------------------------------------------------------------------------------- of a drug
 
 
-def urgency(meaning: DrugMeaning) -> tuple[int, str]:
-    """Rank, 0 for the most urgent, and a few words on what CPIC says: of several answers the most urgent."""
-    settled = [advice.answers[0].recommendation for advice in meaning.advice if advice.settled]
-    if settled:
-        first = min(settled, key=_urgent)
+def urgency(meaning: DrugMeaning) -> tuple[tuple[int, int], str]:
+    """Rank, lowest for the most urgent, and a few words on what CPIC says: the most urgent of all answers."""
+    answers = [answer.recommendation for advice in meaning.advice for answer in advice.answers]
+    if answers:
+        first = min(answers, key=_urgent)
         words = f"{_SHORT[first.action.kind]} ({first.classification})"
-        return _urgent(first)[0], words if len(set(map(_answer, settled))) == 1 else f"{words}, by population"
+        if not all(advice.settled for advice in meaning.advice):
+            words = f"open; {words} is possible"
+        elif len(set(map(_answer, answers))) > 1:
+            words = f"{words}, by population"
+        return _urgent(first), words
     if meaning.chart:
-        ratios = [item.ratio for item in meaning.chart if item.ratio is not None]
-        words = f"× {min(ratios):.2g} by the equation" if ratios else "by the equation, without genotype"
-        return _ORDER.index("reduce"), words
+        return _chart_urgency(meaning.chart)
     if meaning.advice:
-        return _ORDER.index("caution"), "open"
-    return len(_ORDER), "no guideline"
+        return (_ORDER.index("limit"), 0), "open"
+    return (len(_ORDER), 0), "no guideline"
+
+
+def _chart_urgency(chart: Sequence[ChartDose]) -> tuple[tuple[int, int], str]:
+    doses = [(item, item.dose) for item in chart if item.dose is not None]
+    ratios = [
+        limit / item.reference.daily_mg
+        for item, dose in doses if dose.pharmacogenetic for limit in dose.adjusted_daily_mg
+    ]  # fmt: skip
+    kind: ActionKind = "caution"
+    words = "by the equation, without genotype" if doses else "no dose by the equation"
+    if ratios:
+        low, high = min(ratios), max(ratios)
+        kind = "reduce" if low < 1 - _UNCHANGED else "increase" if high > 1 + _UNCHANGED else "usual"
+        span = f"{low:.2g}" if f"{low:.2g}" == f"{high:.2g}" else f"{low:.2g} to {high:.2g}"
+        words = f"× {span} by the equation"
+    if any(item.poor_metabolizer for item in chart):
+        kind, words = "consider alternative", f"{_SHORT['consider alternative']}; {words}"
+    strengths = [dose.strength for _, dose in doses if dose.strength is not None]
+    return (_ORDER.index(kind), min(map(_STRENGTHS.index, strengths), default=len(_STRENGTHS))), words
 
 
 def said(meaning: DrugMeaning) -> list[str]:
@@ -131,7 +184,7 @@ def said(meaning: DrugMeaning) -> list[str]:
     words += [f"DPWG, {item.gene} {item.group}: {dpwg_words(item)}." for item in meaning.dpwg]
     if meaning.model is not None:
         words.append(_model_words(meaning.model))
-    return words
+    return words + _interaction_words(meaning)
 
 
 def _settled(meaning: DrugMeaning) -> list[str]:
@@ -142,12 +195,16 @@ def _settled(meaning: DrugMeaning) -> list[str]:
             groups.setdefault(_answer(item), []).append(item)
     also = [i.drug for i in meaning.interactions if i.gene == "CYP2D6" and i.score and i.strength != "weak"]
     beside = [f"with {' and '.join(also)}"] if also else []
+    still_open = dict.fromkeys(
+        gene for advice in meaning.advice if advice.settled for gene in advice.open_genes
+    )
     words = []
     for items in sorted(groups.values(), key=lambda items: _urgent(items[0])):
         whom = [population_words(item.population) for item in items if item.population != EVERYONE]
         everybody = len(groups) == 1 < len(items)
         of = [_listed(whom, "and")] if whom and not everybody else []
-        head = "; ".join([items[0].classification, *of, *beside])
+        decided = [f"for every result that {_listed(still_open, 'and')} may have"] if still_open else []
+        head = "; ".join([items[0].classification, *of, *decided, *beside])
         words.append(f"CPIC ({head}): {items[0].text}")
     return words
 
@@ -155,14 +212,16 @@ def _settled(meaning: DrugMeaning) -> list[str]:
 def _open(advices: Sequence[Advice]) -> list[str]:
     words: dict[str, None] = {}
     for advice in advices:
+        of = "" if advice.population == EVERYONE else f" ({population_words(advice.population)})"
         if not advice.settled and advice.answers:
-            words["CPIC: what stays open decides. " + _by_result(advice.answers)] = None
+            why = "".join(f" {text}." for text in advice.open_genes.values())
+            words[f"CPIC{of}: what stays open decides.{why} {_by_result(advice.answers)}"] = None
         for reason in advice.reasons:
             words[f"CPIC: no recommendation can be looked up. {reason}."] = None
         if advice.otherwise:
             words[
-                "CPIC would say something else if the positions that were not called hold another result. "
-                + _by_result(advice.otherwise)
+                f"CPIC{of} says something else for results that are not excluded. "
+                f"{_by_result(advice.otherwise)}"
             ] = None
     return list(words)
 
@@ -175,12 +234,32 @@ def _by_result(answers: Sequence[Answer]) -> str:
     )
 
 
+def _interaction_words(meaning: DrugMeaning) -> list[str]:
+    """Drugs that act on the enzymes and that nothing else that is said counts; weak ones are in the table."""
+    counted = {name for dose in meaning.chart for name in dose.counted}
+    words = []
+    for item in meaning.interactions:
+        if item.score is not None or item.strength == "weak":
+            continue
+        nothing = "only CPIC's equation counts" if item.drug in counted else "nothing above counts"
+        change = ""
+        if item.clearance is not None:
+            low, high = (f"{value:.2g}" for value in item.clearance)
+            change = (
+                f": it takes the clearance of this genotype to × {low}{'' if low == high else f' to {high}'}"
+            )
+        words.append(f"{item.drug} is a {item.strength} {item.role} of {item.gene}, which {nothing}{change}.")
+    return [f"{text[0].upper()}{text[1:]}" for text in words]
+
+
 def _answer(item: Recommendation) -> tuple[str, str]:
     return item.classification, item.text
 
 
-def _urgent(item: Recommendation) -> tuple[int, str]:
-    return _ORDER.index(item.action.kind), item.population
+def _urgent(item: Recommendation) -> tuple[int, int]:
+    strength = item.classification.lower()
+    place = _STRENGTHS.index(strength) if strength in _STRENGTHS else len(_STRENGTHS)
+    return _ORDER.index(item.action.kind), place
 
 
 def _chart_words(item: ChartDose) -> str:
@@ -214,15 +293,16 @@ def _model_words(model: ModelDose) -> str:
     known = model.scenario
     own, reference = model.courses[0], model.courses[1]
     name = _words(model.reference)
-    start = f"Our model ({known.model.title}): " + "".join(f"{item.note}; " for item in model.readings)
+    notes = (*(item.note for item in model.readings), *model.indistinct)
+    start = f"Our model ({known.model.title}): " + "".join(f"{note}; " for note in notes)
     if own.genotypes == reference.genotypes:
         how = "so this is read as" if model.readings else "this is"
-        return f"{start}{how} the genotype that the usual dose is meant for ({name})."
+        return f"{start}{how} its reference genotype ({name}), which changes nothing in it."
     unit = "" if known.responses[0].unit == "1" else f" {known.responses[0].unit}"
     ends = f"{own.settled:.3g}{unit} instead of {reference.settled:.3g}{unit}"
     return (
-        f"{start}under the usual dose a typical person with this genotype settles at {known.output} {ends} "
-        f"({name})."
+        f"{start}under the usual dose a typical person with this genotype averages {known.output} {ends} "
+        f"({name}) in the second half of the course."
     )
 
 

@@ -15,12 +15,14 @@ from dosewright.pharmacogenomics import (
     UnknownAlleleError,
     WarfarinDose,
     WarfarinPatient,
+    drug_names,
     warfarin_dose,
     warfarin_interactions,
 )
 
 _AFRICAN = frozenset({"African American/Afro-Caribbean", "Sub-Saharan African"})
 _ASIAN = frozenset({"East Asian", "Central/South Asian"})
+_POOR = "CYP2C9 is a poor metaboliser's: CPIC says to consider another drug than warfarin"
 _FIRST_ALLELES = ("*2", "*3")  # those that every equation counts
 
 
@@ -36,6 +38,7 @@ class ChartDose:
     dose : of this genotype; None where the chart gives none
     reference : of CYP2C9 *1/*1, VKORC1 G/G and CYP4F2 *1/*1, the same person
     why_none : why there is no dose; "" where there is one
+    unknown : gene -> why the chart counts it as not known although it was called
     notes : what else must be known, in sentences
     """
 
@@ -45,7 +48,13 @@ class ChartDose:
     dose: WarfarinDose | None
     reference: WarfarinDose
     why_none: str
+    unknown: Mapping[str, str]
     notes: tuple[str, ...]
+
+    @property
+    def poor_metabolizer(self) -> bool:
+        """Whether CPIC says to consider another drug."""
+        return _POOR in self.notes or (self.dose is not None and self.dose.caution is not None)
 
     @property
     def ratio(self) -> float | None:
@@ -78,16 +87,20 @@ def chart_doses(
         values["age_y"], values["height_cm"], values["weight_kg"], male=bool(values["male"]),
         enzyme_inducer=inducer, amiodarone=amiodarone,
     )  # fmt: skip
-    counted = ("amiodarone",) * amiodarone + ("an enzyme inducer",) * inducer
+    counted = tuple(name for name in drug_names(drugs) if name not in others)
     body = (
         f"{values['age_y']:g} years, {values['height_cm']:g} cm, {values['weight_kg']:g} kg, "
         f"{'with' if amiodarone else 'no'} amiodarone, {'with an' if inducer else 'no'} enzyme inducer "
         f"({typical.source})"
     )
-    cyp2c9, notes = _cyp2c9(calls.get("CYP2C9"))
+    cyp2c9, why_not = _cyp2c9(calls.get("CYP2C9"))
+    unknown = {"CYP2C9": why_not} if why_not else {}
+    notes = [_POOR] if _poor_by_phenotype(calls.get("CYP2C9")) else []
     notes += [f"no equation counts {', '.join(others)}: not adjusted for"] if others else []
     call = calls.get("CYP4F2")
-    cyp4f2 = () if call is None or call.doubt else call.diplotypes
+    # which diplotype it is may stay open where rs2108622, the one position that counts, was called
+    seen = call is not None and _excluded(call, ("*3",)) is not False
+    cyp4f2 = call.diplotypes if call is not None and seen and not call.structural else ()
     made = []
     for branch, race in _branches(ancestry):
         known = replace(alike, race=race, african_ancestry=race == "Black")
@@ -102,9 +115,11 @@ def chart_doses(
         try:
             dose, said = _dose(person, cyp4f2, tables)
         except (UnknownAlleleError, ValueError) as error:
-            why = str(error)
+            why = str(error).partition("; ")[0]
         at_reference = warfarin_dose(reference, tables=tables)
-        made.append(ChartDose(branch, f"{race}, {body}", counted, dose, at_reference, why, (*notes, *said)))
+        made.append(
+            ChartDose(branch, f"{race}, {body}", counted, dose, at_reference, why, unknown, (*notes, *said))
+        )
     return tuple(made)
 
 
@@ -123,15 +138,19 @@ def _pair(call: GeneCall | None) -> Diplotype | None:
     return None if call is None or call.doubt else call.lookup
 
 
-def _cyp2c9(call: GeneCall | None) -> tuple[Diplotype | None, list[str]]:
-    """Return the pair for the equations; none, with a sentence, where a first allele could not be seen, and
-    where only a phenotype is known."""
+def _cyp2c9(call: GeneCall | None) -> tuple[Diplotype | None, str]:
+    """Return the pair for the equations; none, and why, where a first allele could not be seen."""
     pair = _pair(call)
-    if pair is None and call is not None and not call.doubt and call.phenotype == "Poor Metabolizer":
-        return None, ["CYP2C9 is a poor metaboliser's: CPIC says to consider another drug than warfarin"]
     if pair is None or _excluded(call, _FIRST_ALLELES) is not False:
-        return pair, []
-    return None, [f"CYP2C9 {' or '.join(_FIRST_ALLELES)} is not excluded: CYP2C9 counts as not known"]
+        return pair, ""
+    return None, f"CYP2C9 {' or '.join(_FIRST_ALLELES)} is not excluded, so that CYP2C9 counts as not known"
+
+
+def _poor_by_phenotype(call: GeneCall | None) -> bool:
+    """Whether only the phenotype is known, and is a poor metabolizer's: the chart sees diplotypes."""
+    return (
+        call is not None and not call.doubt and call.lookup is None and call.phenotype == "Poor Metabolizer"
+    )
 
 
 def _dose(

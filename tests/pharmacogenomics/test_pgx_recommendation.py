@@ -180,7 +180,6 @@ def test_a_result_from_outside_counts_before_the_diplotype_and_both_are_shown() 
         ("*1/*1", ["sertraline", "fluconazole"], "2.0", "usual"),
         ("*1/*10", ["duloxetine"], "0.5", "usual"),  # 0.625: intermediate, as 0.5
         ("*4/*10", ["duloxetine"], "0.25", "usual"),  # 0.125: intermediate, though 0.0 lies nearer
-        ("*1x≥3/*1", ["duloxetine"], "n/a", "no recommendation"),  # ≥2.0: normal or ultrarapid
     ],
 )
 def test_inhibitors_change_the_cyp2d6_score(
@@ -234,6 +233,12 @@ def test_one_name_is_one_inhibitor() -> None:
 
 
 # --------------------------------------------------------------------------------------------- bad input
+
+
+def test_open_copy_number_under_a_moderate_inhibitor_is_refused() -> None:
+    # half of ≥4.0 is 2.0 or more: normal or ultrarapid [limits of Caudle 2020]
+    with pytest.raises(UnlistedKeyError, match="score ≥2.0 under the inhibitors .*copies decides"):
+        recommend("codeine", {"CYP2D6": "*1x≥3/*1"}, inhibitors=["duloxetine"])
 
 
 def test_errors_name_the_value_and_the_remedy() -> None:

@@ -239,11 +239,11 @@ def test_missing_position_is_warned_of_and_an_improbable_call_refused(
 ) -> None:
     vcf = write_vcf(tmp_path / "one.vcf", {"one": {}})
     lines = vcf.read_text().splitlines()
-    vcf.write_text("\n".join(line for line in lines if "rs1799853" not in line) + "\n")  # CYP2C9 *2
+    vcf.write_text("\n".join(line for line in lines if "rs28371686" not in line) + "\n")  # CYP2C9 *5
     course = ("--days", "7", "--people", "20", "--vcf", vcf)
     done = dosewright("simulate", "warfarin", "--dose", "5", "--ancestry", "European", *course)
     assert done.exit_code == 0, done.output
-    assert "warning: CYP2C9: rs1799853 was not called, so that beside Normal Metabolizer also" in done.output
+    assert "warning: CYP2C9: rs28371686 was not called, so that beside Normal Metabolizer also" in done.output
     # CYP3A5 *3, which most Europeans have twice
     vcf.write_text("\n".join(line for line in lines if "rs776746" not in line) + "\n")
     arguments = ("simulate", "tacrolimus", "--dose", "5", "--ancestry", "European", *course)
