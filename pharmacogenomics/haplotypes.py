@@ -77,12 +77,21 @@ def _units(name: str, definitions: dict[str, AlleleDefinition]) -> list[AlleleDe
     """Return the definition of every gene copy that can be seen."""
     if name in definitions:  # *80+*28 of UGT1A1 is two variants on one copy, not two copies
         return [definitions[name]]
+    allele = Allele.parse(name)
+    if allele.kind == "combination":  # variants of DPYD on one copy
+        return [_joined(name, [definitions[unit.name] for unit in allele.units])]
     return [
         definitions[unit.name]
-        for unit in Allele.parse(name).units
+        for unit in allele.units
         if unit.name in definitions
         for _ in range(unit.copies)
     ]
+
+
+def _joined(name: str, parts: list[AlleleDefinition]) -> AlleleDefinition:
+    core = {pos: base for part in parts for pos, base in part.core.items()}
+    either = {pos: bases for part in parts for pos, bases in part.either.items() if pos not in core}
+    return AlleleDefinition(parts[0].gene, name, False, core, either)
 
 
 def _bases(definition: AlleleDefinition, position: Position) -> frozenset[str]:

@@ -14,12 +14,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import product
+from itertools import combinations, permutations, product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dosewright.pharmacogenomics.alleles import Diplotype, table_allele
+from dosewright.pharmacogenomics.alleles import Allele, Diplotype, table_allele
 from dosewright.pharmacogenomics.cohort import (
     REFERENCE_OF_VARIANTS,
     allele_distribution,
@@ -27,6 +27,7 @@ from dosewright.pharmacogenomics.cohort import (
     chromosome_frequencies,
 )
 from dosewright.pharmacogenomics.haplotypes import Copies, Haplotypes, haplotypes
+from dosewright.pharmacogenomics.matching import lookup_pair
 from dosewright.pharmacogenomics.phenotype import interpret
 from dosewright.pharmacogenomics.sequencing import Reads
 from dosewright.pharmacogenomics.sites import Site
@@ -36,9 +37,9 @@ Floats = NDArray[np.float64]
 
 # Chance that one of the two bases of a genotype is wrong whatever the quality says, by reads that are placed
 # wrongly or an allele that drops out; that both are has its square (ASSUMPTION)
-LEAST_ERROR = 1e-5
+LEAST_ERROR = 1e-6
 # The same for a call that comes without a quality (ASSUMPTION)
-ERROR_WITHOUT_QUALITY = 1e-4
+ERROR_WITHOUT_QUALITY = 1e-5
 # Chance that a phased pair of bases is the wrong way round: phased over the whole chromosome, as statistical
 # phasing does, and within a phase set, as reads show it (ASSUMPTION)
 SWITCH_ERROR, SWITCH_ERROR_IN_SET = 1e-2, 1e-4
@@ -49,6 +50,13 @@ CALLED_WITHOUT_COPY = 1e-3
 # Share of chromosomes with an allele that the tables name without a frequency in the group: nobody looked for
 # it there, or it was counted as *1 (ASSUMPTION)
 UNLISTED = 0.01
+# No allele is rarer on a chromosome than this: it has a name because someone carries it, and a study that did
+# not find it must not outweigh a call of good quality (ASSUMPTION)
+LEAST_FREQUENCY = 1e-5
+# Two variants of DPYD stand on one chromosome this much more seldom than chance would bring them there: rare
+# ones arose on different chromosomes, and recombination between them is slow (ASSUMPTION)
+TOGETHER = 0.1
+_TRIED_TOGETHER = 4  # variants of one person
 # Alleles that the frequencies still count as another one, and their share of it (ASSUMPTION): *38 is the
 # GRCh38 sequence, and was named after the studies were made; *28 and *37 of UGT1A1 mostly stand on one
 # chromosome with *80, where that was not looked for
@@ -129,8 +137,8 @@ def allele_prior(gene: str, ancestry: Mapping[str, float] | str, tables: Tables 
 
     The tables say 0 for an allele that was not found among N people, and nothing for one that was not looked
     for. As a prior both would be certainty. So one chromosome's worth of doubt is spread over the listed
-    alleles, (2N f + 1/k) / (2N + 1), and the unlisted ones share 1 % alike (ASSUMPTION). CYP2C19*38, which
-    the frequencies count as *1, has a twentieth of it (ASSUMPTION).
+    alleles, (2N f + 1/k) / (2N + 1), the unlisted ones share 1 % alike, and none has less than 1e-5
+    (ASSUMPTION). CYP2C19*38, which the frequencies count as *1, has a twentieth of it (ASSUMPTION).
 
     Parameters
     ----------
@@ -159,7 +167,40 @@ def allele_prior(gene: str, ancestry: Mapping[str, float] | str, tables: Tables 
     table = (2 * people * table + doubt) / (2 * people + 1)
     others = np.where(listed, 0.0, 1 / np.maximum((~listed).sum(axis=1, keepdims=True), 1))
     table = np.where((~listed).any(axis=1, keepdims=True), 1 - UNLISTED, 1.0) * table + UNLISTED * others
+    table = np.maximum(table, LEAST_FREQUENCY)
+    table /= table.sum(axis=1, keepdims=True)
     return AllelePrior(gene, names, np.array(list(shares.values())), table)
+
+
+def _with_combinations(prior: AllelePrior, sites: Mapping[int, Site], tables: Tables) -> AllelePrior:
+    """Return the prior with the variants of DPYD that were seen in a person also on one chromosome, a tenth
+    as common as chance would make that (ASSUMPTION)."""
+    if prior.gene not in REFERENCE_OF_VARIANTS:
+        return prior
+    shown = {pos: {*site.alleles, *site.glimpsed} for pos, site in sites.items()}
+    seen = [
+        item
+        for item in tables.definitions(prior.gene)
+        if item.name in prior.names
+        and not item.is_reference
+        and any(base in shown.get(pos, ()) for pos, base in item.core.items())
+    ][:_TRIED_TOGETHER]
+    groups = [
+        [item.name for item in group]
+        for size in range(2, len(seen) + 1)
+        for group in combinations(seen, size)
+        # HapB3 has both of its variants, each of which has a name of its own
+        if not any(one.core.items() < other.core.items() for one, other in permutations(group, 2))
+    ]
+    if not groups:
+        return prior
+    names = tuple(str(Allele.parse(f"[{' + '.join(group)}]")) for group in groups)
+    column = {name: prior.frequencies[:, i] for i, name in enumerate(prior.names)}
+    together = [
+        np.prod([column[name] for name in group], axis=0) * TOGETHER ** (len(group) - 1) for group in groups
+    ]
+    frequencies = np.concatenate([prior.frequencies, np.stack(together, axis=1)], axis=1)
+    return AllelePrior(prior.gene, (*prior.names, *names), prior.shares, frequencies)
 
 
 def _told_apart(gene: str, row: Mapping[str, float]) -> dict[str, float]:
@@ -178,12 +219,12 @@ def posterior(
     """Return P(diplotype | what was seen, ancestry) and P(phenotype | …) of one person.
 
     A call of quality Q is wrong in one base with probability 10^(-Q/10), in both with its square; genotype
-    likelihoods (PL) are used instead where there are any. No position speaks against a base by more than 1e-5
-    (ASSUMPTION: reads placed wrongly). Bases that no allele has say nothing. Phased calls count as ordered
-    within their phase set, with one switch in ten thousand, over the whole chromosome in a hundred
-    (ASSUMPTION). A position that an allele leaves open is taken as the base that fits. DPYD: variants of
-    normal function are left out, and no chromosome carries two of the others (ASSUMPTION, as
-    `draw_diplotypes`).
+    likelihoods (PL) are used instead where there are any. No position speaks against a base by more than 1e-6
+    (ASSUMPTION: reads placed wrongly). Of an incomplete genotype (`./1`) the allele that was seen counts.
+    Bases that no allele has say nothing. Phased calls count as ordered within their phase set, with one
+    switch in ten thousand, over the whole chromosome in a hundred (ASSUMPTION). A position that an allele
+    leaves open is taken as the base that fits. DPYD: variants of normal function are left out, and those that
+    were seen may stand on one chromosome (`[a + b]`).
 
     Parameters
     ----------
@@ -197,7 +238,7 @@ def posterior(
     ValueError : the shares are no distribution, or a position is none of the gene
     """
     shares = ancestry_shares(ancestry)
-    prior = _prior(gene, tuple(shares.items()), tables)
+    prior = _with_combinations(_prior(gene, tuple(shares.items()), tables), sites, tables)
     known = haplotypes(gene, prior.names, tables)
     foreign = sites.keys() - {position.pos for position in known.positions}
     if foreign:
@@ -209,8 +250,8 @@ def posterior(
     read = 0
     for row, position in enumerate(known.positions):
         site = sites.get(position.pos, Site())
-        if site.called:
-            read += 1
+        if site.called or site.glimpsed:
+            read += site.called
             phase = (site.phase_set or "") if site.phased and site.heterozygous else None
             by_phase.setdefault(phase, {})[row] = _evidence(position, site)[None]
     total = prior.log_pairs[None]
@@ -412,6 +453,8 @@ def _shown_pairs(
 def _evidence(position: Position, site: Site) -> Floats:
     """Return (b²,): log P(what was seen | ordered pair of bases)."""
     bases = (position.ref, *position.alts)
+    if site.glimpsed:
+        return _glimpse(bases, site)
     known = len(site.alleles) == 2 and set(site.alleles) <= set(bases)
     called = tuple(bases.index(allele) for allele in site.alleles) if known else (0, 0)
     if site.log_likelihoods is not None:
@@ -427,6 +470,14 @@ def _evidence(position: Position, site: Site) -> Floats:
         switch = SWITCH_ERROR if site.phase_set is None else SWITCH_ERROR_IN_SET
         table = table + _order(len(bases), called, switch)
     return table
+
+
+def _glimpse(bases: tuple[str, ...], site: Site) -> Floats:
+    """Return (b²,): log P(alleles that an incomplete genotype shows | ordered pair): each that is not carried
+    is wrong."""
+    error = ERROR_WITHOUT_QUALITY if site.quality is None else min(10 ** (-site.quality / 10), 0.5)
+    wrong = [len(set(site.glimpsed) - set(pair)) for pair in product(bases, repeat=2)]
+    return np.array([math.log(error) * number if number else math.log1p(-error) for number in wrong])
 
 
 @lru_cache(maxsize=4096)
@@ -496,14 +547,15 @@ def _phenotype_table(
     Alleles of the same function and activity are of one kind: their pairs have one phenotype.
     """
     functions = set(tables.function_alleles(known.gene))
+    names = [lookup_pair(known.gene, Diplotype(name, name), tables).allele1 for name in known.names]
     keys = [
         (tables.clinical_function(known.gene, name), str(tables.allele_activity(known.gene, name)))
         if name in functions
         else None
-        for name in known.names
+        for name in names
     ]
     kinds = list(dict.fromkeys(keys))
-    example = {key: name for key, name in zip(keys, known.names, strict=True)}
+    example = {key: name for key, name in zip(keys, names, strict=True)}
     words: dict[str, int] = {}
     table = np.zeros((len(kinds), len(kinds)), dtype=np.intp)
     for (i, one), (j, other) in product(enumerate(kinds), repeat=2):

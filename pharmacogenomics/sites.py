@@ -36,6 +36,7 @@ class Site:
         PL); None where the record has none
     origin : where this comes from
     note : why the site is missing, or what was done to read it ("no record", "filter LowQual")
+    glimpsed : of a missing site, alleles that an incomplete genotype shows (`./1`, `1`, `0/0/1`)
     """
 
     alleles: tuple[str, ...] = ()
@@ -46,6 +47,7 @@ class Site:
     log_likelihoods: Mapping[tuple[str, str], float] | None = None
     origin: Origin = Origin.MISSING
     note: str = "no record"
+    glimpsed: tuple[str, ...] = ()
 
     @property
     def called(self) -> bool:

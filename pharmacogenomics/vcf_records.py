@@ -289,14 +289,17 @@ class Told:
 
     def _site(self, call: Call, trusted: bool) -> Site | None:
         reading = self.reading
+        glimpsed = tuple(sorted({reading.forms[index] for index in call.named} - {""}))
         if not call.alleles:
             if trusted and call.missing == _NO_GT:
                 pair = (reading.position.ref,) * 2
                 return Site(pair, origin=Origin.GVCF_BLOCK, note=f"gVCF block without GT, {ON_REQUEST}")
-            return Site(note=call.missing) if reading.tells else None
+            if not reading.tells:
+                return None
+            return Site(note=call.missing, quality=call.quality, glimpsed=glimpsed)
         spoiled = next((reading.unread[index] for index in call.alleles if reading.unread[index]), "")
         if spoiled or not reading.tells:
-            return Site(note=spoiled) if spoiled else None
+            return Site(note=spoiled, quality=call.quality, glimpsed=glimpsed) if spoiled else None
         empty = call.depth == 0 and not any(call.alleles)
         if not trusted and (empty or call.flat):
             return Site(note="reference genotype without reads (DP 0)" if empty else _FLAT)

@@ -111,6 +111,22 @@ def test_what_is_no_genotype_is_missing_under_every_policy(
 
 
 @pytest.mark.parametrize(
+    ("alt", "genotype", "glimpsed"),
+    [
+        ("T", "./1", ("T",)),
+        ("T", "1", ("T",)),
+        ("T", "0/0/1", ("C", "T")),
+        ("T,*", "1/2", ("T",)),
+        ("T", "./.", ()),
+    ],
+)
+def test_what_an_incomplete_genotype_shows_is_kept(vcf, alt: str, genotype: str, glimpsed: tuple) -> None:
+    chrom, pos, ref, _ = STAR2
+    found = site(vcf([record((chrom, pos, ref, alt), genotype)]), "CYP2C9", pos)
+    assert not found.called and found.glimpsed == glimpsed
+
+
+@pytest.mark.parametrize(
     ("alt", "genotype", "note"),
     [
         ("T,*", "1/2", "deleted on one chromosome by a variant before it (*)"),
