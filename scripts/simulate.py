@@ -12,7 +12,7 @@ from dosewright.scripts.pgx import ANCESTRY, MISSING, sample_calls
 
 if TYPE_CHECKING:
     from dosewright.envs import Scenario
-    from dosewright.pharmacogenomics import Diplotype, GeneCall, Genotypes
+    from dosewright.pharmacogenomics import GeneCall, Genotypes
 
 
 def _pairs(option: str, items: tuple[str, ...]) -> dict[str, str]:
@@ -152,8 +152,8 @@ def _from_vcf(
     """
     if not known.model.genotype_terms:
         raise ValueError(f"--vcf: the model of {known.name} has no genotype term; leave it out")
-    from dosewright.evaluation.genotype import OpenGenotypeError, doubts, modelled_genotype, readings
-    from dosewright.pharmacogenomics import TABLES
+    from dosewright.evaluation.genotype import OpenGenotypeError, doubts, model_dose, modelled_genotype
+    from dosewright.pharmacogenomics import TABLES, Diplotype
 
     for warning in person.warnings:
         click.echo(f"warning: {warning}")
@@ -161,7 +161,7 @@ def _from_vcf(
     for term in known.model.genotype_terms:
         gene = term.gene
         try:
-            pair: Diplotype | None = modelled_genotype(calls[gene])
+            pair = modelled_genotype(calls[gene])
         except OpenGenotypeError as error:
             if gene not in given:
                 raise ValueError(
@@ -175,8 +175,11 @@ def _from_vcf(
         else:
             genotypes[gene] = str(pair)
             click.echo(f"{gene} {pair}: sample {person.sample}, {calls[gene].origin}")
-            for text in (*doubts(calls[gene], TABLES), *(item.note for item in readings(term, pair))):
+            for text in doubts(calls[gene], TABLES):
                 click.echo(f"warning: {text}")
+    made = model_dose(known, {gene: Diplotype.parse(genotypes[gene]) for gene in calls if gene in genotypes})
+    for text in (*(item.note for item in made.readings), *made.indistinct):
+        click.echo(f"warning: {text}")
     return genotypes
 
 

@@ -17,7 +17,6 @@ from dosewright.evaluation.genotype.model_dose import (
     OpenGenotypeError,
     model_dose,
     modelled_genotype,
-    readings,
 )
 from dosewright.evaluation.genotype.record import genotype_record, write_genotype
 from dosewright.evaluation.genotype.statements import doubts
@@ -34,6 +33,5 @@ __all__ = [
     "model_dose",
     "modelled_genotype",
     "named_drug",
-    "readings",
     "write_genotype",
 ]

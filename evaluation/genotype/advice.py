@@ -36,6 +36,7 @@ _NEARLY_SURE = 0.99  # a call as probable as this is not held up by an allele of
 _REMAINS = 0.05  # probability from which another phenotype is looked up beside a call
 _POSSIBLE = 0.01  # the same where the call itself is doubted
 _NO_ACTIVITY = "0.0"
+_NAMED = 2  # activity scores that are named one by one
 _UNKNOWN = (NO_RESULT, NO_SCORE, "Indeterminate")  # keys that no person's enzyme has
 _Keys = tuple[str | None, ...]  # of one gene; None: not tested
 
@@ -55,9 +56,17 @@ class Answer:
 
     @property
     def results(self) -> dict[str, str]:
-        """Gene -> the keys of all look-ups, in words."""
-        genes = self.lookups[0]
-        return {gene: " or ".join(dict.fromkeys(item[gene] for item in self.lookups)) for gene in genes}
+        """Gene -> the keys of all look-ups, in words; of many activity scores the lowest and the highest."""
+        return {gene: _joined([item[gene] for item in self.lookups]) for gene in self.lookups[0]}
+
+
+def _joined(keys: Sequence[str]) -> str:
+    named = list(dict.fromkeys(keys))
+    scores = [key for key in named if key[0].isdigit() or key.startswith("≥")]
+    if len(scores) < len(named) or len(named) <= _NAMED:
+        return " or ".join(named)
+    ordered = sorted(named, key=lambda key: (float(key.removeprefix("≥")), key.startswith("≥")))
+    return f"{ordered[0]} to {ordered[-1]}"
 
 
 @dataclass(frozen=True)
@@ -206,7 +215,9 @@ def _open_keys(drug: str, gene: str, call: GeneCall, tables: Tables) -> _Keys:
     if call.structural or call.posterior is None or call.origin != "VCF":
         return listed
     probable = [name for name, p in call.posterior.phenotypes.items() if p >= _POSSIBLE]
-    keys = {*call.keys, *(key for name in probable for key in keys_of_phenotype(gene, name, tables))}
+    keys = {key for name in probable for key in keys_of_phenotype(gene, name, tables)}
+    # what was matched at every position is possible however rare it is
+    keys |= set() if call.could_be else set(call.keys)
     return tuple(key for key in listed if key in keys)
 
 

@@ -195,7 +195,7 @@ def model_dose(known: Scenario, genotypes: Mapping[str, Diplotype]) -> ModelDose
         pair = genotypes[term.gene]
         read = [_represented(term, allele) for allele in pair.alleles]
         own[term.gene] = str(Diplotype(*(_standing(term, item) for item in read)))
-        found += readings(term, pair)
+        found += _readings(term, pair)
     table = _table(known.name)
     if own not in table.genotypes:
         _parameters(known, table.person, own)  # raises, with the reason
@@ -247,18 +247,7 @@ def _indistinct(terms: Sequence[GenotypeTerm], table: _Table, own: Mapping[str, 
     return tuple(found)
 
 
-def readings(term: GenotypeTerm, pair: Diplotype) -> tuple[Represented, ...]:
-    """Alleles of a pair that a model has no value for, and what they are read as (ASSUMPTION).
-
-    Parameters
-    ----------
-    term : the model's term of the gene
-    pair : as the model writes it
-
-    Raises
-    ------
-    UnrepresentedAlleleError, UnknownAlleleError : the model has no value for an allele, nor for its function
-    """
+def _readings(term: GenotypeTerm, pair: Diplotype) -> tuple[Represented, ...]:
     read = (_represented(term, allele) for allele in pair.alleles)
     return tuple(dict.fromkeys(item for item in read if item.reason is not AlleleReading.MODELLED))
 

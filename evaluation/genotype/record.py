@@ -18,7 +18,7 @@ from dosewright.evaluation.genotype.advice import Advice, Answer
 from dosewright.evaluation.genotype.interactions import GeneInteraction
 from dosewright.evaluation.genotype.meaning import DrugMeaning, shown_result
 from dosewright.evaluation.genotype.model_dose import LEAST_ELASTICITY, ModelDose
-from dosewright.evaluation.genotype.statements import doubts, dpwg_words, said, urgency
+from dosewright.evaluation.genotype.statements import doubts, dpwg_words, said, uncounted, urgency
 from dosewright.evaluation.genotype.warfarin_chart import ChartDose
 from dosewright.evaluation.summary import NOTICE
 from dosewright.pharmacogenomics import (
@@ -249,6 +249,13 @@ def _summary(meanings: Sequence[DrugMeaning]) -> list[Record]:
             "cpic": words,
             "multiplier": None if item.model is None else _multiplier(item.model.multiplier),
             "unsettled": list(item.unsettled),
+            "uncounted": list(
+                dict.fromkeys(
+                    other.drug
+                    for other in uncounted(item)
+                    if not any(other.drug in dose.counted for dose in item.chart)
+                )
+            ),
         }
         for _, words, drug, item in rows
     ]

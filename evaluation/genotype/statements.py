@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from dosewright.evaluation.genotype.advice import Advice, Answer, not_excluded, remaining
+from dosewright.evaluation.genotype.interactions import GeneInteraction
 from dosewright.evaluation.genotype.meaning import DrugMeaning, shown_result
 from dosewright.evaluation.genotype.model_dose import ModelDose
 from dosewright.evaluation.genotype.warfarin_chart import ChartDose
@@ -117,9 +118,12 @@ def _share(call: GeneCall) -> str:
         rest = {name: share for name, share in known.phenotypes.items() if name != call.phenotype}
     else:
         rest = {str(pair): share for pair, share in known.diplotypes.items() if pair != call.lookup}
-    others = [f"{name} {share:.2g}" for name, share in rest.items() if share >= _REST]
-    known_p = "> 0.999" if p > 0.9995 else f"{p:.2g}" if p < 0.99 else f"{p:.3f}"
-    return f" (probability {known_p}{'; ' if others else ''}{', '.join(others[:_NAMED])})"
+    others = [f"{name} {_p(share)}" for name, share in rest.items() if share >= _REST]
+    return f" (probability {_p(p)}{'; ' if others else ''}{', '.join(others[:_NAMED])})"
+
+
+def _p(value: float) -> str:
+    return "> 0.999" if value > 0.9995 else f"{value:.3f}" if value >= 0.99 else f"{value:.2g}"
 
 
 def _positions(gene: str, places: Iterable[int], tables: Tables) -> str:
@@ -193,7 +197,7 @@ def _settled(meaning: DrugMeaning) -> list[str]:
         if advice.settled:
             item = advice.answers[0].recommendation
             groups.setdefault(_answer(item), []).append(item)
-    also = [i.drug for i in meaning.interactions if i.gene == "CYP2D6" and i.score and i.strength != "weak"]
+    also = [i.drug for i in meaning.interactions if _converts(i)]
     beside = [f"with {' and '.join(also)}"] if also else []
     still_open = dict.fromkeys(
         gene for advice in meaning.advice if advice.settled for gene in advice.open_genes
@@ -234,13 +238,24 @@ def _by_result(answers: Sequence[Answer]) -> str:
     )
 
 
+def _converts(item: GeneInteraction) -> bool:
+    """Whether a drug changes the activity score that CPIC's rows are looked up by."""
+    return item.gene == "CYP2D6" and item.role == "inhibitor" and item.strength != "weak"
+
+
+def uncounted(meaning: DrugMeaning) -> list[GeneInteraction]:
+    """Interacting drugs that CPIC's look-up does not count; weak ones are left out."""
+    return [
+        item for item in meaning.interactions
+        if item.strength != "weak" and not (meaning.advice and _converts(item))
+    ]  # fmt: skip
+
+
 def _interaction_words(meaning: DrugMeaning) -> list[str]:
     """Drugs that act on the enzymes and that nothing else that is said counts; weak ones are in the table."""
     counted = {name for dose in meaning.chart for name in dose.counted}
     words = []
-    for item in meaning.interactions:
-        if item.score is not None or item.strength == "weak":
-            continue
+    for item in uncounted(meaning):
         nothing = "only CPIC's equation counts" if item.drug in counted else "nothing above counts"
         change = ""
         if item.clearance is not None:

@@ -160,6 +160,7 @@ def test_what_stands_first_is_the_most_urgent(record: dict[str, Any], page: str)
     summary = {row["drug"]: row for row in record["summary"]}
     assert list(summary)[0] == "codeine" and summary["codeine"]["cpic"] == "avoid (Strong)"
     assert "HLA-B" in summary["phenytoin"]["unsettled"]
+    assert summary["warfarin"]["uncounted"] == ["fluconazole"] and summary["codeine"]["uncounted"] == []
     warfarin = next(drug for drug in record["drugs"] if drug["drug"] == "warfarin")
     assert summary["warfarin"]["multiplier"] == warfarin["model"]["multiplier"]
     text = words(page)

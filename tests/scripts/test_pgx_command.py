@@ -187,6 +187,16 @@ def test_genotype_option_wins_and_says_so(tmp_path: Path) -> None:
     assert "typical person: CYP2C9 *1/*1, VKORC1 GA" in done.output
 
 
+def test_virtual_patient_says_what_the_model_does_not_tell_apart(tmp_path: Path) -> None:
+    # TPMT *3A/*3A: Gebhard 2023 has a term for at least one variant allele
+    carried = {"rs1800460": "1/1", "rs1142345": "1/1"}
+    vcf = write_vcf(tmp_path / "one.vcf", {"one": carried}, ("TPMT", "NUDT15"))
+    course = ("--dose", "50", "--days", "7", "--people", "20", "--vcf", vcf)
+    done = dosewright("simulate", "mercaptopurine", *course)
+    assert done.exit_code == 0, done.output
+    assert "warning: the model does not tell TPMT *3A/*3A from *1/*3A" in done.output
+
+
 def test_dpyd_is_read_by_the_pair_that_the_phenotype_is_looked_up_by(tmp_path: Path) -> None:
     vcf = write_vcf(tmp_path / "one.vcf", {"one": {"rs67376798": "0/1", "rs1801160": "0/1"}}, ("DPYD",))
     done = dosewright(
