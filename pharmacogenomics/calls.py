@@ -201,7 +201,8 @@ def _called(
     if outside is not None:
         origin = "outside call"
         diplotypes = () if outside.diplotype is None else (outside.diplotype,)
-        pairs = tuple(lookup_pair(gene, pair, tables) for pair in diplotypes)
+        pairs, unsaid = _lookup(gene, diplotypes, tables)
+        notes += unsaid
         shown = " or ".join(str(item.diplotype) for item in found.best) or "no call"
         notes.insert(0, f"called elsewhere (line {outside.line}), which counts; the VCF shows {shown}")
     structural = genotypes.structural.get(gene, ())
@@ -209,7 +210,7 @@ def _called(
         notes.append(f"the file reports {', '.join(structural)} over {gene}, which is not interpreted")
     meaning, unsaid = _meaning(gene, pairs, tables)
     notes += unsaid
-    if outside is not None and outside.diplotype is None:
+    if outside is not None and not meaning:
         phenotype, score, priority = outside.phenotype, outside.activity_score, None
         if phenotype is None and score is not None:
             phenotype = tables.phenotype_rules(gene)[score, ""].phenotype
@@ -296,6 +297,16 @@ def _kinds(found: Match, tables: Tables) -> dict[str, list[_Kind]]:
                 by_function[kind] = replace(before, missing=before.missing | decides)
         made[called] = list(by_function.values())
     return made
+
+
+def _lookup(
+    gene: str, diplotypes: Sequence[Diplotype], tables: Tables
+) -> tuple[tuple[Diplotype, ...], list[str]]:
+    """Return the pairs that phenotypes are looked up by, and a sentence where there is no rule for one."""
+    try:
+        return tuple(lookup_pair(gene, pair, tables) for pair in diplotypes), []
+    except UnknownAlleleError as error:
+        return (), [str(error).partition(";")[0]]
 
 
 def _meaning(gene: str, pairs: Sequence[Diplotype], tables: Tables) -> tuple[list[Interpretation], list[str]]:

@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 
 from dosewright.pharmacogenomics.alleles import Diplotype, coding_strand_allele
 from dosewright.pharmacogenomics.phenotype import interpret
-from dosewright.pharmacogenomics.tables import TABLES, Tables, UnknownGroupError
+from dosewright.pharmacogenomics.tables import SUM_TOLERANCE, TABLES, Tables, UnknownGroupError
 
-# The tables' sums differ from 1 by rounding, at most 2e-7; DPYD's per-variant frequencies by 0.14 or more.
-_SUM_TOLERANCE = 1e-3
 REFERENCE_OF_VARIANTS: Mapping[str, str] = {"DPYD": "Reference"}
 """Genes whose frequencies are per variant: CPIC's name of the allele that carries none of them."""
 
@@ -176,7 +174,7 @@ def allele_distribution(
     else:
         table = chromosome_frequencies(gene, group, TABLES)
     total = sum(table.values())
-    if abs(total - 1) > _SUM_TOLERANCE:
+    if abs(total - 1) > SUM_TOLERANCE:
         raise NoDistributionError(
             f"the {gene} frequencies of {group!r} sum to {total:.4f}: they form no distribution over "
             f"alleles; "

@@ -423,13 +423,13 @@ def _note_unexplained(index: _Index, seen: _Seen, counts: _Bases, found: Mapping
 
 
 def lookup_pair(gene: str, diplotype: Diplotype, tables: Tables = TABLES) -> Diplotype:
-    """Return the two alleles that a diplotype's phenotype is looked up by: of several DPYD variants on one
-    chromosome (`[a + b]`) the one of lowest function.
+    """Return the two alleles that a diplotype's phenotype is looked up by: of several on one chromosome
+    (`[a + b]`, as DPYD has them) the one of lowest activity.
 
     Raises
     ------
     UnknownGeneError : the gene is not in the tables
-    UnknownAlleleError : a variant is not in the tables
+    UnknownAlleleError : a variant is not in the tables, or the gene has no activity by which one is lowest
     """
     ranks = _ranks(gene, tables)
     names = []
@@ -438,6 +438,10 @@ def lookup_pair(gene: str, diplotype: Diplotype, tables: Tables = TABLES) -> Dip
         unknown = [name for name in units if len(units) > 1 and name not in ranks]
         if unknown:
             raise UnknownAlleleError(f"{unknown[0]!r} in {allele} of {gene} is not in {tables.version}")
+        if len(units) > 1 and not tables.scored_by_activity(gene):
+            raise UnknownAlleleError(
+                f"{allele} of {gene}: no rule says which of several alleles on one chromosome counts"
+            )
         names.append(min(units, key=ranks.__getitem__) if len(units) > 1 else allele)
     return Diplotype(*names)
 

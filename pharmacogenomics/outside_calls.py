@@ -20,7 +20,8 @@ from dosewright.pharmacogenomics.alleles import (
     InvalidDiplotypeError,
     table_allele,
 )
-from dosewright.pharmacogenomics.phenotype import interpret
+from dosewright.pharmacogenomics.matching import lookup_pair
+from dosewright.pharmacogenomics.phenotype import Interpretation, interpret
 from dosewright.pharmacogenomics.tables import TABLES, Tables, UnknownAlleleError
 
 HLA_GENES = ("HLA-A", "HLA-B")
@@ -35,6 +36,10 @@ _HLA_ALLELE = re.compile(r"(\*\d{2,3}:\d{2,4})(?::\d{2,4}){0,2}([NLSCAQ]?)[GP]?"
 # (doi:10.1002/cpt.2008), abacavir (doi:10.1038/clpt.2014.38), allopurinol (doi:10.1002/cpt.161)
 _HLA_ASKED = {"HLA-A": ("*31:01",), "HLA-B": ("*15:02", "*57:01", "*58:01")}
 _NO_NUMBER = re.compile(r"(\*[^/x+\s]+)x[Nn]\b")
+# PharmCAT writes Unknown/Unknown, Cyrius None, a VCF ./.
+_NO_CALL = re.compile(
+    r"unknown|indeterminate|no[ _-]?(?:call|result)|not called|none|n/?a|[.?]", re.IGNORECASE
+)
 _SUBALLELE = re.compile(r"\.\d+")
 # program -> words of the head of its output, and the columns that have the alleles
 _PROGRAMS = {
@@ -76,6 +81,10 @@ def read_outside_calls(path: str | Path, tables: Tables = TABLES) -> tuple[Outsi
     as `*1x≥3`; a tandem has its units in any order. The gene may stand before an allele (`CYP2D6*1`). Bases
     of VKORC1 are those of the coding strand (A, G) or of the forward strand (C, T).
 
+    Of DPYD variants joined on one chromosome (`[a + b]`) the one of lowest function counts, as in
+    `lookup_pair`. Where the rules say nothing, phenotype and score are kept as given: of an allele without
+    function in the tables, and of joined star alleles of a gene without activity score.
+
     Lines of one gene are put together if they agree in what both fill, and by CPIC's rules in the rest. Of
     HLA each allele has a call; a pair of alleles, typed to two fields, is positive for both and negative for
     the others that CPIC's guidelines ask about (`*57:01`, `*15:02`, `*58:01` of HLA-B, `*31:01` of HLA-A).
@@ -83,8 +92,8 @@ def read_outside_calls(path: str | Path, tables: Tables = TABLES) -> tuple[Outsi
     Raises
     ------
     OutsideCallError : no such file, or the output of another program; an unknown gene, allele, phenotype or
-        score; a phenotype or score that does not follow from the diplotype by CPIC's rules; two lines of a
-        gene that differ
+        score; a diplotype that says that nothing was called (`Unknown/Unknown`); a phenotype or score that
+        does not follow from the diplotype by CPIC's rules; two lines of a gene that differ
     """
     file = str(path)
     try:
@@ -149,6 +158,11 @@ def _calls(cells: Sequence[str], number: int, where: str, tables: Tables) -> lis
     gene, diplotype, phenotype, score = (*cells, "", "")[: len(_COLUMNS)]
     if not (diplotype or phenotype or score):
         raise OutsideCallError(f"{where}: nothing is given for {gene}; give one of {', '.join(_COLUMNS[1:])}")
+    if _no_call(gene, diplotype):
+        raise OutsideCallError(
+            f"{where}, diplotype: {diplotype!r} of {gene} is no call of two alleles; leave the line out, or, "
+            "if a phenotype or score is known, the diplotype empty"
+        )
     if gene in HLA_GENES:
         results = _hla(gene, diplotype, phenotype, score, where)
         return [OutsideCall(gene, None, f"{name} {sign}", None, number) for name, sign in results.items()]
@@ -215,6 +229,12 @@ def _without_gene(gene: str, text: str) -> str:
     return re.sub(rf"(^|/)\s*(?:{re.escape(gene)}|{re.escape(short)}(?=\*))\s*", r"\1", text.strip())
 
 
+def _no_call(gene: str, text: str) -> bool:
+    """Whether a diplotype, or one of its alleles, says that nothing was called."""
+    whole = _without_gene(gene, text)
+    return any(_NO_CALL.fullmatch(name.strip()) for name in (whole, *whole.split("/")))
+
+
 def _diplotype(gene: str, text: str, where: str, tables: Tables) -> Diplotype:
     no_number = _NO_NUMBER.search(text)
     if no_number is not None:
@@ -267,8 +287,9 @@ def _listed(gene: str, name: str, tables: Tables) -> str | None:
     if name in known:
         return name
     allele = Allele.parse(name)
-    if allele.kind == "combination":
-        return name if all(str(unit) in known for unit in allele.units) else None
+    if allele.kind == "combination":  # a deletion or a duplication joins no other allele
+        defined = {definition.name for definition in tables.definitions(gene)}
+        return name if all(str(unit) in defined for unit in allele.units) else None
     if allele.kind == "tandem":
         units = Counter(allele.units)
         return next((other for other in known if Counter(Allele.parse(other).units) == units), None)
@@ -307,15 +328,12 @@ def _follow(call: OutsideCall, where: str, tables: Tables) -> None:
     phenotype, score, source = None, None, ""
     if not tables.phenotype_rules(call.gene):
         return
-    if call.diplotype is not None:
-        if any(Allele.parse(name).kind == "combination" for name in call.diplotype.alleles):
-            return  # the rules are of two alleles; which of three or more count is for the matching to say
-        try:
-            meaning = interpret(call.gene, call.diplotype, tables)
-        except UnknownAlleleError as error:
-            raise OutsideCallError(f"{where}, diplotype: {error}") from None
+    meaning = None if call.diplotype is None else _meaning(call.gene, call.diplotype, tables)
+    if meaning is not None:
         phenotype, source = meaning.phenotype, str(call.diplotype)
         score = meaning.key if meaning.scored else None
+        if meaning.diplotype != call.diplotype:
+            source += f" (looked up as {meaning.diplotype})"
     elif call.activity_score is not None:
         phenotype = tables.phenotype_rules(call.gene)[call.activity_score, ""].phenotype
         source = f"activity score {call.activity_score}"
@@ -328,3 +346,12 @@ def _follow(call: OutsideCall, where: str, tables: Tables) -> None:
                 f"{where}, {name}: {given} for {call.gene} {source}, but by CPIC's rules it is {right}; "
                 "correct one of the two, or leave one empty"
             )
+
+
+def _meaning(gene: str, diplotype: Diplotype, tables: Tables) -> Interpretation | None:
+    """Return what CPIC's rules make of a diplotype, None where they say nothing: of an allele without
+    function, and of alleles joined on one chromosome that have no activity by which one is the lowest."""
+    try:
+        return interpret(gene, lookup_pair(gene, diplotype, tables), tables)
+    except UnknownAlleleError:
+        return None

@@ -40,6 +40,11 @@ _COLUMNS = {
     "frequency_sample_sizes.csv": ("gene", "biogeographic_group", "n_subjects_total"),
     "vcf_anchoring.csv": ("gene", "hgvs_grch38", "allele", "vcf_pos", "vcf_ref", "vcf_alleles"),
 }  # fmt: skip
+SUM_TOLERANCE = 1e-3
+"""By how much frequencies of one group may miss 1: CPIC's are rounded, and miss it by 2e-7 at most."""
+# Variants of which one chromosome may carry several, each counted by itself: those of DPYD, and rs887829 of
+# UGT1A1 (*80) beside the long TA repeats (*28, *37). Their frequencies may sum to more than 1.
+_COUNTED_APART = frozenset({"DPYD", "UGT1A1"})
 _DELETION = re.compile(r"[^:]+:g\.(?P<first>\d+)(?:_(?P<last>\d+))?del")
 _OPTIONAL = (
     "vcf_anchoring.csv",
@@ -183,7 +188,9 @@ class Tables:
 
         Raises
         ------
-        TablesError : the folder or a file is missing, a column is missing, or a cell cannot be read
+        TablesError : the folder, a file or a column is missing; a file or a cell cannot be read; the tables
+            contradict each other: a definition and its position, a gene and its chromosome or its reference
+            allele, alleles without a rule, frequencies of alleles that sum to more than 1
         """
         path = Path(folder)
         if not path.is_dir():
@@ -192,9 +199,11 @@ class Tables:
         for name in _COLUMNS:
             tables._rows(name)
         _ = (tables._genes, tables._positions, tables._definitions, tables._structural)
-        _ = (tables._functions, tables._rules, tables._frequencies, tables._sample_sizes)
+        _ = (tables._functions, tables._rules, tables._frequencies, tables._sample_sizes, tables._versions)
+        tables._check_references()
         for gene in tables.genes():
             tables._check_rules(gene)
+            tables._check_frequencies(gene)
         return tables
 
     @cached_property
@@ -363,6 +372,43 @@ class Tables:
         for one, other in combinations_with_replacement(kinds.values(), 2):
             self.rule(gene, one, other)
 
+    def _check_references(self) -> None:
+        """Raise unless the reference allele of every gene with definitions has one, and can carry the GRCh38
+        base everywhere."""
+        for row in self._rows("genes.csv"):
+            gene, reference = row["gene"], row["reference_allele"]
+            definition = next(iter(self.definitions(gene)), None)  # the reference allele stands first
+            if definition is None:
+                continue
+            if not definition.is_reference:
+                raise TablesError(
+                    f"{row['_place']}: the reference allele {reference!r} of {gene} has no definition; "
+                    "correct it, or add a row of kind reference to allele_definitions.csv"
+                )
+            for position in self.positions(gene):
+                bases = definition.either.get(position.pos, {definition.core.get(position.pos, position.ref)})
+                if position.ref not in bases:
+                    raise TablesError(
+                        f"{row['_place']}: the reference allele {reference!r} of {gene} carries "
+                        f"{'|'.join(sorted(bases))} at {position.pos}, where GRCh38 has {position.ref}; name "
+                        "the allele that carries the GRCh38 base everywhere"
+                    )
+
+    def _check_frequencies(self, gene: str) -> None:
+        """Raise if the frequencies of alleles that exclude each other sum to more than 1."""
+        for group in () if gene in _COUNTED_APART else self.biogeographic_groups(gene):
+            total = sum(self._frequencies[gene][group].values())
+            if total > 1 + SUM_TOLERANCE:
+                place = next(
+                    row["_place"]
+                    for row in self._rows("allele_frequencies.csv")
+                    if (row["gene"], row["biogeographic_group"]) == (gene, group)
+                )
+                raise TablesError(
+                    f"{place}: the frequencies of {gene} in {group}, of which this row is the first, sum to "
+                    f"{total:.4g}; correct them to a sum of 1, the reference allele included"
+                )
+
     def biogeographic_groups(self, gene: str) -> tuple[str, ...]:
         """Groups for which the gene has frequencies, in alphabetical order; none for CYP3A4.
 
@@ -417,17 +463,13 @@ class Tables:
 
     def _texts(self, name: str) -> list[tuple[str, str]]:
         """Return (place, text) of every file of this name, in the folder and its sub-folders."""
-        places = [self.folder.joinpath(name)]
-        places += [
-            sub.joinpath(name)
+        found = [(f"{self.name}: {name}", self.folder.joinpath(name))]
+        found += [
+            (f"{self.name}: {sub.name}/{name}", sub.joinpath(name))
             for sub in sorted(self.folder.iterdir(), key=lambda item: item.name)
             if sub.is_dir()
         ]
-        return [
-            (f"{self.name}: {place.name}", place.read_text(encoding="utf-8"))
-            for place in places
-            if place.is_file()
-        ]
+        return [(place, _text(file, place)) for place, file in found if file.is_file()]
 
     def _rows(self, name: str) -> Iterator[dict[str, str]]:
         texts = self._texts(name)
@@ -454,7 +496,7 @@ class Tables:
         if not file.is_file():
             return {}
         try:
-            found = tomllib.loads(file.read_text(encoding="utf-8"))
+            found = tomllib.loads(_text(file, f"{self.name}/version.toml"))
         except tomllib.TOMLDecodeError as error:
             raise TablesError(f"{self.name}/version.toml: {error}") from None
         if not isinstance(found.get("version"), str) or not isinstance(found.get("others", {}), dict):
@@ -466,14 +508,22 @@ class Tables:
 
     @cached_property
     def _genes(self) -> dict[str, Gene]:
-        return {
-            row["gene"]: Gene(
+        found: dict[str, Gene] = {}
+        for row in self._rows("genes.csv"):
+            _once(found, row["gene"], row)
+            found[row["gene"]] = Gene(
                 row["gene"], row["chrom"], _strand(row), row["refseq"],
                 row["reference_allele"], row["definitions_changed"], row["functions_changed"],
                 row["frequencies_changed"], row["source"],
+            )  # fmt: skip
+        return found
+
+    def _gene_of(self, row: Mapping[str, str]) -> Gene:
+        if row["gene"] not in self._genes:
+            raise TablesError(
+                f"{row['_place']}: gene {row['gene']!r} is not in genes.csv; correct it, or add it there"
             )
-            for row in self._rows("genes.csv")
-        }  # fmt: skip
+        return self._genes[row["gene"]]
 
     @cached_property
     def _anchoring(self) -> dict[tuple[str, str, str], tuple[str, str, str]]:
@@ -494,8 +544,14 @@ class Tables:
                 pos, ref, alts = self._anchor(row, "")
             place = _whole(row, pos)
             _bases(row, [ref, *alts.split("|")])
+            chrom = self._gene_of(row).chrom
+            if row["chrom"] != chrom:
+                raise TablesError(
+                    f"{row['_place']}: position {place} of {row['gene']} lies on {row['chrom']!r}, the gene "
+                    f"on {chrom!r} by genes.csv; correct one of the two"
+                )
             if place in found.setdefault(row["gene"], {}):
-                raise TablesError(f"{row['_place']}: {row['gene']} has position {place} twice")
+                raise TablesError(f"{row['_place']}: {row['gene']} has position {place} twice; keep one row")
             found[row["gene"]][place] = Position(
                 row["gene"], row["chrom"], place, ref, tuple(alts.split("|")), row["rsid"], row["hgvs_grch38"]
             )
@@ -503,30 +559,27 @@ class Tables:
 
     @cached_property
     def _definitions(self) -> dict[str, tuple[AlleleDefinition, ...]]:
+        positions = {(item.gene, item.pos): item for here in self._positions.values() for item in here}
         core: dict[tuple[str, str], dict[int, str]] = {}
         either: dict[tuple[str, str], dict[int, frozenset[str]]] = {}
         for row in self._rows("allele_definitions.csv"):
             key = row["gene"], row["allele"]
             core.setdefault(key, {})
             either.setdefault(key, {})
-            if row["kind"] == "reference":
+            if self._names_reference(row):
                 continue
-            pos, allele = row["vcf_pos"], row["vcf_allele"]
-            if not pos or "?" in allele:
-                pos, _, allele = self._anchor(row, row["allele"])
-            place, bases = _whole(row, pos), allele.split("|")
-            if place not in {position.pos for position in self._positions.get(row["gene"], ())}:
+            place, bases = self._carried(row, positions)
+            if place in core[key] or place in either[key]:
                 raise TablesError(
-                    f"{row['_place']}: {row['gene']} has no position {place} in variant_positions.csv"
+                    f"{row['_place']}: {row['gene']} {row['allele']} has position {place} twice; keep one row"
                 )
-            _bases(row, bases)
             if row["kind"] == "core" and len(bases) == 1:
                 core[key][place] = bases[0]
             elif row["kind"] == "either":
                 either[key][place] = frozenset(bases)
             else:
                 raise TablesError(
-                    f"{row['_place']}: kind {row['kind']!r} with {allele!r}; expected core or either"
+                    f"{row['_place']}: kind {row['kind']!r} with {'|'.join(bases)!r}; expected core or either"
                 )
         made: dict[str, list[AlleleDefinition]] = {}
         for gene, allele in core:
@@ -540,6 +593,46 @@ class Tables:
             )
             made.setdefault(gene, []).insert(0 if reference else len(made.get(gene, [])), definition)
         return {gene: tuple(items) for gene, items in made.items()}
+
+    def _names_reference(self, row: Mapping[str, str]) -> bool:
+        """Whether a row of the definitions is there to name the gene's reference allele."""
+        reference = self._gene_of(row).reference_allele
+        if row["kind"] == "reference" and row["allele"] != reference:
+            raise TablesError(
+                f"{row['_place']}: {row['gene']} {row['allele']} is of the kind reference, but by genes.csv "
+                f"the reference allele is {reference!r}; correct one of the two"
+            )
+        return row["kind"] == "reference"
+
+    def _carried(
+        self, row: Mapping[str, str], positions: Mapping[tuple[str, int], Position]
+    ) -> tuple[int, list[str]]:
+        """Return the position of a row of the definitions, and the bases that the allele may carry there."""
+        pos, ref, allele = row["vcf_pos"], row["vcf_ref"], row["vcf_allele"]
+        if not pos or "?" in allele:
+            pos, ref, allele = self._anchor(row, row["allele"])
+        place, bases = _whole(row, pos), allele.split("|")
+        what = f"{row['_place']}: {row['gene']} {row['allele']}"
+        position = positions.get((row["gene"], place))
+        if position is None:
+            raise TablesError(
+                f"{what} stands at {place}, which is no position of the gene in variant_positions.csv; "
+                "correct vcf_pos, or add the position there"
+            )
+        _bases(row, bases)
+        if ref != position.ref:
+            raise TablesError(
+                f"{what} has the reference {ref!r} at {place}, variant_positions.csv has {position.ref!r}; "
+                "correct vcf_ref of one of the two"
+            )
+        listed = position.ref, *position.alts
+        strange = [base for base in bases if base not in listed]
+        if strange:
+            raise TablesError(
+                f"{what} carries {strange[0]!r} at {place}, variant_positions.csv has {', '.join(listed)} "
+                "only; correct vcf_allele, or add it to vcf_alts there"
+            )
+        return place, bases
 
     def _anchor(self, row: Mapping[str, str], allele: str) -> tuple[str, str, str]:
         """Return position, reference and alleles of a row that lacks them."""
@@ -609,9 +702,19 @@ class Tables:
     def _sample_sizes(self) -> dict[str, dict[str, int]]:
         table: dict[str, dict[str, int]] = {}
         for row in self._rows("frequency_sample_sizes.csv"):
-            n = _whole(row, row["n_subjects_total"])
-            table.setdefault(row["gene"], {})[row["biogeographic_group"]] = n
+            _once(table.setdefault(row["gene"], {}), row["biogeographic_group"], row)
+            table[row["gene"]][row["biogeographic_group"]] = _whole(row, row["n_subjects_total"])
         return table
+
+
+def _text(file: Traversable, place: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")  # Excel puts a byte-order mark in front
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise TablesError(
+            f"{place}, line {line}: not UTF-8; save it again as UTF-8 (in Excel: 'CSV UTF-8')"
+        ) from None
 
 
 def _once(known: Collection[object], key: object, row: Mapping[str, str]) -> None:

@@ -106,6 +106,18 @@ def test_variants_on_one_chromosome_from_outside_are_looked_up_by_the_lowest(tmp
     assert call.score == "1.0" and str(call.lookup) == "c.85T>C (*9A)/c.1905+1G>A (*2A)"
 
 
+def test_what_no_rule_reads_keeps_the_phenotype_that_is_given(tmp_path: Path) -> None:
+    # CYP3A4*2 has no function in the tables; of two star alleles on one chromosome none is the lowest
+    given = outside(tmp_path, "CYP3A4\t*1/*2\tPoor Metabolizer\nCYP2C19\t[*2 + *17]/*1\tPoor Metabolizer\n")
+    found = calls(person(), given)
+    for gene in ("CYP3A4", "CYP2C19"):
+        assert found[gene].phenotype == "Poor Metabolizer" and found[gene].keys == ("Poor Metabolizer",)
+    assert found["CYP2C19"].lookup is None
+    assert any("no rule says which of several alleles" in note for note in found["CYP2C19"].notes)
+    alone = calls(person(), outside(tmp_path, "CYP2C19\t[*2 + *17]/*1\n"))["CYP2C19"]
+    assert alone.phenotype is None and alone.keys == ()
+
+
 def test_two_outside_calls_of_a_gene_are_refused() -> None:
     first, second = (
         OutsideCall("CYP2C19", Diplotype("*1", star), None, None, i) for i, star in ((1, "*1"), (2, "*2"))

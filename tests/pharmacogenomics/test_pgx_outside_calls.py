@@ -115,6 +115,28 @@ def test_alleles_have_the_names_of_the_tables(read, line: str, diplotype: str) -
             "CYP2D6\t\tPoor Metabolizer\nCYP2D6\t*1/*4",
             r"lines 1 and 2, phenotype: Poor .* \*1/\*4, .* Intermed",
         ),
+        # CPIC: c.1905+1G>A 0, c.2846A>T 0.5, Reference 1; the lowest of a chromosome counts (PMID 29152729)
+        (
+            "DPYD\t[c.1905+1G>A (*2A) + c.2846A>T]/Reference\tPoor Metabolizer\t0.0",
+            r"line 1, phenotype: Poor .* \(looked up as c.1905\+1G>A \(\*2A\)/Reference\), .* is Interm",
+        ),
+        (
+            "DPYD\t[c.1905+1G>A (*2A) + c.2846A>T]/c.2846A>T\t\t0.0",
+            r"line 1, activity score: 0.0 for DPYD .*, but by CPIC's rules it is 0.5; correct",
+        ),
+        # *5 is the deletion of the gene: nothing stands beside it
+        ("CYP2D6\t[*4 + *5]/*1", r"line 1, diplotype: allele '\[\*4 \+ \*5\]' of CYP2D6 is not in CPIC .*"),
+        # the score alone still decides where the diplotype says nothing
+        ("CYP2D6\t*1/*185\tPoor Metabolizer\t2.0", "line 1, phenotype: Poor .* score 2.0, .* it is Normal"),
+        # no calls, as PharmCAT, VCF files and laboratories write them
+        ("CYP2C9\tUnknown/Unknown\tNo Result\tn/a", "line 1, diplotype: 'Unknown/Unk.* of CYP2C9 is no call"),
+        ("CYP2C9\t./.", r"line 1, diplotype: '\./\.' of CYP2C9 is no call of two alleles; leave the line"),
+        ("CYP2D6\tNone", "line 1, diplotype: 'None' of CYP2D6 is no call"),
+        ("VKORC1\tno call", "line 1, diplotype: 'no call' of VKORC1 is no call .* leave the line out"),
+        ("CYP2D6\tCYP2D6 n/a", "line 1, diplotype: 'CYP2D6 n/a' of CYP2D6 is no call"),
+        ("CYP2D6\t*1/unknown", r"line 1, diplotype: '\*1/unknown' of CYP2D6 is no call of two alleles"),
+        ("TPMT\tIndeterminate\tPoor Metabolizer", "line 1, diplotype: .* is known, the diplotype empty"),
+        ("HLA-B\tUnknown/Unknown", "line 1, diplotype: 'Unknown/Unknown' of HLA-B is no call"),
         # heads of the programs' own output
         ("#Sample\tGene\tSolutionID\tMajor\tMinor\tCopy", "line 1: .* output of Aldy, .* of Major as"),
         ("name\tstatus\thap1_main\thap2_main", "line 1: .* output of Stargazer, .* of hap1_main and"),
@@ -126,6 +148,31 @@ def test_alleles_have_the_names_of_the_tables(read, line: str, diplotype: str) -
 def test_what_is_unknown_or_contradicts_is_refused_with_its_line(read, text: str, says: str) -> None:
     with pytest.raises(OutsideCallError, match=rf"calls\.tsv, {says}"):
         read(text)
+
+
+@pytest.mark.parametrize(
+    ("line", "phenotype", "score"),
+    [
+        ("CYP3A4\t*1/*2", None, None),  # defined by PharmVar, not in the function table of CPIC or DPWG
+        ("CYP3A4\t*1/*2\tPoor Metabolizer", "Poor Metabolizer", None),
+        ("CYP2C19\t*42/*1", None, None),
+        ("CYP2D6\t*1/*185\tIntermediate Metabolizer\t1", "Intermediate Metabolizer", "1.0"),
+        # star alleles on one chromosome: CPIC has no rule for a pair of functions and a third one
+        ("CYP2C19\t[*2 + *17]/*1\tIntermediate Metabolizer", "Intermediate Metabolizer", None),
+        # CPIC: 0 of c.1905+1G>A and 1 of Reference
+        (
+            "DPYD\t[c.1905+1G>A (*2A) + c.2846A>T]/Reference\tIntermediate Metabolizer\t1",
+            "Intermediate Metabolizer",
+            "1.0",
+        ),
+    ],
+)
+def test_what_the_rules_do_not_contradict_is_kept_as_given(
+    read, line: str, phenotype: str | None, score: str | None
+) -> None:
+    (call,) = read(line)
+    assert call.diplotype is not None
+    assert (call.phenotype, call.activity_score) == (phenotype, score)
 
 
 def test_two_equal_lines_count_once(read) -> None:

@@ -229,6 +229,102 @@ def test_differences_of_two_snapshots_are_named_allele_by_allele(tmp_path: Path)
             "CYP2C9,*2,0.25",
             r"no rule for CYP2C9 [\d.]+ .*add it, or correct",
         ),
+        (  # CPIC 1.56.0: rs1799853 is C>T
+            "allele_definitions.csv",
+            "CYP2C9,*2,0,rs1799853,chr10,94942290,C,T",
+            "CYP2C9,*2,0,rs1799853,chr10,94942290,C,G",
+            r"definitions.csv, line \d+: CYP2C9 \*2 carries 'G' at 94942290, .* C, T only; correct vcf_al",
+        ),
+        (
+            "allele_definitions.csv",
+            "CYP2C9,*2,0,rs1799853,chr10,94942290,",
+            "CYP2C9,*2,0,rs1799853,chr10,94942299,",
+            r"definitions.csv, line \d+: CYP2C9 \*2 stands at 94942299, .* correct vcf_pos, or add",
+        ),
+        (
+            "allele_definitions.csv",
+            "rs150163869,chr22,42128813,G,A|G",
+            "rs150163869,chr22,42128813,G,C|G",
+            r"definitions.csv, line \d+: CYP2D6 \*1 carries 'C' at 42128813, .* G, A only",
+        ),
+        (
+            "allele_definitions.csv",
+            "CYP2C9,*2,0,rs1799853,chr10,94942290,C,T",
+            "CYP2C9,*2,0,rs1799853,chr10,94942290,A,T",
+            r"definitions.csv, line \d+: CYP2C9 \*2 has the reference 'A' at 94942290, .* has 'C'; corr",
+        ),
+        (
+            "vcf_anchoring.csv",
+            "g.94949283del,*6,94949281,GA,G",
+            "g.94949283del,*6,94949281,GAA,G",
+            r"definitions.csv, line \d+: CYP2C9 \*6 has the reference 'GAA' at 94949281, .* has 'GA'",
+        ),
+        (
+            "allele_definitions.csv",
+            "CYP2C9,*3,0,rs1057910,chr10,94981296,A,C,",
+            "CYP2C9,*2,0,rs1799853,chr10,94942290,C,C,",
+            r"definitions.csv, line \d+: CYP2C9 \*2 has position 94942290 twice; keep one row",
+        ),
+        (
+            "allele_definitions.csv",
+            "CYP2C9,*3,0,rs1057910,chr10,94981296,A,C,",
+            "CYP2C99,*3,0,rs1057910,chr10,94981296,A,C,",
+            r"definitions.csv, line \d+: gene 'CYP2C99' is not in genes.csv; correct it, or add it",
+        ),
+        (
+            "allele_definitions.csv",
+            "DPYD,Reference,1,,,,,,,reference,CPIC\n",
+            "",
+            r"genes.csv, line \d+: the reference allele 'Reference' of DPYD has no definition; correct",
+        ),
+        (
+            "genes.csv",
+            "NC_000022.11,*1,",
+            "NC_000022.11,*1.001,",
+            r"definitions.csv, line \d+: CYP2D6 \*1 is of the kind ref.* is '\*1.001'; correct",
+        ),
+        (  # *1 is *38 with rs3758581 G [data/pgx/README.md]
+            "genes.csv",
+            "NC_000010.11,*38,",
+            "NC_000010.11,*1,",
+            r"definitions.csv, line \d+: CYP2C19 \*38 is of the kind reference, .* is '\*1'; correct",
+        ),
+        (
+            "allele_definitions.csv",
+            "CYP2D6,*1,1,rs150163869,chr22,42128813,G,A|G",
+            "CYP2D6,*1,1,rs150163869,chr22,42128813,G,A",
+            r"genes.csv, line \d+: the reference allele '\*1' of CYP2D6 carries A at 42128813, .* has G; na",
+        ),
+        (
+            "variant_positions.csv",
+            "CYP2C9,chr10,94981296",
+            "CYP2C9,chr11,94981296",
+            r"positions.csv, line \d+: position 94981296 of CYP2C9 lies on 'chr11', .* 'chr10' by genes.csv",
+        ),
+        (
+            "variant_positions.csv",
+            "CYP2C9,chr10,94981296",
+            "CYP1A2,chr10,94981296",
+            r"positions.csv, line \d+: gene 'CYP1A2' is not in genes.csv; correct it, or add it there",
+        ),
+        (  # 0.127 of *2 is replaced: the others sum to 0.873
+            "allele_frequencies.csv",
+            "CYP2C9,*2,European,0.1273007",
+            "CYP2C9,*2,European,0.1293007",
+            r"frequencies.csv, line \d+: the frequencies of CYP2C9 in European, .* sum to 1.002; correct",
+        ),
+        (
+            "genes.csv",
+            "\nCYP2C9,",
+            "\nCYP2C19,",
+            r"genes.csv, line \d+: CYP2C19 has 'CYP2C19' twice; keep one",
+        ),
+        (
+            "frequency_sample_sizes.csv",
+            "CYP2C9,East Asian",
+            "CYP2C9,European",
+            r"frequency_sample_sizes.csv, line \d+: CYP2C9 has 'European' twice; keep one row",
+        ),
     ],
 )
 def test_a_broken_table_is_refused_with_the_place(
@@ -247,7 +343,52 @@ def test_a_version_that_cannot_be_read_is_refused(tmp_path: Path, text: str) -> 
     folder = folder_of_tables(tmp_path)
     (folder / "version.toml").write_text(text, encoding="utf-8")
     with pytest.raises(TablesError, match="version.toml"):
-        _ = Tables.read(folder).version
+        Tables.read(folder)
+
+
+def test_a_gene_without_definitions_needs_no_definition_of_its_reference(tmp_path: Path) -> None:
+    genes = folder_of_tables(tmp_path) / "genes.csv"
+    text = genes.read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if line.startswith("CYP2C9,"))
+    genes.write_text(text + row.replace("CYP2C9,chr10", "CYP1A2,chr15") + "\n", encoding="utf-8")
+    read = Tables.read(tmp_path)
+    assert read.definitions("CYP1A2") == () and len(read.genes()) == len(TABLES.genes()) + 1
+
+
+@pytest.mark.parametrize(
+    ("gene", "row", "frequency"),
+    [  # DPYD's are per variant [data/pgx/README.md]; *80 and *28 stand on one chromosome, each counted
+        ("DPYD", "DPYD,c.85T>C (*9A),European,", 0.9),
+        ("UGT1A1", "UGT1A1,*80,European,", 0.9),
+    ],
+)
+def test_variants_that_are_counted_apart_may_sum_to_more_than_one(
+    tmp_path: Path, gene: str, row: str, frequency: float
+) -> None:
+    file = folder_of_tables(tmp_path) / "allele_frequencies.csv"
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert sum(line.startswith(row) for line in lines) == 1
+    lines = [f"{row}{frequency}" if line.startswith(row) else line for line in lines]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert sum(Tables.read(tmp_path).allele_frequencies(gene, "European").values()) > 1.2
+
+
+def test_a_byte_order_mark_as_excel_writes_it_is_no_part_of_a_table(tmp_path: Path) -> None:
+    folder = folder_of_tables(tmp_path)
+    (folder / "version.toml").write_text('version = "CPIC 9"', encoding="utf-8")
+    for file in folder.iterdir():
+        file.write_text(file.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    read = Tables.read(folder)
+    assert differences(TABLES, read) == () and read.version == "CPIC 9"
+
+
+@pytest.mark.parametrize("name", ["allele_function.csv", "sub/allele_function.csv", "version.toml"])
+def test_a_file_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path, name: str) -> None:
+    file = folder_of_tables(tmp_path) / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"gene,allele\n\nCYP2D6,*1x\xb3\n")  # the sign of an open number, in Mac Roman
+    with pytest.raises(TablesError, match=rf"{name}, line 3: not UTF-8; save it again as UTF-8"):
+        Tables.read(tmp_path)
 
 
 def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
