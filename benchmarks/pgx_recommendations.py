@@ -11,34 +11,53 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pgx_cases import Row
+from benchmarks.pgx_cases import Row, check, score_text
 from dosewright.pharmacogenomics.actions import Action, row_index, source_rows
-from dosewright.pharmacogenomics.recommendation import recommend
+from dosewright.pharmacogenomics.recommendation import EVERYONE, recommend
 
 ERRATA = Path(__file__).with_name("dose_action_errata.csv")
 _TOLERANCE = 1e-4  # the reading gives five digits
 
 
-def recommendations(folder: Path) -> tuple[Row, ...]:
-    """Compare every case of `folder`, and every row of the two tables above it.
+def lookups(folder: Path) -> Row:
+    """Diplotypes to look-up key and classification, of every case."""
+    return check("look-up key and classification", _cases(folder), _case_fault, _name)
 
-    Raises
-    ------
-    ValueError : a file is missing
-    """
-    cases = json.loads(_text(folder / "diplotype_recommendation.json"))
-    cpic = json.loads(_text(folder.parent / "recommendations_cpic.json"))
-    actions = list(csv.DictReader(_text(folder.parent / "dose_actions_cpic.csv").splitlines()))
-    return (
-        _check("look-up key and classification", cases, _case_fault),
-        _check("text of the source row", cases, lambda case: _text_fault(case, cpic)),
-        _check("source rows carried", _carried(cpic), _carried_fault),
-        _check("class and numbers of the action", _trusted(actions), _action_fault),
+
+def texts(folder: Path) -> Row:
+    """Text of the source row that the recommendation names, of every case."""
+    cpic = _cpic(folder)
+    return check("text of the source row", _cases(folder), lambda case: _text_fault(case, cpic), _name)
+
+
+def carried(folder: Path) -> Row:
+    """Every row of CPIC's, with population, look-ups, classification and date."""
+    return check(
+        "source rows carried", _carried(_cpic(folder)), _carried_fault, lambda row: f"{row[0]} row {row[1]}"
     )
+
+
+def actions(folder: Path) -> Row:
+    """Class and numbers of the action, of every row of the reading that the text does not contradict."""
+    rows = list(csv.DictReader(_text(folder.parent / "dose_actions_cpic.csv").splitlines()))
+    return check(
+        "class and numbers of the action",
+        _trusted(rows),
+        _action_fault,
+        lambda row: f"{row['drug']}, {row['population']}, {row['lookup']}",
+    )
+
+
+def _cases(folder: Path) -> list[Mapping[str, Any]]:
+    return json.loads(_text(folder / "diplotype_recommendation.json"))
+
+
+def _cpic(folder: Path) -> Mapping[str, Any]:
+    return json.loads(_text(folder.parent / "recommendations_cpic.json"))
 
 
 def errata() -> Mapping[tuple[str, str, frozenset[str]], Mapping[str, str]]:
@@ -46,37 +65,26 @@ def errata() -> Mapping[tuple[str, str, frozenset[str]], Mapping[str, str]]:
     return {_key(row): row for row in csv.DictReader(_text(ERRATA).splitlines())}
 
 
-def _check(name: str, cases: list[Any], fault: Callable[[Any], str | None]) -> Row:
-    failures = tuple(found for case in cases if (found := _caught(fault, case)) is not None)
-    return Row(name, len(cases) - len(failures), len(cases), 1.0, failures)
-
-
-def _caught(fault: Callable[[Any], str | None], case: Any) -> str | None:
-    try:
-        return fault(case)
-    except ValueError as error:  # what the package raises; a case must not end the run
-        return f"{case}: {error}"
-
-
 def _case_fault(case: Mapping[str, Any]) -> str | None:
-    found = recommend(case["drug"], case["diplotypes"], case["population"])
+    found = recommend(case["drug"], case["diplotypes"], case.get("population") or EVERYONE)
     got = dict(found.lookup), found.classification
-    expected = case["expected_lookup"], case["expected_classification"]
-    return None if got == expected else f"{_name(case)}: {got}, expected {expected}"
+    keys = {gene: score_text(key) for gene, key in case["expected_lookup"].items()}
+    expected = keys, case["expected_classification"]
+    return None if got == expected else f"{got}, expected {expected}"
 
 
 def _text_fault(case: Mapping[str, Any], cpic: Mapping[str, Any]) -> str | None:
-    row = recommend(case["drug"], case["diplotypes"], case["population"])
+    row = recommend(case["drug"], case["diplotypes"], case.get("population") or EVERYONE)
     guideline = cpic[row.drug]
     if guideline["guideline"] != row.row.guideline.name:
-        return f"{_name(case)}: guideline {row.row.guideline.name}, expected {guideline['guideline']}"
+        return f"guideline {row.row.guideline.name}, expected {guideline['guideline']}"
     texts = [
         entry["recommendation"]
         for entry in guideline["recommendations"]
         if entry["population"] == row.row.population and dict(row.lookup) in entry["lookup"]
     ]
     expected = [case["expected_recommendation"]]
-    return None if texts == expected else f"{_name(case)}: {texts}, expected {expected}"
+    return None if texts == expected else f"{texts}, expected {expected}"
 
 
 def _carried(cpic: Mapping[str, Any]) -> list[tuple[str, int, Mapping[str, Any]]]:
@@ -91,7 +99,7 @@ def _carried_fault(case: tuple[str, int, Mapping[str, Any]]) -> str | None:
     drug, number, entry = case
     rows = source_rows(drug)
     if number > len(rows):
-        return f"{drug} row {number} is not carried"
+        return "is not carried"
     row = rows[number - 1]
     got = (
         row.number,
@@ -103,7 +111,7 @@ def _carried_fault(case: tuple[str, int, Mapping[str, Any]]) -> str | None:
     expected = (
         number, entry["population"], entry["lookup"], entry["classification"], entry.get("changed", "")
     )  # fmt: skip
-    return None if got == expected else f"{drug} row {number}: {got}, expected {expected}"
+    return None if got == expected else f"{got}, expected {expected}"
 
 
 def _trusted(rows: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -114,13 +122,12 @@ def _trusted(rows: list[dict[str, str]]) -> list[dict[str, str]]:
 def _action_fault(row: Mapping[str, str]) -> str | None:
     lookup = frozenset(tuple(pair.strip().split("=", 1)) for pair in row["lookup"].split(";"))
     found = row_index(row["drug"], row["population"]).get(lookup)  # pyright: ignore[reportArgumentType]
-    place = f"{row['drug']}, {row['population']}, {row['lookup']}"
     if found is None:
-        return f"{place}: no such row"
+        return "no such row"
     action = found.action
     got, expected = (reading(action), found.classification), (row["action"], row["classification"])
     if got != expected:
-        return f"{place}: {got}, expected {expected}"
+        return f"{got}, expected {expected}"
     low, high = action.fraction or (None, None)
     numbers = {
         "multiplier_low": low,
@@ -130,7 +137,7 @@ def _action_fault(row: Mapping[str, str]) -> str | None:
     }
     for column, mine in numbers.items():
         if row[column] and (mine is None or abs(mine - float(row[column])) > _TOLERANCE):
-            return f"{place}: {column} {mine}, expected {row[column]}"
+            return f"{column} {mine}, expected {row[column]}"
     return None
 
 
@@ -157,7 +164,7 @@ def reading(action: Action) -> str:
 
 
 def _name(case: Mapping[str, Any]) -> str:
-    return f"{case['drug']}, {case['population']}, {case['diplotypes']}"
+    return f"{case['drug']}, {case.get('population') or EVERYONE}, {case['diplotypes']}"
 
 
 def _key(row: Mapping[str, str]) -> tuple[str, str, frozenset[str]]:

@@ -8,19 +8,29 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.pgx_cases import Row, consensus, consensus_name
+from benchmarks.pgx_cases import (
+    Consensus,
+    Row,
+    check,
+    consensus,
+    consensus_label,
+    consensus_name,
+    sample_sites,
+    score_text,
+)
 from dosewright.pharmacogenomics import (
     TABLES,
     Diplotype,
     Sequencing,
-    UnknownGroupError,
     draw_cohort,
     draw_diplotypes,
     interpret,
@@ -32,7 +42,8 @@ from dosewright.pharmacogenomics import (
 )
 from dosewright.pharmacogenomics.sequencing import DRAWS
 from dosewright.pharmacogenomics.sites import Site
-from dosewright.pharmacogenomics.vcf import read_vcf
+from dosewright.pharmacogenomics.tables import NO_SCORE
+from dosewright.pharmacogenomics.vcf import VcfFile, read_vcf
 
 FREQUENCY_TOLERANCE = 1e-6
 COHORT = 40_000
@@ -51,45 +62,53 @@ CALIBRATION_TOLERANCE = 0.03
 
 def phenotypes(folder: Path) -> Row:
     """Diplotype to activity score, phenotype and priority, of `diplotype_phenotype.csv`, exactly."""
-    failures, total = [], 0
-    for row in _read(folder / "diplotype_phenotype.csv"):
-        total += 1
-        expected = row["activity_score"], row["phenotype"], row["ehr_priority"]
-        try:
-            found = interpret(row["gene"], row["diplotype"])
-        except ValueError as error:
-            failures.append(f"{row['gene']} {row['diplotype']}: {error}")
-            continue
-        score = (found.key if found.scored else expected[0]) or ""
-        got = score, found.phenotype or "", found.ehr_priority or ""
-        # a gene without scores has an empty cell, or CPIC's n/a
-        unscored = not found.scored and expected[0] not in ("", "n/a")
-        if got != expected or unscored:
-            failures.append(f"{row['gene']} {row['diplotype']}: {got}, expected {expected}")
-    return Row("diplotype_phenotype", total - len(failures), total, 1.0, tuple(failures))
+    rows = list(_read(folder / "diplotype_phenotype.csv"))
+    return check(
+        "diplotype_phenotype", rows, _phenotype_fault, lambda row: f"{row['gene']} {row['diplotype']}"
+    )
+
+
+def _phenotype_fault(row: Mapping[str, str]) -> str | None:
+    expected = score_text(row["activity_score"]), row["phenotype"], row["ehr_priority"]
+    found = interpret(row["gene"], row["diplotype"])
+    score = (found.key if found.scored else expected[0]) or ""
+    got = score, found.phenotype or "", found.ehr_priority or ""
+    # a gene without scores has an empty cell, or CPIC's n/a
+    unscored = not found.scored and expected[0] not in ("", NO_SCORE)
+    return f"{got}, expected {expected}" if got != expected or unscored else None
 
 
 def frequencies(folder: Path) -> tuple[Row, Row]:
     """Phenotype frequencies by exact enumeration, and of a sampled cohort within 4.5 standard errors."""
     rows = list(_read(folder / "phenotype_frequencies.csv"))
-    places = sorted({(row["gene"], row["biogeographic_group"]) for row in rows})
-    exact = {place: phenotype_frequencies(*place) for place in places}
-    sampled = {place: _sampled(*place) for place in places}
-    missed, outside = [], []
-    for row in rows:
-        place, key = (row["gene"], row["biogeographic_group"]), row["phenotype_or_activity_score"]
-        published = float(row["frequency"])
-        found, drawn = exact[place].get(key, 0.0), sampled[place].get(key, 0.0)
-        if abs(found - published) > FREQUENCY_TOLERANCE:
-            missed.append(f"{place} {key}: {found:.9f}, published {published}")
+    exact, sampled = cache(phenotype_frequencies), cache(_sampled)
+
+    def missed(row: Mapping[str, str]) -> str | None:
+        place, key, published = _published(row)
+        found = exact(*place).get(key, 0.0)
+        inside = abs(found - published) <= FREQUENCY_TOLERANCE
+        return None if inside else f"{found:.9f}, published {published}"
+
+    def outside(row: Mapping[str, str]) -> str | None:
+        place, key, published = _published(row)
+        drawn = sampled(*place).get(key, 0.0)
         error = math.sqrt(max(published * (1 - published), 1 / COHORT) / COHORT)
-        if abs(drawn - published) > 4.5 * error:
-            outside.append(f"{place} {key}: {drawn:.5f} of {COHORT} drawn, published {published}")
-    n = len(rows)
+        inside = abs(drawn - published) <= 4.5 * error
+        return None if inside else f"{drawn:.5f} of {COHORT} drawn, published {published}"
+
+    def label(row: Mapping[str, str]) -> str:
+        return f"{row['gene']}, {row['biogeographic_group']}, {row['phenotype_or_activity_score']}"
+
     return (
-        Row("phenotype_frequencies, exact", n - len(missed), n, 1.0, tuple(missed)),
-        Row("phenotype_frequencies, sampled", n - len(outside), n, 1.0, tuple(outside)),
+        check("phenotype_frequencies, exact", rows, missed, label),
+        check("phenotype_frequencies, sampled", rows, outside, label),
     )
+
+
+def _published(row: Mapping[str, str]) -> tuple[tuple[str, str], str, float]:
+    """Return the gene and group, the key, and the frequency."""
+    place = row["gene"], row["biogeographic_group"]
+    return place, score_text(row["phenotype_or_activity_score"]), float(row["frequency"])
 
 
 def _sampled(gene: str, group: str) -> dict[str, float]:
@@ -104,60 +123,52 @@ def _sampled(gene: str, group: str) -> dict[str, float]:
 def getrm_posterior(folder: Path) -> tuple[Row, ...]:
     """Samples whose consensus has a posterior above one half, one row a gene.
 
-    Of CYP2B6 and CYP4F2 they must be more than those that the best unique call names.
+    Of CYP2B6 and CYP4F2 they must be more than those that the best unique call names, unless it names all.
     """
-    genotypes = read_vcf(folder / "getrm" / "genotypes.vcf").genotypes
-    passed: dict[str, int] = {}
-    unique: dict[str, int] = {}
-    total: dict[str, int] = {}
-    failures: dict[str, list[str]] = {}
-    without: dict[str, dict[str, int]] = {}
-    for row in consensus(folder / "getrm" / "consensus.csv"):
-        gene, sites = row["gene"], genotypes[row["sample"]].sites[row["gene"]]
-        expected = str(Diplotype.parse(row["consensus"]))
-        try:
-            found = posterior(gene, sites, row["biogeographic_group"])
-        except UnknownGroupError:  # there is no posterior, and no frequencies are borrowed
-            group = without.setdefault(gene, {})
-            group[row["biogeographic_group"]] = group.get(row["biogeographic_group"], 0) + 1
-            continue
-        total[gene] = total.get(gene, 0) + 1
-        called = match(gene, sites).diplotype
-        unique[gene] = unique.get(gene, 0) + (called is not None and consensus_name(gene, called) == expected)
-        named = sum(p for pair, p in found.diplotypes.items() if consensus_name(gene, pair) == expected)
-        if named > 0.5:
-            passed[gene] = passed.get(gene, 0) + 1
-        else:
-            best = f"{found.best} {found.probability(found.best):.3f}"
-            failures.setdefault(gene, []).append(f"{row['sample']} {gene} {expected}: {named:.3f}; {best}")
-    return tuple(
-        Row(
-            f"getrm posterior {gene}",
-            passed.get(gene, 0),
-            n,
-            (unique[gene] + 1) / n if gene in UNIQUE_CALLS_BEATEN else 0.0,
-            tuple(failures.get(gene, ())),
-            (
-                f"the best unique call names {unique[gene]}",
-                *(
-                    f"{number} of {group} left out: no frequencies of {gene} for this group"
-                    for group, number in without.get(gene, {}).items()
-                ),
-            ),
-        )
-        for gene, n in sorted(total.items())
-    ) + tuple(
-        Row(
-            f"getrm posterior {gene}",
-            0,
-            sum(groups.values()),
-            0.0,
-            (),
-            (f"all left out: no frequencies of {gene}",),
-        )
-        for gene, groups in sorted(without.items())
-        if gene not in total
-    )
+    file = read_vcf(folder / "getrm" / "genotypes.vcf")
+    named = consensus(folder / "getrm" / "consensus.csv")
+    return tuple(_posterior_row(gene, found, file) for gene, found in named.items())
+
+
+def _posterior_row(gene: str, named: Consensus, file: VcfFile) -> Row:
+    name = f"getrm posterior {gene}"
+    # of such a group there is no posterior, and no frequencies are borrowed
+    without = Counter(row["biogeographic_group"] for row in named.rows if _without_frequencies(row))
+    rows = [row for row in named.rows if not _without_frequencies(row)]
+    remarks = [
+        f"{number} of {group} left out: no frequencies of {gene} for this group"
+        for group, number in without.items()
+    ]
+    remarks += named.remarks
+    if not rows:
+        return Row(name, 0, without.total() + named.unreadable.total(), 0.0, (), tuple(remarks))
+    unique = sum(_named_alone(row, file) for row in rows)
+    needed = min(unique + 1, len(rows)) / len(rows) if gene in UNIQUE_CALLS_BEATEN else 0.0
+    remarks.insert(0, f"the best unique call names {unique}")
+    return check(name, rows, lambda row: _posterior_fault(row, file), consensus_label, needed, remarks)
+
+
+def _without_frequencies(row: Mapping[str, str]) -> bool:
+    """Whether the gene has no frequencies for the group of the sample; of an unknown gene nothing is said."""
+    gene, group = row["gene"], row["biogeographic_group"]
+    return gene in TABLES.genes() and group not in TABLES.biogeographic_groups(gene)
+
+
+def _named_alone(row: Mapping[str, str], file: VcfFile) -> bool:
+    """Whether the consensus is the only best diplotype."""
+    try:
+        called = match(row["gene"], sample_sites(row, file)).diplotype
+    except ValueError:  # the fault of the row says why
+        return False
+    expected = str(Diplotype.parse(row["consensus"]))
+    return called is not None and consensus_name(row["gene"], called) == expected
+
+
+def _posterior_fault(row: Mapping[str, str], file: VcfFile) -> str | None:
+    gene, expected = row["gene"], str(Diplotype.parse(row["consensus"]))
+    found = posterior(gene, sample_sites(row, file), row["biogeographic_group"])
+    named = sum(p for pair, p in found.diplotypes.items() if consensus_name(gene, pair) == expected)
+    return None if named > 0.5 else f"{named:.3f}; {found.best} {found.probability(found.best):.3f}"
 
 
 @dataclass
