@@ -51,7 +51,7 @@ UNIQUE_CALLS_BEATEN = ("CYP2B6", "CYP4F2")
 """Genes of which the posterior must name more samples than the best unique call."""
 ANCESTRIES = ("European", "East Asian", "Sub-Saharan African", "Latino", "Central/South Asian")
 ASSAY = Sequencing(depth=10.0, error=0.01, missing=0.15)
-PEOPLE, PEOPLE_CYP2D6, BATCH = 1_000, 200, 10
+PEOPLE, PEOPLE_CYP2D6, BATCH = 1_000, 200, 100
 """Simulated people of a gene and an ancestry; a posterior of CYP2D6 takes as long as those of all others."""
 LEAST_PREDICTED = 0.001
 """Candidates that are less probable are not counted: they would fill the lowest tenth alone."""

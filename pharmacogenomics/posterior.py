@@ -288,7 +288,7 @@ def expected_alleles(
     ------
     UnknownGeneError, UnknownGroupError, NoDistributionError : as `draw_diplotypes`
     """
-    evidence = reads.evidence()
+    evidence = reads.evidence
     found: dict[str, Floats] = {}
     for group in np.unique(groups).tolist():
         rows = groups == group

@@ -7,6 +7,7 @@ is left of a genotype after sequencing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,8 +67,9 @@ class Reads:
     counts: tuple[NDArray[np.int64], ...]
     error: float
 
+    @cached_property
     def evidence(self) -> dict[int, Floats]:
-        """Return row of a position -> (n, b²): log P(reads | ordered pair of bases), up to a constant."""
+        """Row of a position -> (n, b²): log P(reads | ordered pair of bases), up to a constant."""
         found: dict[int, Floats] = {}
         for row, counts in enumerate(self.counts):
             bases = counts.shape[1]
@@ -81,7 +83,7 @@ class Reads:
         """Return what a VCF would say of one person: the most likely genotype with its quality and the
         likelihoods of all; positions without reads are missing."""
         found: dict[int, Site] = {}
-        evidence = self.evidence()
+        evidence = self.evidence
         for row, position in enumerate(self.positions):
             counts = self.counts[row][person]
             if counts.sum() == 0:

@@ -284,9 +284,9 @@ def test_one_person_and_many_are_the_same_computation() -> None:
     names, expected = expected_alleles(reads, np.array([group] * 6))
     assert expected.sum(axis=1) == pytest.approx(np.full(6, 2.0))
     known = haplotypes(gene, names, TABLES)
-    seen = log_likelihood(known, reads.evidence())
+    seen = log_likelihood(known, reads.evidence)
     for person in range(6):
-        alone = log_likelihood(known, {row: v[[person]] for row, v in reads.evidence().items()})[0]
+        alone = log_likelihood(known, {row: v[[person]] for row, v in reads.evidence.items()})[0]
         assert alone == pytest.approx(seen[person], abs=1e-9)
         found = posterior(gene, reads.sites(person), group)
         for column, name in enumerate(names):
@@ -326,7 +326,7 @@ def calibration(people: int, assay: Sequencing, seed: int) -> tuple[np.ndarray, 
             reads = sequence(gene, drawn, generator.random(shape), assay)
             prior = allele_prior(gene, group)
             known = haplotypes(gene, prior.names, TABLES)
-            total = prior.log_pairs + log_likelihood(known, reads.evidence())
+            total = prior.log_pairs + log_likelihood(known, reads.evidence)
             pairs = np.exp(total - total.max(axis=(1, 2), keepdims=True))
             pairs /= pairs.sum(axis=(1, 2), keepdims=True)
             k = len(prior.names)
