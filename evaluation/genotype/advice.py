@@ -157,6 +157,11 @@ def _why_open(call: GeneCall) -> str:
     return f"{call.gene} has an open number of copies"
 
 
+def wording(item: Recommendation) -> tuple[str, str]:
+    """Strength and words of a recommendation: two that share them are one answer."""
+    return item.classification, item.text
+
+
 def not_excluded(call: GeneCall) -> tuple[Possibility, ...]:
     """What only missing positions leave possible beside a call; a phenotype that is itself unknown only if
     the call is less than 99 % probable."""
@@ -248,7 +253,7 @@ def _looked_up(
         except (MissingGeneError, UnlistedKeyError) as error:
             reasons[str(error).partition("; give")[0]] = None
         else:
-            words = item.classification, item.text
+            words = wording(item)
             before = found.get(words, Answer(item, ()))
             found[words] = replace(before, lookups=(*before.lookups, item.lookup))
     return found, list(reasons)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from dosewright.evaluation.genotype.advice import Advice, Answer, not_excluded, remaining
+from dosewright.evaluation.genotype.advice import Advice, Answer, not_excluded, remaining, wording
 from dosewright.evaluation.genotype.interactions import GeneInteraction
 from dosewright.evaluation.genotype.meaning import DrugMeaning, shown_result
 from dosewright.evaluation.genotype.model_dose import ModelDose
 from dosewright.evaluation.genotype.warfarin_chart import ChartDose
 from dosewright.pharmacogenomics import (
     EVERYONE,
+    Allele,
     Diplotype,
     DpwgDose,
     GeneCall,
+    Match,
     Recommendation,
     Tables,
     interpret,
@@ -64,9 +66,9 @@ def doubts(call: GeneCall, tables: Tables) -> list[str]:
         return _contradicted(call, tables)
     found = []
     if len(call.diplotypes) > 1:
-        same = f", all {call.phenotype}" if call.phenotype else ", with different phenotypes"
-        same = same if len(call.keys) > 1 or call.phenotype else ""
-        found.append(f"{call.gene}: {len(call.diplotypes)} diplotypes fit alike ({shown_result(call)}){same}")
+        all_alike = f", all {call.phenotype}" if call.phenotype else ""
+        then = ", with different phenotypes" if len(call.keys) > 1 else all_alike
+        found.append(f"{call.gene}: {len(call.diplotypes)} diplotypes fit alike ({shown_result(call)}){then}")
     others = not_excluded(call)
     if others:
         decide = {pos for item in others for pos in item.missing}
@@ -90,8 +92,7 @@ def _contradicted(call: GeneCall, tables: Tables) -> list[str]:
         return []
     pairs = [seen.lookup] if seen.lookup is not None else [item.diplotype for item in seen.best]
     given = call.outside.diplotype
-    hidden = {*seen.structure_not_seen}
-    if given is not None and any(name in hidden or "x" in name or "+" in name for name in given.alleles):
+    if given is not None and any(_has_structure(name, seen) for name in given.alleles):
         return []
     if not tables.phenotype_rules(call.gene):
         same = given is None or given in pairs
@@ -103,6 +104,12 @@ def _contradicted(call: GeneCall, tables: Tables) -> list[str]:
         f"{call.gene}: {shown_result(call)} was called elsewhere (line {call.outside.line}) and counts, but "
         f"the VCF shows {shown}"
     ]  # fmt: skip
+
+
+def _has_structure(name: str, seen: Match) -> bool:
+    units = Allele.parse(name).units
+    several = any(unit.copies > 1 or unit.at_least for unit in units) or Allele.parse(name).kind == "tandem"
+    return several or name in seen.structure_not_seen
 
 
 def _valued(gene: str, pair: Diplotype, tables: Tables) -> bool:
@@ -150,7 +157,7 @@ def urgency(meaning: DrugMeaning) -> tuple[tuple[int, int], str]:
         words = f"{_SHORT[first.action.kind]} ({first.classification})"
         if not all(advice.settled for advice in meaning.advice):
             words = f"open; {words} is possible"
-        elif len(set(map(_answer, answers))) > 1:
+        elif len(set(map(wording, answers))) > 1:
             words = f"{words}, by population"
         return _urgent(first), words
     if meaning.chart:
@@ -196,7 +203,7 @@ def _settled(meaning: DrugMeaning) -> list[str]:
     for advice in meaning.advice:
         if advice.settled:
             item = advice.answers[0].recommendation
-            groups.setdefault(_answer(item), []).append(item)
+            groups.setdefault(wording(item), []).append(item)
     also = [i.drug for i in meaning.interactions if _converts(i)]
     beside = [f"with {' and '.join(also)}"] if also else []
     still_open = dict.fromkeys(
@@ -265,10 +272,6 @@ def _interaction_words(meaning: DrugMeaning) -> list[str]:
             )
         words.append(f"{item.drug} is a {item.strength} {item.role} of {item.gene}, which {nothing}{change}.")
     return [f"{text[0].upper()}{text[1:]}" for text in words]
-
-
-def _answer(item: Recommendation) -> tuple[str, str]:
-    return item.classification, item.text
 
 
 def _urgent(item: Recommendation) -> tuple[int, int]:

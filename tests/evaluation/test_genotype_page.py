@@ -225,6 +225,25 @@ def test_keys_of_the_record_are_a_contract(record: dict[str, Any]) -> None:
     ]  # fmt: skip
 
 
+def test_outside_call_that_the_vcf_contradicts_is_warned_of(
+    vcf_text: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "one.vcf").write_text(vcf_text({"one": {"rs1799853": "1/1"}}))
+    (tmp_path / "calls.tsv").write_text(
+        "DPYD\tc.1905+1G>A (*2A)/Reference\nCYP2C9\t*1/*1\nCYP2D6\t*1/*1x2\nTPMT\t*1/*1\n"
+    )
+    made = recorded(
+        tmp_path / "one.vcf", tmp_path / "calls.tsv", drugs=("warfarin", "fluorouracil", "codeine")
+    )
+    said = [text for text in made["warnings"] if "was called elsewhere" in text]
+    # not of CYP2D6: copies are not seen in a VCF of small variants
+    assert said == [
+        "CYP2C9: *1/*1 was called elsewhere (line 2) and counts, but the VCF shows *2/*2",
+        "DPYD: c.1905+1G>A (*2A)/Reference was called elsewhere (line 1) and counts, but the VCF shows "
+        "Reference/Reference",
+    ]
+
+
 def test_files_are_whole_or_not_there(
     record: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
