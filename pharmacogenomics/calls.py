@@ -257,6 +257,8 @@ def _could_be(
     for pair in pairs:
         choices = [[_Kind(name, frozenset()), *kinds.get(name, ())] for name in pair.alleles]
         for one, other in product(*choices):
+            if not one.missing and not other.missing:  # the pair that was called
+                continue
             changed = Diplotype(one.allele, other.allele)
             meaning, _ = _meaning(found.gene, (changed,), tables)
             key = meaning[0].key if meaning else None

@@ -93,6 +93,20 @@ def test_a_missing_position_leaves_further_phenotypes_possible() -> None:
     assert everything.could_be == ()
 
 
+def test_tie_with_an_allele_without_function_is_no_possibility_of_its_own() -> None:
+    # rs2306283 alone: *37, which has a function, and *52, *56 and *57, which have none [CPIC 1.56.0]
+    gene = "SLCO1B1"
+    silent = {
+        position.pos: () for name in ("*52", "*56", "*57") for item in TABLES.definitions(gene)
+        if item.name == name for position in TABLES.positions(gene)
+        if position.pos in item.core and position.rsid != "rs2306283"
+    }  # fmt: skip
+    sites = carrying(gene, "*37", "*1")
+    tied = calls(person(SLCO1B1={**sites, **silent}), ancestry="European")[gene]
+    assert len(tied.diplotypes) > 1 and tied.keys == ()
+    assert all(item.missing for item in tied.could_be)
+
+
 def test_one_called_position_of_dpyd_excludes_no_score() -> None:
     silent = {position.pos: () for position in TABLES.positions("DPYD") if position.rsid != "rs1801265"}
     call = calls(person(DPYD=silent), ancestry="European")["DPYD"]
