@@ -229,15 +229,17 @@ def _people(gene: str, group: str) -> Iterator[tuple[Mapping[int, Site], Diploty
     """Yield what was seen of simulated people, and their diplotypes."""
     generator = np.random.default_rng(1)
     positions = len(TABLES.positions(gene))
-    for _ in range((PEOPLE_CYP2D6 if gene == "CYP2D6" else PEOPLE) // BATCH):
-        drawn = draw_diplotypes(gene, np.array([group] * BATCH), generator.random((BATCH, 2)))
-        people = [
+    people = PEOPLE_CYP2D6 if gene == "CYP2D6" else PEOPLE
+    batch = min(BATCH, people)
+    for _ in range(people // batch):
+        drawn = draw_diplotypes(gene, np.array([group] * batch), generator.random((batch, 2)))
+        pairs = [
             Diplotype(*(table_allele(gene, name) for name in Diplotype.parse(text).alleles))
             for text in drawn.tolist()
         ]
-        uniforms = generator.random((BATCH, positions, DRAWS))
-        reads = sequence(gene, np.array([str(pair) for pair in people]), uniforms, ASSAY)
-        for person, pair in enumerate(people):
+        uniforms = generator.random((batch, positions, DRAWS))
+        reads = sequence(gene, np.array([str(pair) for pair in pairs]), uniforms, ASSAY)
+        for person, pair in enumerate(pairs):
             yield reads.sites(person), pair
 
 
