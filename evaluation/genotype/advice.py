@@ -223,7 +223,7 @@ def _open_keys(drug: str, gene: str, call: GeneCall, tables: Tables) -> _Keys:
     keys = {key for name in probable for key in keys_of_phenotype(gene, name, tables)}
     # what was matched at every position is possible however rare it is
     keys |= set() if call.could_be else set(call.keys)
-    return tuple(key for key in listed if key in keys)
+    return tuple(key for key in listed if key in keys) or listed
 
 
 def _further(drug: str, gene: str, call: GeneCall | None, tables: Tables) -> _Keys:
