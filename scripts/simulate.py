@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from dosewright.pharmacogenomics import GeneCall, Genotypes
 
 
+_INTERVALS = {"mg/day": "24h", "mg every 12 h": "12h"}  # unit of a scenario's doses to how often one is taken
+
+
 def _pairs(option: str, items: tuple[str, ...]) -> dict[str, str]:
     """Return ``name=value`` options as a mapping."""
     made: dict[str, str] = {}
@@ -41,9 +44,11 @@ def _numbers(option: str, items: tuple[str, ...]) -> dict[str, float]:
 @click.command()
 @click.argument("drug")
 @click.option(
-    "--dose", type=float, required=True, help="One dose, in the model's unit of amount (mostly mg)."
+    "--dose",
+    type=float,
+    help="One dose, in the model's unit of amount (mostly mg). Default: the label's, if it is one for all.",
 )
-@click.option("--every", default="24h", show_default=True, help="Interval: a number and d, h, min or s.")
+@click.option("--every", help="Interval: a number and d, h, min or s. Default: 24h, or as the label's dose.")
 @click.option("--duration", default=None, help="Duration of an infusion, such as 1h; none: enters at once.")
 @click.option("--days", type=float, default=14, show_default=True, help="Length of the course.")
 @click.option(
@@ -74,8 +79,8 @@ def _numbers(option: str, items: tuple[str, ...]) -> dict[str, float]:
 )
 def simulate(
     drug: str,
-    dose: float,
-    every: str,
+    dose: float | None,
+    every: str | None,
     duration: str | None,
     days: float,
     genotype: tuple[str, ...],
@@ -98,6 +103,9 @@ def simulate(
     from dosewright.evaluation.curves import curve, duration_in_days, reference_genotypes
 
     known = scenario(drug)
+    if dose is None:
+        dose, every = _label_schedule(known, every)
+    every = every or "24h"
     genotypes, covariates = _pairs("--genotype", genotype), _numbers("--covariate", covariate)
     if vcf is not None:
         person, calls = sample_calls(vcf, sample, outside, missing, ancestry)
@@ -139,6 +147,26 @@ def simulate(
         figure.savefig(plot, dpi=150)
         click.echo(f"picture: {plot}")
     click.echo("Research simulation, not for clinical use.")
+
+
+def _label_schedule(known: Scenario, every: str | None) -> tuple[float, str]:
+    """Return the label's dose and its interval.
+
+    Raises
+    ------
+    ValueError : an interval without a dose, or a label that has no single dose for everybody
+    """
+    if every is not None:
+        raise ValueError(f"--every {every} without --dose; give both, or neither for the label's")
+    interval = _INTERVALS.get(known.doses.unit)
+    if interval is None or known.label.needs:
+        raise ValueError(
+            f"--dose: the label of {known.name} ({known.label.name}) is not one dose for everybody; give "
+            f"one, in {known.model.amount_unit}"
+        )
+    import numpy as np
+
+    return float(known.label.dose({"nobody": np.zeros(1)})[0]), interval
 
 
 def _from_vcf(

@@ -178,6 +178,23 @@ def test_virtual_patient_of_a_vcf_is_the_one_with_those_genotypes(tmp_path: Path
     assert outside == simulated("--genotype", "CYP2C9=*2/*2", "--genotype", "VKORC1=GA")
 
 
+def test_dose_is_the_labels_unless_one_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vcf = write_vcf(tmp_path / "one.vcf", {"one": CALLED})
+    course = ("--days", "7", "--people", "20", "--vcf", vcf)
+    by_label = dosewright("simulate", "warfarin", *course)
+    assert by_label.exit_code == 0, by_label.output
+    assert "5 mg every 24h" in by_label.output  # US label of warfarin: 5 mg a day where no genotype is known
+    assert by_label.output == dosewright("simulate", "warfarin", "--dose", "5", *course).output
+    for arguments, words in (
+        (("simulate", "warfarin", "--every", "12h"), "--every 12h without --dose"),
+        (("simulate", "tacrolimus"), "is not one dose for everybody; give one, in mg"),
+    ):
+        code, said = refused(monkeypatch, capsys, *arguments)
+        assert code == 2 and words in said
+
+
 def test_genotype_option_wins_and_says_so(tmp_path: Path) -> None:
     vcf = write_vcf(tmp_path / "one.vcf", {"one": CALLED})
     arguments = ("--dose", "5", "--days", "7", "--people", "20", "--vcf", vcf, "--genotype", "CYP2C9=*1/*1")
