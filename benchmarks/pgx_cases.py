@@ -20,6 +20,7 @@ from dosewright.pharmacogenomics.alleles import (
     Diplotype,
     InvalidDiplotypeError,
     coding_strand_allele,
+    coding_strand_pair,
 )
 from dosewright.pharmacogenomics.calls import GeneCall, call_genes
 from dosewright.pharmacogenomics.matching import Match, match
@@ -405,9 +406,7 @@ def structure_faults(call: GeneCall) -> Iterator[str]:
 
 def _structural(allele: str) -> bool:
     """Whether small variants cannot define the allele: a hybrid, deletion, tandem or several copies."""
-    parsed = Allele.parse(allele)
-    more = parsed.kind == "tandem" or any(unit.copies > 1 or unit.at_least for unit in parsed.units)
-    return more or allele in TABLES.structural_alleles("CYP2D6")
+    return Allele.parse(allele).has_structure or allele in TABLES.structural_alleles("CYP2D6")
 
 
 # ------------------------------------------------------------------------------------------- example_sample
@@ -441,7 +440,7 @@ def _interpreted(gene: str, result: Match) -> tuple[str, str, str]:
     if result.diplotype is None or result.lookup is None:
         return result.reason or "", "", ""
     if gene == "VKORC1":  # the genotype on the coding strand stands for the phenotype
-        bases = Diplotype(*(coding_strand_allele(gene, allele) for allele in result.lookup.alleles))
+        bases = coding_strand_pair(gene, result.lookup)
         return str(result.diplotype), f"-1639 {bases}", ""
     meaning = interpret(gene, result.lookup)
     return (

@@ -14,6 +14,7 @@ from dosewright.pharmacogenomics.alleles import (
     Diplotype,
     InvalidDiplotypeError,
     coding_strand_allele,
+    coding_strand_pair,
     table_allele,
 )
 from dosewright.pharmacogenomics.calls import GeneCall, Possibility, call_genes, keys_of_phenotype
@@ -188,6 +189,7 @@ __all__ = [
     "allele_sum",
     "call_genes",
     "coding_strand_allele",
+    "coding_strand_pair",
     "cyp2d6_phenotype",
     "cyp2d6_score",
     "differences",

@@ -77,6 +77,11 @@ class Allele:
         """
         return _parse(text)
 
+    @property
+    def has_structure(self) -> bool:
+        """Whether it has several gene copies on one chromosome."""
+        return self.kind == "tandem" or self.units[0].copies > 1 or self.units[0].at_least
+
     def __str__(self) -> str:
         if self.kind == "combination":
             return f"[{' + '.join(map(str, self.units))}]"
@@ -201,6 +206,11 @@ def coding_strand_allele(gene: str, allele: str) -> str:
     gene, allele : as in the tables; VKORC1 has `rs9923231 reference (C)` and `rs9923231 variant (T)`
     """
     return CODING_STRAND.get(gene, {}).get(allele, allele)
+
+
+def coding_strand_pair(gene: str, diplotype: Diplotype) -> Diplotype:
+    """Diplotype of a table as models write it; alleles as in `coding_strand_allele`."""
+    return Diplotype(*(coding_strand_allele(gene, allele) for allele in diplotype.alleles))
 
 
 def table_allele(gene: str, allele: str) -> str:

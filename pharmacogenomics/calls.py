@@ -86,6 +86,16 @@ class GeneCall:
         return self.origin != "not called" or (self.match is not None and bool(self.match.used))
 
     @property
+    def absence(self) -> str:
+        """Why there is no result, a sentence; "" where there is one."""
+        if self.origin != "not called":
+            return ""
+        if not self.tested:
+            return f"{self.gene} was not tested: none of its positions was called"
+        why = "" if self.match is None or self.match.reason is None else f": {self.match.reason}"
+        return f"{self.gene} was not called{why}"
+
+    @property
     def probability(self) -> float | None:
         """P(the phenotype that is reported), of a gene without phenotypes P(`lookup`), given the VCF and the
         ancestry; None for what was called elsewhere, and for what the posterior does not weigh: variants on

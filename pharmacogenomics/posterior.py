@@ -462,8 +462,7 @@ def _evidence(position: Position, site: Site) -> Floats:
         given = [[site.log_likelihoods.get((min(a, b), max(a, b)), lowest) for b in bases] for a in bases]
         table = np.array(given).ravel()
     elif known:
-        error = ERROR_WITHOUT_QUALITY if site.quality is None else 10 ** (-site.quality / 10)
-        table = _call(len(bases), called, min(error, 0.5))
+        table = _call(len(bases), called, _error(site))
     else:
         return np.zeros(len(bases) ** 2)
     if site.phased and site.heterozygous and known:
@@ -472,10 +471,14 @@ def _evidence(position: Position, site: Site) -> Floats:
     return table
 
 
+def _error(site: Site) -> float:
+    return ERROR_WITHOUT_QUALITY if site.quality is None else min(10 ** (-site.quality / 10), 0.5)
+
+
 def _glimpse(bases: tuple[str, ...], site: Site) -> Floats:
     """Return (b²,): log P(alleles that an incomplete genotype shows | ordered pair): each that is not carried
     is wrong."""
-    error = ERROR_WITHOUT_QUALITY if site.quality is None else min(10 ** (-site.quality / 10), 0.5)
+    error = _error(site)
     wrong = [len(set(site.glimpsed) - set(pair)) for pair in product(bases, repeat=2)]
     return np.array([math.log(error) * number if number else math.log1p(-error) for number in wrong])
 

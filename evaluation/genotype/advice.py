@@ -112,7 +112,8 @@ def cpic_advice(
     NoGuidelineError : the drug has no recommendations
     """
     genes = lookup_genes(drug)
-    open_keys = {gene: _keys(drug, gene, called.get(gene), inhibitors, tables) for gene in genes}
+    others = [name for name in inhibitors if name != drug]
+    open_keys = {gene: _keys(drug, gene, called.get(gene), others, tables) for gene in genes}
     further = {gene: _further(drug, gene, called.get(gene), tables) for gene in genes}
     open_genes = {gene: _why_open(called[gene]) for gene, keys in open_keys.items() if len(keys) > 1}
     diplotypes = {
@@ -142,11 +143,8 @@ def no_result(call: GeneCall | None) -> str:
         return ""
     if call.doubt or call.keys:
         return call.doubt
-    if call.origin == "not called":
-        why = "" if call.match is None or call.match.reason is None else f": {call.match.reason}"
-        return f"{call.gene} was not called{why}"
     # of an allele without function the last note says so
-    return next(reversed(call.notes), f"{call.gene} has no phenotype")
+    return call.absence or next(reversed(call.notes), f"{call.gene} has no phenotype")
 
 
 def _why_open(call: GeneCall) -> str:
@@ -184,7 +182,7 @@ def _keys(drug: str, gene: str, call: GeneCall | None, inhibitors: Sequence[str]
         # of the HLA results the one that the drug's rows ask for; another allele's is no result for it
         return tuple(key for key in call.keys if key in lookup_keys(drug, gene)) or (None,)
     known = call is not None and call.tested and not no_result(call)
-    if gene == "CYP2D6" and not known and _no_activity_left(drug, inhibitors):
+    if gene == "CYP2D6" and not known and cyp2d6_left(inhibitors) == 0:
         return (_NO_ACTIVITY,)
     if call is None or not call.tested:
         return (None,)
@@ -193,10 +191,10 @@ def _keys(drug: str, gene: str, call: GeneCall | None, inhibitors: Sequence[str]
     return tuple(dict.fromkeys(one for key in call.keys for one in _closed(drug, gene, key, inhibitors)))
 
 
-def _no_activity_left(drug: str, inhibitors: Sequence[str]) -> bool:
-    """Whether a strong inhibitor makes CYP2D6's score 0 whatever the genotype is."""
-    score, _ = cyp2d6_score(ActivityScore(1.0), [name for name in inhibitors if name != drug])
-    return score is not None and score.value == 0
+def cyp2d6_left(inhibitors: Sequence[str]) -> float:
+    """Part of an activity score of CYP2D6 that inhibitors leave, whatever the genotype: 0, 0.5 or 1."""
+    score, _ = cyp2d6_score(ActivityScore(1.0), inhibitors)
+    return 1.0 if score is None else score.value
 
 
 def _closed(drug: str, gene: str, key: str, inhibitors: Sequence[str]) -> _Keys:
@@ -205,7 +203,7 @@ def _closed(drug: str, gene: str, key: str, inhibitors: Sequence[str]) -> _Keys:
     if gene != "CYP2D6" or not key.startswith("≥"):
         return (key,)
     least = float(key.removeprefix("≥"))
-    score, _ = cyp2d6_score(ActivityScore(least, True), [name for name in inhibitors if name != drug])
+    score, _ = cyp2d6_score(ActivityScore(least, True), inhibitors)
     if cyp2d6_phenotype(score) not in _UNKNOWN:
         return (key,)
     numbers = [item for item in lookup_keys(drug, gene) if item not in _UNKNOWN]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from dosewright.envs import names, scenario
-from dosewright.evaluation.genotype.advice import Advice, cpic_advice, not_excluded, remaining
+from dosewright.evaluation.genotype.advice import Advice, cpic_advice, cyp2d6_left, not_excluded, remaining
 from dosewright.evaluation.genotype.interactions import GeneInteraction, gene_interactions
 from dosewright.evaluation.genotype.model_dose import (
     ModelDose,
@@ -19,7 +19,6 @@ from dosewright.evaluation.genotype.model_dose import (
 from dosewright.evaluation.genotype.warfarin_chart import ChartDose, chart_doses
 from dosewright.pharmacogenomics import (
     TABLES,
-    ActivityScore,
     Diplotype,
     DpwgDose,
     Effect,
@@ -215,8 +214,7 @@ def _dpwg(
         gene: call for gene, call in called.items() if (call.phenotype or _pair(call)) and not call.doubt
     }
     without = []
-    changed, _ = cyp2d6_score(ActivityScore(1.0), inhibitors)
-    if "CYP2D6" in known and any(row.gene == "CYP2D6" for row in rows) and changed != ActivityScore(1.0):
+    if "CYP2D6" in known and any(row.gene == "CYP2D6" for row in rows) and cyp2d6_left(inhibitors) < 1:
         del known["CYP2D6"]
         without.append(f"DPWG's percentages of {drug} are for CYP2D6 without an inhibitor: none is given")
     found = tuple(row for row in rows if row.gene in known and _in_dpwg_group(row, known[row.gene]))

@@ -20,7 +20,7 @@ from dosewright.pharmacogenomics import (
     Diplotype,
     GeneCall,
     Represented,
-    coding_strand_allele,
+    coding_strand_pair,
     populations,
     recommend,
     recommended_drugs,
@@ -157,16 +157,13 @@ def modelled_genotype(call: GeneCall) -> Diplotype:
     if call.doubt:
         raise OpenGenotypeError(call.doubt)
     if call.lookup is not None:
-        return Diplotype(*(coding_strand_allele(call.gene, allele) for allele in call.lookup.alleles))
+        return coding_strand_pair(call.gene, call.lookup)
     if len(call.diplotypes) > 1:
         fit = " or ".join(str(pair) for pair in call.diplotypes)
         raise OpenGenotypeError(f"{call.gene} stays open: {fit} fit alike")
     if call.origin == "outside call":
         raise OpenGenotypeError(f"{call.gene}: only {call.phenotype or call.score} is given, no diplotype")
-    if not call.tested:
-        raise OpenGenotypeError(f"{call.gene} was not tested: none of its positions was called")
-    why = "" if call.match is None or call.match.reason is None else f": {call.match.reason}"
-    raise OpenGenotypeError(f"{call.gene} was not called{why}")
+    raise OpenGenotypeError(call.absence)
 
 
 def model_dose(known: Scenario, genotypes: Mapping[str, Diplotype]) -> ModelDose:
@@ -190,12 +187,11 @@ def model_dose(known: Scenario, genotypes: Mapping[str, Diplotype]) -> ModelDose
     if missing:
         raise ValueError(f"{known.model.name} needs the {missing[0]} genotype; give its diplotype")
     own: dict[str, str] = {}
-    found: list[Represented] = []
+    readings: list[Represented] = []
     for term in terms:
-        pair = genotypes[term.gene]
-        read = [_represented(term, allele) for allele in pair.alleles]
+        read = [_represented(term, allele) for allele in genotypes[term.gene].alleles]
         own[term.gene] = str(Diplotype(*(_standing(term, item) for item in read)))
-        found += _readings(term, pair)
+        readings += [item for item in read if item.reason is not AlleleReading.MODELLED]
     table = _table(known.name)
     if own not in table.genotypes:
         _parameters(known, table.person, own)  # raises, with the reason
@@ -224,7 +220,7 @@ def model_dose(known: Scenario, genotypes: Mapping[str, Diplotype]) -> ModelDose
             for role, row in chosen.items()
         ),
         np.arange(known.horizon + 1, dtype=np.float64) * known.clock.days,
-        tuple(dict.fromkeys(found)),
+        tuple(dict.fromkeys(readings)),
         _indistinct(terms, table, own),
         table.elasticity,
     )
@@ -245,11 +241,6 @@ def _indistinct(terms: Sequence[GenotypeTerm], table: _Table, own: Mapping[str, 
         ):
             found.append(f"the model does not tell {term.gene} {pair} from {halves[0]}")
     return tuple(found)
-
-
-def _readings(term: GenotypeTerm, pair: Diplotype) -> tuple[Represented, ...]:
-    read = (_represented(term, allele) for allele in pair.alleles)
-    return tuple(dict.fromkeys(item for item in read if item.reason is not AlleleReading.MODELLED))
 
 
 def typical_person(known: Scenario) -> TypicalPerson:

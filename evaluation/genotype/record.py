@@ -22,14 +22,13 @@ from dosewright.evaluation.genotype.statements import doubts, dpwg_words, said, 
 from dosewright.evaluation.genotype.warfarin_chart import ChartDose
 from dosewright.evaluation.summary import NOTICE
 from dosewright.pharmacogenomics import (
-    Diplotype,
     DpwgDose,
     Effect,
     GeneCall,
     Genotypes,
     Posterior,
     Tables,
-    coding_strand_allele,
+    coding_strand_pair,
     lookup_genes,
     lookup_keys,
     population_words,
@@ -199,7 +198,7 @@ def _coding_strand(call: GeneCall) -> str | None:
     """The result by its bases on the coding strand; None where studies use the tables' names."""
     if call.lookup is None:
         return None
-    pair = Diplotype(*(coding_strand_allele(call.gene, allele) for allele in call.lookup.alleles))
+    pair = coding_strand_pair(call.gene, call.lookup)
     return None if pair == call.lookup else str(pair)
 
 

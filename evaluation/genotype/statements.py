@@ -57,11 +57,8 @@ def doubts(call: GeneCall, tables: Tables) -> list[str]:
     call : of one gene
     tables : those by which it was called
     """
-    if not call.tested:
-        return [f"{call.gene} was not tested: none of its positions was called"]
-    if call.origin == "not called":
-        why = "" if call.match is None or call.match.reason is None else f": {call.match.reason}"
-        return [f"{call.gene} was not called{why}"]
+    if call.absence:
+        return [call.absence]
     if call.origin != "VCF":
         return _contradicted(call, tables)
     found = []
@@ -107,9 +104,7 @@ def _contradicted(call: GeneCall, tables: Tables) -> list[str]:
 
 
 def _has_structure(name: str, seen: Match) -> bool:
-    units = Allele.parse(name).units
-    several = any(unit.copies > 1 or unit.at_least for unit in units) or Allele.parse(name).kind == "tandem"
-    return several or name in seen.structure_not_seen
+    return Allele.parse(name).has_structure or name in seen.structure_not_seen
 
 
 def _valued(gene: str, pair: Diplotype, tables: Tables) -> bool:

@@ -50,27 +50,30 @@ def test_an_allele_is_taken_apart_and_put_together_again(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "units"),
+    ("text", "kind", "units", "structure"),
     [  # the forms of CPIC's tables, PharmCAT's test cases and the GeT-RM consensus
-        ("*4", "star", [("*4", 1, False)]),
-        ("*1x2", "star", [("*1", 2, False)]),
-        ("*2x≥3", "star", [("*2", 3, True)]),
-        ("*36+*10", "tandem", [("*36", 1, False), ("*10", 1, False)]),
-        ("*68x2+*4", "tandem", [("*68", 2, False), ("*4", 1, False)]),
-        ("*13+*68x2+*4", "tandem", [("*13", 1, False), ("*68", 2, False), ("*4", 1, False)]),
-        (HAPB3, "variant", [(HAPB3, 1, False)]),
-        ("c.1905+1G>A (*2A)", "variant", [("c.1905+1G>A (*2A)", 1, False)]),
-        ("rs9923231 variant (T)", "variant", [("rs9923231 variant (T)", 1, False)]),
+        ("*4", "star", [("*4", 1, False)], False),
+        ("*1x2", "star", [("*1", 2, False)], True),
+        ("*2x≥3", "star", [("*2", 3, True)], True),
+        ("*36+*10", "tandem", [("*36", 1, False), ("*10", 1, False)], True),
+        ("*68x2+*4", "tandem", [("*68", 2, False), ("*4", 1, False)], True),
+        ("*13+*68x2+*4", "tandem", [("*13", 1, False), ("*68", 2, False), ("*4", 1, False)], True),
+        (HAPB3, "variant", [(HAPB3, 1, False)], False),
+        ("c.1905+1G>A (*2A)", "variant", [("c.1905+1G>A (*2A)", 1, False)], False),
+        ("rs9923231 variant (T)", "variant", [("rs9923231 variant (T)", 1, False)], False),
         (
             f"[c.1905+1G>A (*2A) + c.85T>C (*9A) + {HAPB3}]",
             "combination",
             [("c.85T>C (*9A)", 1, False), (HAPB3, 1, False), ("c.1905+1G>A (*2A)", 1, False)],
+            False,
         ),
     ],
 )
-def test_parts_of_an_allele(text: str, kind: str, units: list[tuple[str, int, bool]]) -> None:
+def test_parts_of_an_allele(
+    text: str, kind: str, units: list[tuple[str, int, bool]], structure: bool
+) -> None:
     allele = Allele.parse(text)
-    assert allele.kind == kind
+    assert allele.kind == kind and allele.has_structure == structure
     assert [(unit.name, unit.copies, unit.at_least) for unit in allele.units] == units
 
 
