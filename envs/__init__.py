@@ -18,7 +18,9 @@ from dosewright.envs.cohort_table import RealCohort, read_cohort
 from dosewright.envs.dosing import SCALAR_ENVIRONMENTS, DosingEnv
 from dosewright.envs.genotypes import genotype_effects
 from dosewright.envs.noise import NAMESPACES, Noise, Stream
+from dosewright.envs.nonmem import read_nonmem, write_nonmem
 from dosewright.envs.patients import Patients, Population, VirtualPopulation, individual_parameters
+from dosewright.envs.records import PatientRecords, converted
 from dosewright.envs.regimen import DrawKeys, Regimen, StochasticRegimen
 from dosewright.envs.scenarios import Scenario, names, scenario
 from dosewright.envs.treatment import Intake, Treatment
@@ -62,6 +64,7 @@ __all__ = [
     "DrawKeys",
     "Intake",
     "Noise",
+    "PatientRecords",
     "Patients",
     "Population",
     "RealCohort",
@@ -71,10 +74,13 @@ __all__ = [
     "Stream",
     "Treatment",
     "VirtualPopulation",
+    "converted",
     "environment_id",
     "genotype_effects",
     "individual_parameters",
     "names",
     "read_cohort",
+    "read_nonmem",
     "scenario",
+    "write_nonmem",
 ]

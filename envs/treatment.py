@@ -24,8 +24,8 @@ from dosewright.envs.genotypes import (
 )
 from dosewright.envs.noise import Noise
 from dosewright.envs.patients import Patients, genotype_ratio
-from dosewright.envs.pharmacology import Events, Kind, follow, outputs_now
-from dosewright.envs.pharmacology.events import ROUTE
+from dosewright.envs.pharmacology import outputs_now
+from dosewright.envs.prescription import Deviations, prescribed, run, wait
 from dosewright.envs.realism import Life, Realism
 from dosewright.envs.scenarios.scenario import GenotypeMode, Scenario
 
@@ -234,6 +234,16 @@ class Treatment:
         """(n, s) state of the model today. Truth, not seen."""
         return self._state.copy()
 
+    @property
+    def clock(self) -> Floats:
+        """(n,) model time now; not that of the units passed where treatments were put off."""
+        return self._clock.copy()
+
+    @property
+    def people(self) -> Mapping[str, Floats]:
+        """Covariate -> (n,), as on enrolment. Truth, more than is seen."""
+        return dict(self._people)
+
     def admit(self, lanes: Ints, intake: Intake, rows: Ints) -> None:
         """Begin new courses in `lanes` (m,) with patients `rows` (m,) of `intake`."""
         for field in fields(Life):
@@ -361,88 +371,24 @@ class Treatment:
         state : (m, s)
         repeat : patients are repeated so often, one after the other; None: once
         """
-        scenario, life, length = self.scenario, self._life, self.scenario.clock.length
-        m, u = unit.shape
-        lane = np.arange(m) if repeat is None else np.repeat(np.arange(len(self)), repeat)
+        scenario, life, realism = self.scenario, self._life, self._realism
+        lane = np.arange(len(unit)) if repeat is None else np.repeat(np.arange(len(self)), repeat)
         people = self._people if repeat is None else {k: v[lane] for k, v in self._people.items()}
-        clock = self._clock[lane]
-        begins = clock[:, None] + np.arange(u) * length
-        parts: list[tuple[Floats, int | NDArray[np.int8], Floats]] = [
-            (begins[:, :, None], int(Kind.PARAMETERS), unit[:, :, None].astype(np.float64))
-        ]
-        taken = life.taken[lane[:, None], unit]
-        first = 0
-        for item in scenario.administrations:
-            route = [r.name for r in scenario.model.routes].index(item.route)
-            which = slice(first, first + item.count)
-            first += item.count
-            given = item.give(dose, people, unit)
-            amount = np.where(taken[:, :, which], given.amount, 0.0)
-            offset, duration = given.offset, given.duration
-            if self._realism.duration_sd:
-                deviate = life.duration[lane[:, None], unit][:, :, which]
-                duration = duration * np.maximum(1 + self._realism.duration_sd * deviate, 0.1)
-            if self._realism.start_sd:
-                deviate = life.start[lane[:, None], unit][:, :, which]
-                offset = np.maximum(offset + self._realism.start_sd * deviate, 0.0)
-                offset = np.minimum(offset, np.maximum(length - duration, 0.0))
-            at = begins[:, :, None] + np.broadcast_to(offset, (m, u, item.count))
-            if scenario.model.routes[route].lag is not None:
-                # cut where a dose is taken as well as where it enters: the same spans come back after each
-                parts.append((at, int(Kind.READ), np.full((m, u, item.count), -1.0)))
-            if not item.infused:
-                parts.append((at, int(Kind.BOLUS) + ROUTE * route, amount))
-                continue
-            lasts = np.broadcast_to(duration, (m, u, item.count))
-            rate = np.divide(amount, lasts, out=np.zeros(amount.shape), where=lasts > 0)
-            parts.append((at, int(Kind.RATE) + ROUTE * route, rate))
-            parts.append((at + lasts, int(Kind.RATE) + ROUTE * route, -rate))
-        slots = len(scenario.readings)
-        for slot, reading in enumerate(scenario.readings):
-            at = reading.at if isinstance(reading.at, float | int) else reading.at(dose, people, unit)
-            if reading.varies and self._realism.sample_sd:
-                deviate = life.sample[lane[:, None], unit][:, :, slot]
-                at = np.clip(at + self._realism.sample_sd * deviate, 0.0, length)
-            place = np.broadcast_to(np.arange(u) * slots + slot, (m, u))[:, :, None].astype(np.float64)
-            parts.append(
-                (
-                    begins[:, :, None] + np.broadcast_to(np.asarray(at), (m, u))[:, :, None],
-                    int(Kind.READ),
-                    place,
-                )
-            )
-        if not any(reading.at == length for reading in scenario.readings):
-            # the last event of a unit is its end: a unit passed is passed whole
-            parts.append((begins[:, :, None] + length, int(Kind.READ), np.full((m, u, 1), -1.0)))
-        width = sum(part[0].shape[2] for part in parts)
-        time, value = np.empty((m, u, width)), np.empty((m, u, width))
-        code, column = np.empty((m, u, width), dtype=np.int8), 0
-        for at, kind, amount in parts:
-            k = at.shape[2]
-            time[:, :, column : column + k], value[:, :, column : column + k] = at, amount
-            code[:, :, column : column + k] = kind
-            column += k
-        events = Events(
-            time.reshape(m, u * width), code.reshape(m, u * width), value.reshape(m, u * width),
-            within.sum(axis=1) * width,
-        )  # fmt: skip
+        clock, rows = self._clock[lane], lane[:, None]
+        deviations = Deviations(
+            taken=life.taken[rows, unit],
+            start=realism.start_sd * life.start[rows, unit] if realism.start_sd else None,
+            duration=np.maximum(1 + realism.duration_sd * life.duration[rows, unit], 0.1)
+            if realism.duration_sd
+            else None,
+            sample=realism.sample_sd * life.sample[rows, unit] if realism.sample_sd else None,
+        )
+        begins = clock[:, None] + np.arange(unit.shape[1]) * scenario.clock.length
+        events = prescribed(scenario, people, dose, unit, begins, within.sum(axis=1), unit, deviations)
         theta = life.theta if repeat is None else life.theta[lane]
-        out = follow(
-            scenario.model,
-            state,
-            theta,
-            events,
-            self._columns,
-            u * slots,
-            begin=clock,
-            rule=rule,
-            ids=self.ids[lane],
-        ).reshape(m, u, slots, len(self._columns))
-        return {
-            (reading.name, output): out[:, :, slot, k]
-            for slot, reading in enumerate(scenario.readings)
-            for k, output in enumerate(self._outputs)
-        }
+        return run(
+            scenario, state, theta, events, unit.shape[1], begin=clock, rule=rule, ids=self.ids[lane]
+        )[0]
 
     def _put_off(self, here: NDArray[np.bool_]) -> None:
         """Apply the scenario's rule that puts a treatment off, to those who are `here`."""
@@ -464,11 +410,7 @@ class Treatment:
                 return
             theta = self.theta
             stop = np.where(low, self._clock + rule.by, self._clock)
-            events = Events(
-                stop[:, None], np.zeros((len(self), 1), dtype=np.int8), np.full((len(self), 1), -1.0),
-                low.astype(np.int64),
-            )  # fmt: skip
-            follow(model, self._state, theta[:, None], events, output, 1, begin=self._clock, ids=self.ids)
+            wait(self.scenario, self._state, theta, self._clock, stop, self.ids)
             self._clock = stop
             self._delays[low] = check
             value = item.read(
@@ -479,9 +421,9 @@ class Treatment:
             low = low & (value < rule.below)
         self._omitted[low] = True
 
-    def foresee(self, dose: Floats, after: Floats, ahead_days: int) -> Floats:
-        """Return what would happen under other doses: the latent response (n, c, horizon + 1), laid out as
-        `truth`, NaN up to today and where nothing is foreseen.
+    def foresee(self, dose: Floats, after: Floats, ahead_days: int) -> dict[str, Floats]:
+        """Return what would happen under other doses: name -> latent response (n, c, horizon + 1), laid out
+        as `responses`, NaN up to today and where nothing is foreseen.
 
         Truth, for training in the simulator: the patient's own missed doses, drift and interacting drugs are
         met, drop-out is not. Nothing changes.
@@ -510,11 +452,13 @@ class Treatment:
             daily.reshape(n * c, len(units)), np.repeat(clipped, c, axis=0), np.repeat(within, c, axis=0),
             np.repeat(self._state, c, axis=0), "belief", c,
         )  # fmt: skip
-        response = self.scenario.responses[0].of(reads).reshape(n, c, len(units))
-        course = np.full((n, c, horizon + 1), np.nan)
         rows, columns = np.nonzero(within)
-        course[rows, :, unit[rows, columns] + 1] = response[rows, :, columns]
-        return course
+        courses: dict[str, Floats] = {}
+        for item in self.scenario.responses:
+            response = item.of(reads).reshape(n, c, len(units))
+            courses[item.name] = np.full((n, c, horizon + 1), np.nan)
+            courses[item.name][rows, :, unit[rows, columns] + 1] = response[rows, :, columns]
+        return courses
 
     def observe(self) -> NDArray[np.float32]:
         """Return what a clinician knows now: (n, k), laid out by the scenario's `ObservationSpec`."""

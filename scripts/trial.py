@@ -96,11 +96,12 @@ _ANY_DRUG = (
 
 def _default_arms(scenario: Scenario) -> str:
     """Return the arms that a drug can be dosed by."""
+    from dosewright.agents.regimens import lacking
+
     if scenario.can_be_believed:
         return DEFAULT_ARMS
-    if scenario.guideline is None:
-        return "label,clinical-nomogram"
-    return "label,guideline,clinical-nomogram,nomogram"
+    rules = ("label", "guideline", "clinical-nomogram", "nomogram", "pid")
+    return ",".join(name for name in rules if name not in lacking(scenario))
 
 
 def _print(result: TrialResult, reference: str, policy: str | None) -> None:

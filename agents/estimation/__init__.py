@@ -1,6 +1,23 @@
 """What is known about one patient: prior, and the belief that follows the observations."""
 
-from dosewright.agents.estimation.particles import Belief, BeliefFilter
-from dosewright.agents.estimation.prior import Prior, prior
+from dosewright.agents.estimation.belief import Belief, BeliefFilter
+from dosewright.agents.estimation.courses import Courses
+from dosewright.agents.estimation.likelihood import event_log_likelihood, log_likelihood
+from dosewright.agents.estimation.map import MapFit, conditional_covariance, estimate
+from dosewright.agents.estimation.outlook import Outlook
+from dosewright.agents.estimation.prior import Prior, known_people, prior
 
-__all__ = ["Belief", "BeliefFilter", "Prior", "prior"]
+__all__ = [
+    "Belief",
+    "BeliefFilter",
+    "Courses",
+    "MapFit",
+    "Outlook",
+    "Prior",
+    "conditional_covariance",
+    "estimate",
+    "event_log_likelihood",
+    "known_people",
+    "log_likelihood",
+    "prior",
+]

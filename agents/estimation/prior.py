@@ -1,22 +1,31 @@
 """What is believed about a patient before the first measurement: the population model, given covariates and
 genotype.
 
-The unknowns x are the logarithms of the parameters with random effects, and the baseline. Given the genotype
-their prior is normal; where the genotype is not known it is a mixture over genotypes, weighted by the allele
-frequencies of the patient's ancestry.
+The unknowns x are the parameters with random effects, each on the scale on which its effect adds (logarithm,
+logit, or as it is), and the baseline where the scenario has one. Given the genotype their prior is normal;
+where the genotype is not known it is a mixture over genotypes, weighted by the allele frequencies of the
+patient's ancestry, and by the phenotype where that is seen.
 """
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
 
-from dosewright.envs.genotypes import allele_entry, group_frequencies
-from dosewright.envs.pharmacology import GenotypeTerm
+from dosewright.envs.genotypes import (
+    allele_entry,
+    group_frequencies,
+    phenotype_codes,
+    phenotype_entry,
+    phenotyped,
+)
+from dosewright.envs.pharmacology import GenotypeTerm, PopulationModel
 from dosewright.envs.scenarios import Scenario
 
 Floats = NDArray[np.float64]
@@ -26,40 +35,64 @@ _WHOLE = 1e-4  # an observation is single precision: how far a number of alleles
 
 @dataclass(frozen=True)
 class Prior:
-    """Normal mixtures over x for n patients, all with the same standard deviations.
+    """Normal mixtures over x for n patients, all with the same covariance.
 
     Attributes
     ----------
     mean : (n, c, d) component means
     log_weight : (n, c) log weights; -inf for components that a patient does not have
-    sd : (d,) standard deviations
-    theta : (n, p) typical parameters of the first component; the columns that x stands for are overwritten
+    covariance : (d, d)
+    theta : (n, p) typical parameters; the columns that x stands for are overwritten
     """
 
     mean: Floats
     log_weight: Floats
-    sd: Floats
+    covariance: Floats
     theta: Floats
+
+    @cached_property
+    def factor(self) -> Floats:
+        """(d, d) lower Cholesky factor of the covariance."""
+        return np.linalg.cholesky(self.covariance)
+
+    @cached_property
+    def precision(self) -> Floats:
+        """(d, d) inverse of the covariance."""
+        return np.linalg.inv(self.covariance)
+
+    @cached_property
+    def sd(self) -> Floats:
+        """(d,) standard deviations."""
+        return np.sqrt(np.diagonal(self.covariance))
 
     def log_density(self, x: Floats) -> Floats:
         """Return the log density, up to a constant, of x (n, k, d): (n, k)."""
-        z = (x[:, :, None, :] - self.mean[:, None]) / self.sd
-        return np.asarray(
-            logsumexp(self.log_weight[:, None] - 0.5 * np.einsum("nkcd,nkcd->nkc", z, z), axis=-1)
-        )
+        return np.asarray(logsumexp(self._components(x), axis=-1))
+
+    def nearest(self, x: Floats) -> Floats:
+        """Return the mean (n, d) of the component to which x (n, d) belongs most."""
+        which = np.argmax(self._components(x[:, None])[:, 0], axis=-1)
+        return np.take_along_axis(self.mean, which[:, None, None], axis=1)[:, 0]
+
+    def _components(self, x: Floats) -> Floats:
+        centred = x[:, :, None, :] - self.mean[:, None]
+        z = solve_triangular(self.factor, centred.reshape(-1, centred.shape[-1]).T, lower=True).T
+        square = np.einsum("rd,rd->r", z, z).reshape(centred.shape[:-1])
+        return self.log_weight[:, None] - 0.5 * square
 
     def at(self, z: Floats, u: Floats) -> Floats:
         """Return points of the prior from standard normal z (k, d) and uniform u (k,), the same for all
         patients."""
+        spread = z @ self.factor.T
         if self.mean.shape[1] == 1:
-            return self.mean + self.sd * z
+            return self.mean + spread
         cumulative = np.cumsum(np.exp(self.log_weight), axis=1)
         which = np.minimum((u[None, :, None] >= cumulative[:, None]).sum(axis=-1), self.mean.shape[1] - 1)
-        return np.take_along_axis(self.mean, which[:, :, None], axis=1) + self.sd * z
+        return np.take_along_axis(self.mean, which[:, :, None], axis=1) + spread
 
     def select(self, rows: NDArray[np.int64]) -> Prior:
         """Return the prior of some patients."""
-        return Prior(self.mean[rows], self.log_weight[rows], self.sd, self.theta[rows])
+        return Prior(self.mean[rows], self.log_weight[rows], self.covariance, self.theta[rows])
 
     def replace(self, rows: NDArray[np.int64], other: Prior) -> Prior:
         """Return this prior with `rows` taken from `other`, in order."""
@@ -69,7 +102,7 @@ class Prior:
         mean[rows], weight[rows] = theirs, their_weight
         theta = self.theta.copy()
         theta[rows] = other.theta
-        return Prior(mean, weight, self.sd, theta)
+        return Prior(mean, weight, self.covariance, theta)
 
 
 def _padded(prior: Prior, components: int) -> tuple[Floats, Floats]:
@@ -79,92 +112,187 @@ def _padded(prior: Prior, components: int) -> tuple[Floats, Floats]:
     return mean, np.pad(prior.log_weight, ((0, 0), (0, extra)), constant_values=-np.inf)
 
 
-def prior(scenario: Scenario, observation: NDArray[np.float32]) -> Prior:
-    """Return the prior of n patients from what their observation (n, k) says about covariates and
-    genotype."""
-    model, spec = scenario.model, scenario.observation
+def known_people(scenario: Scenario, observation: NDArray[np.float32]) -> dict[str, Floats]:
+    """Return what is known about n people, covariate -> (n,): what an observation (n, k) shows, and what is
+    the same for everybody in the scenario."""
+    spec, n = scenario.observation, len(observation)
+    same = {**dict.fromkeys(scenario.population.absent, 0.0), **scenario.constants}
     seen = {entry.name: spec.read(observation, entry.name) for entry in scenario.covariates}
-    mean, base_sd = _base(scenario)
-    seen["baseline"] = np.full(len(observation), mean)
-    known = {term.gene: ~np.isnan(_counts(term, seen).sum(axis=1)) for term in model.genotype_terms}
-    options = [_options(scenario, term, seen, known[term.gene]) for term in model.genotype_terms]
-    means, weights, first = [], [], None
+    return {**{name: np.full(n, value) for name, value in same.items()}, **seen}
+
+
+def prior(scenario: Scenario, people: dict[str, Floats]) -> Prior:
+    """Return the prior of n people from what is known of their covariates and genotype (`known_people`).
+
+    Raises
+    ------
+    ValueError
+        For a covariate that the model needs and the scenario does not show; or a genotype that changes a
+        parameter without random effect, so that its alternatives cannot be told apart by x.
+    """
+    model, n = scenario.model, len(next(iter(people.values())))
+    known = dict(people)
+    if scenario.base is not None:
+        known["baseline"] = np.full(n, scenario.base[0])
+    options = [_options(scenario, term, known) for term in model.genotype_terms]
+    typical, weights = [], []
     for combination in itertools.product(*(range(option[0].shape[1]) for option in options)):
         effects = {
             term.effect: value[:, i]
             for term, (value, _), i in zip(model.genotype_terms, options, combination, strict=True)
         }
-        theta = model.typical(seen, effects)
-        first = theta if first is None else first
-        means.append(unknowns(scenario, theta))
-        weights.append(sum(weight[:, i] for (_, weight), i in zip(options, combination, strict=True)))
-    assert first is not None
-    variances = [model.parameters[i].variance for i in model.random_effects]
-    sd = np.append(np.sqrt(variances), base_sd)
-    return Prior(np.stack(means, axis=1), np.stack(weights, axis=1), sd, first)
+        theta = np.broadcast_to(model.typical(known, effects), (n, len(model.parameters)))
+        weight = sum((w[:, i] for (_, w), i in zip(options, combination, strict=True)), np.zeros(n))
+        typical.append(theta)
+        # a genotype without any enzyme that the model cannot compute is none of the alternatives
+        weights.append(np.where(np.isfinite(unknowns(scenario, theta)).all(axis=1), weight, -np.inf))
+    weight = np.stack(weights, axis=1)
+    _told_apart(scenario, typical, weight)
+    first = typical[0].copy()
+    means = np.stack([unknowns(scenario, theta) for theta in typical], axis=1)
+    means = np.where(np.isfinite(means), means, 0.0)
+    d = len(model.random_effects)
+    covariance = np.zeros((means.shape[-1], means.shape[-1]))
+    covariance[:d, :d] = model.omega
+    if scenario.base is not None:
+        covariance[-1, -1] = scenario.base[1] ** 2
+    weight -= logsumexp(weight, axis=1, keepdims=True)
+    return Prior(means, weight, covariance, first)
 
 
-def _base(scenario: Scenario) -> tuple[float, float]:
-    """Mean and SD of the baseline."""
-    if scenario.base is None:
-        raise ValueError(f"{scenario.name}: the prior needs a baseline response; it has none")
-    return scenario.base
+def _told_apart(scenario: Scenario, typical: list[Floats], weight: Floats) -> None:
+    """Refuse genotypes that x does not tell apart."""
+    model = scenario.model
+    fixed = np.setdiff1d(np.arange(len(model.parameters)), _columns(scenario))
+    for theta, other in zip(typical[1:], weight.T[1:], strict=True):
+        apart = np.any((theta != typical[0])[:, fixed] & np.isfinite(other)[:, None], axis=0)
+        if apart.any():
+            name = model.parameters[fixed[int(np.argmax(apart))]].name
+            raise ValueError(
+                f"{scenario.name}: a genotype changes {name}, which has no random effect, so a belief cannot "
+                "hold it open; show the diplotype, or give the parameter a variance"
+            )
 
 
-def _baseline_column(scenario: Scenario) -> int:
-    """Column of the parameter that is the baseline."""
-    assert scenario.model.baseline is not None
-    return scenario.model.column(scenario.model.baseline)
+def _columns(scenario: Scenario) -> list[int]:
+    """Columns of theta that x stands for, in its order."""
+    model = scenario.model
+    columns = list(model.random_effects)
+    if scenario.base is not None:
+        assert model.baseline is not None
+        columns.append(model.column(model.baseline))
+    return columns
+
+
+def _scales(scenario: Scenario) -> list[str]:
+    """Scale of every unknown: "log", "logit" or "linear"."""
+    scales: list[str] = [scenario.model.parameters[i].effect for i in scenario.model.random_effects]
+    return scales + (["linear"] if scenario.base is not None else [])
+
+
+def names(scenario: Scenario) -> list[str]:
+    """Return the name of every unknown, with its scale."""
+    names = [scenario.model.parameters[i].name for i in _columns(scenario)]
+    return [
+        name if scale == "linear" else f"{scale} {name}"
+        for name, scale in zip(names, _scales(scenario), strict=True)
+    ]
 
 
 def unknowns(scenario: Scenario, theta: Floats) -> Floats:
     """Return x (..., d) of parameters theta (..., p)."""
-    model = scenario.model
-    return np.concatenate(
-        [np.log(theta[..., list(model.random_effects)]), theta[..., [_baseline_column(scenario)]]], axis=-1
-    )
+    x = theta[..., _columns(scenario)].copy()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for j, scale in enumerate(_scales(scenario)):
+            if scale == "log":
+                x[..., j] = np.log(x[..., j])
+            elif scale == "logit":
+                x[..., j] = np.log(x[..., j] / (1.0 - x[..., j]))
+    return x
 
 
 def parameters(scenario: Scenario, theta: Floats, x: Floats) -> Floats:
     """Return parameters (n, k, p) of x (n, k, d), the rest of them from `theta` (n, p)."""
-    model = scenario.model
+    model: PopulationModel = scenario.model
     full = np.repeat(theta[:, None, :], x.shape[1], axis=1)
-    full[..., list(model.random_effects)] = np.exp(x[..., :-1])
-    full[..., _baseline_column(scenario)] = x[..., -1]
+    for j, (column, scale) in enumerate(zip(_columns(scenario), _scales(scenario), strict=True)):
+        value = x[..., j]
+        if scale == "log":
+            value = np.exp(value)
+        elif scale == "logit":
+            value = 1.0 / (1.0 + np.exp(-value))
+        full[..., column] = value
+    if model.combine is not None:
+        full = model.combine(full.reshape(-1, full.shape[-1])).reshape(full.shape)
     return full
 
 
-def _counts(term: GenotypeTerm, seen: dict[str, Floats]) -> Floats:
-    """(n, a − 1) alleles of each kind but the first; NaN where only their expectation is known."""
-    counts = np.stack([seen[allele_entry(term.gene, allele)] for allele in list(term.per_allele)[1:]], axis=1)
-    return np.where(np.abs(counts - np.round(counts)) > _WHOLE, np.nan, counts)
+def _options(scenario: Scenario, term: GenotypeTerm, seen: dict[str, Floats]) -> tuple[Floats, Floats]:
+    """Return the values (n, c) that the term may take, and their log probabilities (n, c).
 
-
-def _options(
-    scenario: Scenario, term: GenotypeTerm, seen: dict[str, Floats], known: NDArray[np.bool_]
-) -> tuple[Floats, Floats]:
-    """Return the values (n, c) that the term may take, and their log probabilities (n, c)."""
-    values = np.array(list(term.per_allele.values()))
-    counts = _counts(term, seen)
-    exact = values[0] * 2 + counts @ (values[1:] - values[0])
+    Of everybody whose alleles are seen there is one; else one for every pair of modelled alleles that has a
+    value, by the frequencies of the ancestry and the phenotype that is seen.
+    """
+    alleles, n = list(term.per_allele), len(next(iter(seen.values())))
+    pairs = [
+        (a, b)
+        for a, b in itertools.combinations_with_replacement(alleles, 2)
+        if not term.pairs or (a, b) in term.pairs
+    ]
+    value = np.array([
+        term.pairs[a, b] if term.pairs else term.per_allele[a] + term.per_allele[b] for a, b in pairs
+    ])  # fmt: skip
+    shown = [allele_entry(term.gene, allele) for allele in alleles[1:]]
+    counts = np.stack([seen.get(name, np.full(n, np.nan)) for name in shown], axis=1)
+    # only their expectation is known
+    counts = np.where(np.abs(counts - np.round(counts)) > _WHOLE, np.nan, np.round(counts))
+    carried = np.array([[(a == name) + (b == name) for name in alleles[1:]] for a, b in pairs])
+    same = np.all(counts[:, None] == carried, axis=2)
+    known = ~np.isnan(counts).any(axis=1)
+    if np.any(known & ~same.any(axis=1)):
+        row = int(np.argmax(known & ~same.any(axis=1)))
+        raise ValueError(
+            f"patient {row}: {', '.join(f'{c:g} {s}' for c, s in zip(counts[row], shown, strict=True))} is "
+            f"no pair of alleles of {term.gene} that {scenario.model.name} has a value for"
+        )
     if known.all():
-        return exact[:, None], np.zeros((len(known), 1))
-    pairs = list(itertools.combinations_with_replacement(range(len(values)), 2))
-    sums = np.array([values[i] + values[j] for i, j in pairs])
-    frequency = _frequencies(scenario, term, seen)
-    chance = np.stack([frequency[:, i] * frequency[:, j] * (1 if i == j else 2) for i, j in pairs], axis=1)
-    value, log_weight = np.tile(sums, (len(known), 1)), np.log(np.maximum(chance, 1e-300))
-    # a known genotype is one component; the others have no weight
-    value[known, 0], log_weight[known] = exact[known], [0.0] + [-np.inf] * (len(pairs) - 1)
-    return value, log_weight
+        return value[np.argmax(same, axis=1)][:, None], np.zeros((n, 1))
+    chance = _chances(scenario, term, pairs, seen)
+    with np.errstate(divide="ignore"):
+        log_weight = np.where(known[:, None], np.where(same, 0.0, -np.inf), np.log(chance))
+    return np.tile(value, (n, 1)), log_weight
+
+
+def _chances(
+    scenario: Scenario, term: GenotypeTerm, pairs: list[tuple[str, str]], seen: dict[str, Floats]
+) -> Floats:
+    """(n, c) probability of every pair of modelled alleles, given ancestry, and phenotype where it is
+    seen."""
+    frequency, alleles = _frequencies(scenario, term, seen), list(term.per_allele)
+    chance = np.stack(
+        [
+            frequency[:, alleles.index(a)] * frequency[:, alleles.index(b)] * (1 if a == b else 2)
+            for a, b in pairs
+        ],
+        axis=1,
+    )
+    entry = phenotype_entry(term.gene)
+    if entry in seen and term.gene in phenotyped([term]):
+        codes = phenotype_codes(term.gene, np.array([f"{a}/{b}" for a, b in pairs]))
+        # a phenotype that no pair of modelled alleles has, such as rapid, is the nearest that one has
+        apart = np.abs(seen[entry][:, None] - codes)
+        nearest = apart <= np.nanmin(apart, axis=1, keepdims=True) + 1e-9
+        chance = np.where(np.isnan(seen[entry])[:, None] | nearest, chance, 0.0)
+    total = chance.sum(axis=1, keepdims=True)
+    return np.divide(chance, total, out=np.full(chance.shape, 1.0 / len(pairs)), where=total > 0)
 
 
 def _frequencies(scenario: Scenario, term: GenotypeTerm, seen: dict[str, Floats]) -> Floats:
     """(n, a) frequencies of the modelled alleles in each patient's ancestry, other alleles read by their
-    function."""
-    population = scenario.population
+    function; where the race is not seen those of the scenario's population."""
+    population, n = scenario.population, len(next(iter(seen.values())))
     mixture = sum(s.share * group_frequencies(term, s.group) for s in population.strata)
-    result = np.tile(np.asarray(mixture), (len(seen["baseline"]), 1))
+    result = np.tile(np.asarray(mixture), (n, 1))
     for race, group in population.groups.items():
-        result[seen[f"race_{race.lower()}"] == 1] = group_frequencies(term, group)
+        result[seen.get(f"race_{race.lower()}", np.zeros(n)) == 1] = group_frequencies(term, group)
     return result

@@ -17,11 +17,15 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from dosewright.agents.estimation import Belief, BeliefFilter
+from dosewright.agents.estimation.prior import names
 from dosewright.agents.learning.anchored import anchored_dose
 from dosewright.envs import DosingVectorEnv, Scenario, Treatment
+from dosewright.envs.scenarios import Band
 
 # Doses, as multiples of the monitoring dose, under which the features look ahead to the next visit
 _LOOK_AHEAD = (0.0, 0.75, 1.0, 1.35, 2.0)
+_LEAST = 1e-3  # of the target: what is below it is as far below as it gets
+_SOME = 32  # particles by which harm is foreseen
 _EDGE = 0.08  # half the width, on the log scale, of the harm band's edge in `share_of_harm`
 
 
@@ -44,8 +48,8 @@ class BeliefFeatures:
     def __init__(self, belief_filter: BeliefFilter) -> None:
         self.filter, self.scenario = belief_filter, belief_filter.scenario
         scenario = self.scenario
-        model = scenario.model
-        unknowns = [f"log {model.parameters[i].name}" for i in model.random_effects] + [model.baseline]
+        unknowns = names(scenario)
+        put_off = () if scenario.delay is None else ("times this treatment was put off", "it is left out")
         self.names: tuple[str, ...] = (
             "mean log maintenance dose",
             "SD log maintenance dose",
@@ -53,7 +57,7 @@ class BeliefFeatures:
             *(f"SD {name}, in prior SD" for name in unknowns),
             "mean log response over target",
             "SD log response",
-            *(f"mean {state}" for state in model.states),
+            *(f"mean {state}" for state in scenario.model.states),
             *(f"log response over target at the next visit, {m:g} x maintenance dose" for m in _LOOK_AHEAD),
             "last innovation",
             "innovation before it",
@@ -66,23 +70,27 @@ class BeliefFeatures:
             "log days since the previous visit",
             "log days until the next visit",
             "log days until the end",
+            *put_off,
         )
 
     def __call__(self, belief: Belief, observation: NDArray[np.float32]) -> tuple[NDArray[np.float32], Any]:
         """Return the features (n, f) and the anchor, the monitoring dose (n,)."""
         scenario, spec = self.scenario, self.scenario.observation
-        name, before = scenario.measurement.name, belief.prior
+        name, before, clock = scenario.measurement.name, belief.prior, scenario.clock
         log_dose, log_dose_sd = self.filter.maintenance_dose(belief)
         mean, sd = belief.mean_sd(belief.x)
-        log_response, log_response_sd = belief.mean_sd(np.log(belief.response / scenario.target))
-        interval = spec.read(observation, "next_interval").astype(np.int64)
+        target = scenario.target_at(belief.unit)
+        # before the first unit there is no response to some drugs: nothing is known of it
+        log_response, log_response_sd = np.nan_to_num(
+            belief.mean_sd(np.log(np.maximum(belief.response / target[:, None], _LEAST)))
+        )
         doses = np.minimum(np.exp(log_dose)[:, None] * np.array(_LOOK_AHEAD), scenario.doses.maximum)
-        ahead = self.filter.predict_mean(belief, doses, interval)
+        ahead = np.nan_to_num(self.filter.predict_mean(belief, doses, belief.ahead), nan=1.0)
+        ahead /= scenario.target_at(belief.unit + np.maximum(belief.ahead - 1, 0))[:, None]
         last = np.nan_to_num(spec.read(observation, "last_dose"))
-        # the response is monotone in the dose: harm in steady state means a dose above the one that leads to
-        # its edge
-        edge = scenario.steady_dose(belief.theta, scenario.bands[1].above)
-        day, horizon = spec.read(observation, "day"), scenario.horizon
+        day, end = spec.read(observation, clock.entry), scenario.horizon * clock.shown
+        value = np.nan_to_num(spec.read(observation, name), nan=scenario.target) / scenario.target
+        put_off = [] if scenario.delay is None else ["delays", "omitted"]
         columns = [
             log_dose,
             log_dose_sd,
@@ -90,20 +98,37 @@ class BeliefFeatures:
             *(sd / before.sd).T,
             log_response,
             log_response_sd,
-            *belief.mean(belief.kinetics).T,
-            *np.log(ahead / scenario.target).T,
+            *belief.mean(belief.state).T,
+            *np.log(np.maximum(ahead, _LEAST)).T,
             *belief.innovation.T,
-            belief.mean((last[:, None] > edge).astype(np.float64)),
+            self._harm(belief, last),
             last / np.exp(log_dose),
             spec.read(observation, f"{name}_new"),
-            np.log(np.nan_to_num(spec.read(observation, name), nan=scenario.target) / scenario.target),
+            np.log(np.maximum(value, _LEAST)),
             np.nan_to_num(spec.read(observation, f"{name}_age")) / 7,
-            day / horizon,
+            day / end,
             np.log1p(spec.read(observation, "interval")),
             np.log1p(spec.read(observation, "next_interval")),
-            np.log1p(horizon - day),
+            np.log1p(np.maximum(end - day, 0.0)),
+            *(spec.read(observation, entry) for entry in put_off),
         ]
         return np.stack(columns, axis=1).astype(np.float32), np.exp(log_dose)
+
+    def _harm(self, belief: Belief, dose: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return P(harm) (n,) at a constant dose (n,): in steady state by the scenario's formula, else in the
+        units that monitoring looks ahead."""
+        scenario, harm = self.scenario, self.scenario.harm
+        if scenario.maintenance_dose is not None and isinstance(harm, Band):
+            # the response is monotone in the dose: harm in steady state means a dose above the one that leads
+            # to its edge
+            edge = scenario.maintenance_dose(belief.theta, harm.above)
+            return belief.mean((dose[:, None] > edge).astype(np.float64))
+        few, units = belief.thin(min(_SOME, self.filter.particles)), int(self.filter.reach(belief).max())
+        course = np.repeat(dose[:, None, None], units, axis=2)
+        responses = {key: v[:, :, 0].reshape(-1, units) for key, v in self.filter.predict(few, course).items()}
+        unit = np.repeat(few.unit[:, None] + np.arange(units), few.x.shape[1], axis=0)
+        harmed = (harm.of(responses, unit) > 0) & (unit < scenario.horizon)
+        return harmed.any(axis=1).reshape(len(dose), -1).mean(axis=1)
 
 
 @dataclass(frozen=True)
@@ -133,8 +158,8 @@ def share_of_harm(scenario: Scenario, highest: NDArray[np.float64]) -> NDArray[n
     ValueError
         If the scenario's harm is no band above a level.
     """
-    harm = scenario.bands[1]
-    if not harm.above > 0:
+    harm = scenario.harm
+    if not (isinstance(harm, Band) and harm.above > 0):
         raise ValueError(
             f"{scenario.name}: {harm.label!r} is no band above a level; use first_harm_weight = 0"
         )

@@ -49,11 +49,14 @@ def scores(env: BeliefVectorEnv, ahead_days: int, first_harm_weight: float) -> F
         Taken off where the response would enter the harm band for the first time.
     """
     scenario, treatment = env.filter.scenario, env.treatment
-    response = treatment.foresee(env.anchor[:, None] * CANDIDATES, env.anchor, ahead_days)
-    benefit, harm = (band.contains(response).sum(axis=-1) for band in scenario.bands)
-    score = (benefit - scenario.weight * harm) / scenario.horizon
+    foreseen = treatment.foresee(env.anchor[:, None] * CANDIDATES, env.anchor, ahead_days)
+    shape = foreseen[scenario.output].shape
+    flat = {name: response.reshape(-1, shape[-1])[:, 1:] for name, response in foreseen.items()}
+    unit, seen = np.arange(scenario.horizon), ~np.isnan(flat[scenario.output])
+    each = scenario.benefit.of(flat, unit) - scenario.weight * scenario.harm.of(flat, unit)
+    score = np.where(seen, each, 0.0).sum(axis=-1).reshape(shape[:2]) / scenario.scored
     if first_harm_weight:
-        ahead = share_of_harm(scenario, np.nanmax(response, axis=-1))
+        ahead = share_of_harm(scenario, np.nanmax(foreseen[scenario.output], axis=-1))
         before = share_of_harm(scenario, np.nanmax(treatment.truth, axis=-1))
         score -= first_harm_weight * np.maximum(ahead - before[:, None], 0.0)
     return score

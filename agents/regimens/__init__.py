@@ -11,6 +11,7 @@ from dosewright.agents.regimens.fixed import FixedDose
 from dosewright.agents.regimens.guideline import Guideline
 from dosewright.agents.regimens.nomogram import Nomogram, Proportional, clinical_nomogram, label, nomogram
 from dosewright.agents.regimens.oracle import Oracle
+from dosewright.agents.regimens.pid import PID, PIDState
 from dosewright.agents.regimens.planner import Planner, planner, planner_adaptive
 from dosewright.envs import Regimen, Scenario
 
@@ -19,6 +20,7 @@ _RULES: dict[str, Callable[[Scenario], Regimen]] = {
     "guideline": Guideline,
     "clinical-nomogram": clinical_nomogram,
     "nomogram": nomogram,
+    "pid": PID,
     "bayesian": bayesian,
     "bayesian-adaptive": bayesian_adaptive,
     "planner": planner,
@@ -30,6 +32,17 @@ _RULES: dict[str, Callable[[Scenario], Regimen]] = {
 def names() -> tuple[str, ...]:
     """Return the names that `regimen` knows, besides ``fixed-<dose>mg``."""
     return tuple(_RULES)
+
+
+def lacking(scenario: Scenario) -> dict[str, str]:
+    """Return the names that a scenario has no regimen for, each with the reason."""
+    reasons: dict[str, str] = {}
+    for name, rule in _RULES.items():
+        try:
+            rule(scenario)
+        except ValueError as error:
+            reasons[name] = str(error).removeprefix(f"{scenario.name}: ").split("; ")[0]
+    return reasons
 
 
 def regimen(name: str, scenario: Scenario) -> Regimen:
@@ -51,6 +64,7 @@ def regimen(name: str, scenario: Scenario) -> Regimen:
 
 
 __all__ = [
+    "PID",
     "Bayesian",
     "Clinician",
     "ClinicianState",
@@ -58,8 +72,10 @@ __all__ = [
     "Guideline",
     "Nomogram",
     "Oracle",
+    "PIDState",
     "Planner",
     "Proportional",
+    "lacking",
     "names",
     "regimen",
 ]

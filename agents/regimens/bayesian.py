@@ -1,4 +1,4 @@
-"""Bayesian monitoring: the posterior mean of the log maintenance dose puts the steady state on target."""
+"""Bayesian monitoring: the posterior mean of the log dose that puts the response on target."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from dosewright.agents.estimation import Belief, BeliefFilter
 from dosewright.envs import Scenario
-
-ADAPTIVE_FADE = 0.9  # tuned once, on the `select` namespace: docs/decisions.md has the sweep
 
 
 @dataclass(frozen=True)
@@ -35,9 +33,6 @@ class Bayesian:
     fade: float = 1.0
     particles: int = 128
     needs: frozenset[str] = frozenset()
-
-    def __post_init__(self) -> None:
-        _ = self.scenario.bands  # refuses a scenario that no belief can be kept about yet
 
     @cached_property
     def filter(self) -> BeliefFilter:
@@ -67,4 +62,4 @@ def bayesian(scenario: Scenario) -> Bayesian:
 
 def bayesian_adaptive(scenario: Scenario) -> Bayesian:
     """Adaptive Bayesian monitoring: earlier results fade, so that the belief follows drift."""
-    return Bayesian(scenario, "bayesian-adaptive", ADAPTIVE_FADE)
+    return Bayesian(scenario, "bayesian-adaptive", scenario.monitoring.fade)

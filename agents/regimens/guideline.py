@@ -16,7 +16,10 @@ def guided_start(scenario: Scenario) -> StartRule:
     """Return the genotype-guided first dose of a scenario; an error where neither CPIC nor the label has
     one."""
     if scenario.guideline is None:
-        raise ValueError(f"{scenario.name}: there is no genotype-guided dose; use label or clinical-nomogram")
+        why = f"{scenario.no_guideline}, so " if scenario.no_guideline else ""
+        raise ValueError(
+            f"{scenario.name}: {why}there is no genotype-guided dose; use label or clinical-nomogram"
+        )
     return scenario.guideline
 
 

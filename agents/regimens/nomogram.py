@@ -53,7 +53,8 @@ class Nomogram:
     start
         First dose.
     table
-        The clinic's table; None: the first dose is kept.
+        The clinic's table; None: nothing that is measured changes the dose, and the first rule is read anew
+        at every visit (a child grows out of its weight band).
     """
 
     scenario: Scenario
@@ -77,7 +78,7 @@ class Nomogram:
         seen = self.scenario.observation.decode(observation)
         n = len(observation)
         never = np.zeros(n, dtype=bool)
-        first = _first_visits(n, state, episode_start)
+        first = first_visits(n, state, episode_start)
         if state is None:
             state = NomogramState(np.zeros(n), np.zeros(n), np.full(n, -np.inf), never, never)
         start = self.start.dose(seen)
@@ -88,15 +89,15 @@ class Nomogram:
             held=state.held & ~first,
             stopped=state.stopped & ~first,
         )
-        return self._follow(seen, state, first)
+        if self.table is None:
+            return start, state
+        return self._follow(self.table, seen, state, first)
 
     def _follow(
-        self, seen: dict[str, Floats], state: NomogramState, first: Bools
+        self, table: AdjustmentTable, seen: dict[str, Floats], state: NomogramState, first: Bools
     ) -> tuple[Floats, NomogramState]:
         """Apply the table where a new result is in hand; without one the dose in force is kept."""
-        name, table = self.scenario.measurement.name, self.table
-        if table is None:
-            return state.maintenance, state
+        name = self.scenario.measurement.name
         value = seen[name] if table.value is None else table.value(seen)
         new = ~first if table.value is not None else (seen[f"{name}_new"] > 0.5) & ~first
         # observations are single precision: 1.8 as the laboratory prints it must not read as below 1.8
@@ -192,7 +193,7 @@ class Proportional:
     ) -> tuple[Floats, ProportionalState]:
         """Return the dose (n,) and the memory of the patients."""
         seen, rule, n = self.scenario.observation.decode(observation), self.rule, len(observation)
-        first = _first_visits(n, state, episode_start)
+        first = first_visits(n, state, episode_start)
         if state is None:
             state = ProportionalState(np.zeros(n), np.zeros(n, dtype=bool))
         # a response to a dose that was left out says nothing about the dose in force
@@ -207,7 +208,7 @@ class Proportional:
         return np.where(omitted, 0.0, dose), ProportionalState(dose, omitted)
 
 
-def _first_visits(n: int, state: object, episode_start: Bools | None) -> Bools:
+def first_visits(n: int, state: object, episode_start: Bools | None) -> Bools:
     """Return (n,) which patients are at their first visit."""
     if state is None:
         return np.ones(n, dtype=bool)

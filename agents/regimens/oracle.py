@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dosewright.agents.regimens.planner import expected_loss
+from dosewright.agents.estimation import Outlook
+from dosewright.agents.regimens.planner import loss
 from dosewright.envs import Scenario, Treatment
-from dosewright.envs.pharmacology import daily_response
 
 Floats = NDArray[np.float64]
 
-_TAIL_DAYS = 5  # a load is judged also by the days after the next visit, at the true maintenance dose
-_CENTRE = 10.0  # weight of the squared log distance from the target, per day
+_TAIL = 5  # a dose is judged also by the units after the next visit, at the true maintenance dose
+_CENTRE = 10.0  # weight of the squared log distance from the target, per unit
+_READINGS = 4_000_000  # simulated at a time: bounds memory, changes nothing
 
 
 @dataclass(eq=False)
@@ -36,9 +37,6 @@ class Oracle:
     name: str = "oracle"
     needs: frozenset[str] = frozenset()
     _treatment: Treatment | None = None
-
-    def __post_init__(self) -> None:
-        _ = self.scenario.bands  # refuses a scenario that it cannot dose yet
 
     def attach(self, treatment: Treatment) -> None:
         """Look into these patients from now on."""
@@ -62,31 +60,45 @@ class Oracle:
             raise RuntimeError(
                 "oracle: call attach(treatment) first; it doses from the truth, not from an observation"
             )
-        treatment, spec = self._treatment, self.scenario.observation
-        theta, kinetics = treatment.theta, treatment.state
-        interval = spec.read(observation, "next_interval").astype(np.int64)
+        scenario, treatment = self.scenario, self._treatment
+        shown = scenario.observation.read(observation, "next_interval") / scenario.clock.shown
+        ahead = np.rint(shown).astype(np.int64)
+        until = np.minimum(
+            np.maximum(ahead + _TAIL, scenario.monitoring.after), scenario.horizon - treatment.day
+        )
+        width = len(scenario.doses.doses) * len(scenario.readings) * len(scenario.read_outputs)
         dose = np.zeros(len(observation))
-        for days in np.unique(interval[interval > 0]):
-            rows = np.flatnonzero(interval == days)
-            remaining = self.scenario.horizon - int(spec.read(observation[rows[:1]], "day")[0])
-            dose[rows] = self._best(
-                theta[rows], kinetics[rows], int(days), min(int(days) + _TAIL_DAYS, remaining)
-            )
+        for days, units in np.unique(np.stack([ahead, until])[:, ahead > 0], axis=1).T:
+            rows = np.flatnonzero((ahead == days) & (until == units))
+            block = max(1, _READINGS // (width * int(units)))
+            for start in range(0, len(rows), block):
+                some = rows[start : start + block]
+                dose[some] = self._best(_outlook(scenario, treatment, some), int(days), int(units))
         return dose, None
 
-    def _best(self, theta: Floats, kinetics: Floats, days: int, until: int) -> Floats:
-        scenario, model = self.scenario, self.scenario.model
-        grid = scenario.doses.doses
-        n, c = len(theta), len(grid)
-        steady = scenario.doses.snap(scenario.steady_dose(theta, scenario.target))
-        amount = np.repeat(np.tile(grid, n)[:, None], until, axis=1)
-        amount[:, days:] = np.repeat(steady, c)[:, None]
-        response = daily_response(
-            model, scenario.output, np.repeat(kinetics, c, axis=0), np.repeat(theta, c, axis=0),
-            amount, np.full(n * c, until),
-        ).reshape(n, 1, c, until)  # fmt: skip
-        loss = expected_loss(scenario, response, np.ones((n, 1)))
+    def _best(self, outlook: Outlook, days: int, until: int) -> Floats:
+        scenario, grid = self.scenario, self.scenario.doses.doses
+        if scenario.maintenance_dose is not None:
+            steady = scenario.maintenance_dose(outlook.theta[:, 0, 0], scenario.target)
+        else:
+            steady = outlook.dose_to_target(until)[:, 0]
+        amount = np.empty((len(steady), len(grid), until))
+        amount[:, :, :days] = grid[:, None]
+        amount[:, :, days:] = scenario.doses.snap(steady)[:, None, None]
+        responses = outlook.responses(amount)
+        unit = np.minimum(outlook.unit[:, None] + np.arange(until), scenario.horizon - 1)
+        expected = loss(scenario, responses, unit)[:, 0]
         # many doses keep the next days in range; drift and missed doses punish those that keep them at its
         # edge
-        loss += _CENTRE * np.mean(np.log(response[:, 0] / scenario.target) ** 2, axis=-1) * until
-        return grid[np.argmin(loss, axis=1)]
+        with np.errstate(divide="ignore"):
+            distance = np.log(responses[scenario.output][:, 0] / scenario.target_at(unit)[:, None])
+        expected += _CENTRE * np.mean(np.clip(distance, -10, 10) ** 2, axis=-1) * until
+        return grid[np.argmin(expected, axis=1)]
+
+
+def _outlook(scenario: Scenario, treatment: Treatment, rows: NDArray[np.int64]) -> Outlook:
+    people = {name: values[rows] for name, values in treatment.people.items()}
+    return Outlook(
+        scenario, people, treatment.theta[rows, None, None], None, treatment.state[rows, None],
+        treatment.clock[rows], treatment.day[rows],
+    )  # fmt: skip

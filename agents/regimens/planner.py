@@ -1,42 +1,48 @@
 """The planner: of all candidate doses, the one with the least expected loss under the posterior. No learning.
 
-Every candidate is simulated in every particle over the next interval.
+Every candidate is simulated in particles of the belief until the next visit, and further where the scenario
+says so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dosewright.agents.estimation import Belief
-from dosewright.agents.regimens.bayesian import ADAPTIVE_FADE, Bayesian
+from dosewright.agents.regimens.bayesian import Bayesian
 from dosewright.envs import Scenario
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 # Candidates as multiples of the monitoring dose
 MULTIPLES = np.array([0.0, 0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.6, 2.0, 2.6])
-_BLOCK = 64  # patients simulated at a time: bounds memory, changes nothing
+_READINGS = 4_000_000  # simulated at a time: bounds memory, changes nothing
 
 
-def expected_loss(scenario: Scenario, response: Floats, weight: Floats) -> Floats:
-    """Return the expected loss (n, c): weight × days in harm − days in benefit, over particles.
+def loss(scenario: Scenario, responses: Mapping[str, Floats], unit: Ints) -> Floats:
+    """Return the loss (n, k, c): weight × harm − benefit, summed over units.
 
     Parameters
     ----------
-    response : (n, k, c, days) daily response
-    weight : (n, k)
+    responses : name -> (n, k, c, u) latent responses, the dosed-to one first
+    unit : (n, u) numbers of the units
     """
-    benefit, harm = scenario.bands
-    score = scenario.weight * harm.contains(response).sum(axis=-1) - benefit.contains(response).sum(axis=-1)
-    return np.einsum("nk,nkc->nc", weight, score)
+    shape = next(iter(responses.values())).shape
+    flat = {name: values.reshape(-1, shape[3]) for name, values in responses.items()}
+    number = np.broadcast_to(unit[:, None, None], shape).reshape(-1, shape[3])
+    score = scenario.weight * scenario.harm.of(flat, number) - scenario.benefit.of(flat, number)
+    return score.reshape(shape).sum(axis=-1)
 
 
 @dataclass(frozen=True)
 class Planner(Bayesian):
-    """Minimise the expected loss over the next interval, among multiples of the dose of `Bayesian`."""
+    """Minimise the expected loss until the next visit (or as far as ``scenario.monitoring`` looks), among
+    multiples of the dose of `Bayesian`."""
 
     name: str = "planner"
 
@@ -49,21 +55,23 @@ class Planner(Bayesian):
     ) -> tuple[Floats, Belief]:
         """Return the dose (n,) and the beliefs."""
         belief = self.filter.step(state, observation, episode_start)
-        interval = self.scenario.observation.read(observation, "next_interval").astype(np.int64)
+        centre, reach = self.dose(belief), self.filter.reach(belief)
         dose = np.empty(len(observation))
-        for days in np.unique(interval):
-            rows = np.flatnonzero(interval == days)
-            for start in range(0, len(rows), _BLOCK):
-                some = rows[start : start + _BLOCK]
-                dose[some] = self._best(belief.select(some), max(int(days), 1))
+        width = len(MULTIPLES) * len(self.scenario.readings) * len(self.scenario.read_outputs)
+        for units in np.unique(reach):
+            rows = np.flatnonzero(reach == units)
+            block = max(1, _READINGS // (self.particles * width * int(units)))
+            for start in range(0, len(rows), block):
+                some = rows[start : start + block]
+                dose[some] = self._best(belief.select(some), centre[some], int(units))
         return dose, belief
 
-    def _best(self, belief: Belief, days: int) -> Floats:
-        centre = self.dose(belief)
+    def _best(self, belief: Belief, centre: Floats, units: int) -> Floats:
         candidates = self.scenario.doses.snap(centre[:, None] * MULTIPLES)
-        response = self.filter.predict(belief, np.repeat(candidates[:, :, None], days, axis=2))
-        loss = expected_loss(self.scenario, response, belief.weight)
-        return candidates[np.arange(len(centre)), np.argmin(loss, axis=1)]
+        responses = self.filter.predict(belief, np.repeat(candidates[:, :, None], units, axis=2))
+        unit = np.minimum(belief.unit[:, None] + np.arange(units), self.scenario.horizon - 1)
+        expected = np.einsum("nk,nkc->nc", belief.weight, loss(self.scenario, responses, unit))
+        return candidates[np.arange(len(centre)), np.argmin(expected, axis=1)]
 
 
 def planner(scenario: Scenario) -> Planner:
@@ -73,4 +81,4 @@ def planner(scenario: Scenario) -> Planner:
 
 def planner_adaptive(scenario: Scenario) -> Planner:
     """Planner on a belief that follows drift."""
-    return Planner(scenario, "planner-adaptive", ADAPTIVE_FADE)
+    return Planner(scenario, "planner-adaptive", scenario.monitoring.fade)

@@ -45,6 +45,7 @@ from dosewright.envs.pharmacology.model import (
     variance_of_cv,
 )
 from dosewright.envs.pharmacology.solvers import Linear
+from dosewright.envs.pharmacology.units import factor
 from dosewright.pharmacogenomics import (
     TABLES,
     coding_strand_allele,
@@ -54,10 +55,6 @@ _Kind = Literal["power", "exponential", "linear", "factor"]
 
 _TIMES = ("min", "h", "day")
 _KINETICS = ("CL", "V1", "Q2", "V2", "Q3", "V3")  # the first two of each compartment
-# gram, mole and litre of the units that tell whether a scale is right; others are taken as given
-_PREFIXES = {"k": 1e3, "": 1.0, "m": 1e-3, "µ": 1e-6, "n": 1e-9, "p": 1e-12}
-_AMOUNTS = {prefix + unit: (unit, size) for unit in ("g", "mol") for prefix, size in _PREFIXES.items()}
-_VOLUMES = {"L": 1.0, "dL": 0.1, "mL": 1e-3, "µL": 1e-6}
 _MOST_CV = 5.0  # above it a coefficient of variation is surely a percentage
 _SUM_TOLERANCE = 1e-3  # of allele frequencies
 _ALIKE = 0.55  # from here on two names look alike
@@ -676,15 +673,7 @@ def _scale(top: _Table) -> float:
 def _expected_scale(unit: str, amount: str, volume: str) -> float | None:
     """Return what one amount unit/volume unit is in `unit`; None where that is not known (IU, grams to
     moles)."""
-    mass, _, per = (_micro(text) for text in unit.partition("/"))
-    amount, volume = _micro(amount), _micro(volume)
-    if not (mass in _AMOUNTS and amount in _AMOUNTS and per in _VOLUMES and volume in _VOLUMES):
+    try:
+        return factor(f"{amount}/{volume}", unit)
+    except ValueError:
         return None
-    if _AMOUNTS[mass][0] != _AMOUNTS[amount][0]:
-        return None
-    return _AMOUNTS[amount][1] / _VOLUMES[volume] / (_AMOUNTS[mass][1] / _VOLUMES[per])
-
-
-def _micro(unit: str) -> str:
-    """Read the two micro signs and the letter u as one."""
-    return re.sub("^[uμ](?=g|mol|L)", "µ", unit)

@@ -110,6 +110,9 @@ class ResidualError:
     proportional, additive
         Alternatively the SDs of a proportional and an additive part (in the output's unit), independent:
         ``f + z · sqrt((proportional · f)² + additive²)``. A value below zero is reported as 0.
+    adds_sd
+        Whether the SDs of the two parts add, not their variances: ``f + z · (proportional · f + additive)``,
+        the "combined1" of Monolix.
     flag, source
         How well they are known.
     """
@@ -119,6 +122,7 @@ class ResidualError:
     additive: float = 0.0
     flag: Flag = "VERIFIED"
     source: str = ""
+    adds_sd: bool = False
 
     def __post_init__(self) -> None:
         if self.log_sd and (self.proportional or self.additive):
@@ -133,7 +137,11 @@ class ResidualError:
             return np.asarray(truth * np.exp(self.log_sd * z))
         if not (self.proportional or self.additive):
             return truth
-        return np.maximum(truth + z * np.hypot(self.proportional * truth, self.additive), 0.0)
+        if self.adds_sd:
+            sd = self.proportional * np.abs(truth) + self.additive
+        else:
+            sd = np.hypot(self.proportional * truth, self.additive)
+        return np.maximum(truth + z * sd, 0.0)
 
 
 EXACT = ResidualError()
@@ -163,12 +171,16 @@ class Route:
         pair of both multiplies.
     lag
         Parameter that is the time until it enters; None where it enters at once.
+    duration
+        Parameter that is the time over which a dose enters whose record leaves that to the model (NONMEM's
+        rate -2); None where no dose may. `simulate` takes durations from its doses.
     """
 
     name: str
     state: str
     fraction: float | str | tuple[float, str] = 1.0
     lag: str | None = None
+    duration: str | None = None
 
 
 @dataclass(frozen=True)

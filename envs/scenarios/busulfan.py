@@ -27,6 +27,7 @@ from dosewright.envs.realism import TEXTBOOK, Interaction, Occasion, Realism
 from dosewright.envs.scenarios.dosing import DoseGrid, People, Reading, split
 from dosewright.envs.scenarios.scenario import (
     Clock,
+    Monitoring,
     Outcome,
     ProportionalRule,
     Response,
@@ -242,10 +243,12 @@ SCENARIO = Scenario(
     event=Event("with an AUC of the four days above 101 mg·h/L", ABOVE_101),
     margin=0.03,
     target=TARGET,
+    monitoring=Monitoring(after=_DAYS, target=lambda unit: TARGET * (unit + 1) / _DAYS),
     realism={"textbook": TEXTBOOK, "clinic": CLINIC},
     label=LABEL,
     label_adjustment=None,
     guideline=None,
+    no_guideline="neither CPIC nor the label has a dose by GSTA1, which this model does not have either",
     clinical_start=LABEL,
     adjustment=REMAINING,
     outcomes=(

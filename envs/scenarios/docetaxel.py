@@ -32,6 +32,7 @@ from dosewright.envs.scenarios.scenario import (
     AdjustmentRow,
     AdjustmentTable,
     Clock,
+    Monitoring,
     Outcome,
     Response,
     Scenario,
@@ -108,11 +109,40 @@ REDUCTION = AdjustmentTable(
     hold_days=0,
     early=None,
     flag="VERIFIED",
-    source="European label: 100, then 75, then 60 mg/m² after neutrophils below 0.5 for more than 7 days; "
-    "a count below "
-    "0.5 on day 8 or 15 stands for it (ASSUMPTION); no increase after a reduction (RECALLED)",
+    source="European label: 100, then 75, then 60 mg/m² after neutrophils below 0.5 for more than 7 days, "
+    "again at 60 none; a count below 0.5 on day 8 or 15 stands for it (ASSUMPTION); no increase after a "
+    "reduction (RECALLED)",
     value=_nadir_seen,
-    levels=(100.0, 75.0, 60.0),
+    levels=(100.0, 75.0, 60.0, 0.0),
+)
+
+
+def _too_much(seen: Seen) -> Floats:
+    """1 after a cycle that was too much: neutrophils below 0.5, or too low on the day of the next; 0 after
+    another; NaN where no count within the cycle is known and the next was not put off."""
+    nadir = _nadir_seen(seen)
+    low = np.where(np.isnan(nadir), np.nan, nadir < 0.5)
+    return np.where(seen["delays"] > 0, 1.0, low)
+
+
+START = 60.0  # mg/m²
+PROTOCOL = AdjustmentTable(
+    name="protocol of a trial",
+    rows=(
+        AdjustmentRow(Band("borne", below=0.5)),
+        AdjustmentRow(Band("too much", at_least=0.5), factor=0.75),
+    ),
+    wait_days=0,
+    resume_below=np.inf,
+    hold_days=0,
+    early=None,
+    flag="PARTIAL",
+    source="PMC4671866, table 1 (epirubicin and docetaxel): neutrophils below 1.5 on the day of a cycle, "
+    "75 % of the dose; first febrile neutropenia 75 %, second 50 % (VERIFIED); a count below 0.5 on day 8 or "
+    "15 stands for febrile neutropenia, and both count as one step (ASSUMPTION); no increase after a "
+    "reduction (RECALLED)",
+    value=_too_much,
+    levels=(START, 0.75 * START, 0.5 * START),
 )
 
 # ------------------------------------------------------------------------------------------------ the problem
@@ -179,12 +209,16 @@ SCENARIO = Scenario(
     event=Event("with neutrophils below 0.5 ×10⁹/L for more than 7 days in a cycle", LONG),
     margin=0.03,
     target=1.0,
+    monitoring=Monitoring(after=1),
+    # of the alternative model (ASSUMPTION)
+    constants={"ecog1": 0.0, "prior_chemotherapy": 0.0},
     realism={"textbook": TEXTBOOK, "clinic": CLINIC},
     label=fixed_start(75.0, "75 mg/m²", "VERIFIED", "label, 60 to 100 mg/m² every three weeks"),
     label_adjustment=REDUCTION,
     guideline=None,
-    clinical_start=fixed_start(60.0, "60 mg/m²", "VERIFIED", "Japanese label: 60 mg/m² every three weeks"),
-    adjustment=REDUCTION,
+    no_guideline="no gene has a dosing recommendation for docetaxel, and the model has no genotype term",
+    clinical_start=fixed_start(START, "60 mg/m²", "VERIFIED", "Japanese label: 60 mg/m² every three weeks"),
+    adjustment=PROTOCOL,
     outcomes=(
         Outcome("in_range", "cycles with the nadir in range", "share", "daily", "higher", IN_RANGE),
         Outcome("below_0_5", "cycles with a nadir < 0.5 ×10⁹/L", "share", "daily", "lower", BELOW),
@@ -206,6 +240,6 @@ SCENARIO = Scenario(
         "model.",
         "The model was made from 30 to 60 mg/m² in Japanese patients; larger doses are an extrapolation.",
     ),
-    sources=(*MODEL.sources, REDUCTION.source),
+    sources=(*MODEL.sources, REDUCTION.source, PROTOCOL.source),
     delay=Delay("anc", below=1.5, by=168.0, at_most=2),
 )  # fmt: skip

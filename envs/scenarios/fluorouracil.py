@@ -30,6 +30,7 @@ from dosewright.envs.scenarios.dosing import Delay, DoseGrid, Reading, split
 from dosewright.envs.scenarios.scenario import (
     Clock,
     DoseRule,
+    Monitoring,
     Outcome,
     ProportionalRule,
     Response,
@@ -238,6 +239,7 @@ SCENARIO = Scenario(
                 more_than=1),
     margin=0.03,
     target=TARGET,
+    monitoring=Monitoring(after=1),
     realism={"textbook": TEXTBOOK, "clinic": CLINIC},
     label=LABEL,
     # the infusion of mFOLFOX6 stays when neutrophils are low; its other reductions are for what is not in the

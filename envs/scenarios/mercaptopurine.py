@@ -21,6 +21,7 @@ from dosewright.envs.scenarios.scenario import (
     AdjustmentTable,
     Clock,
     DoseRule,
+    Monitoring,
     Outcome,
     Response,
     Scenario,
@@ -204,6 +205,7 @@ SCENARIO = Scenario(
     event=Event("ever with neutrophils below 0.5 ×10⁹/L", BELOW_HALF),
     margin=0.03,
     target=1.25,  # the middle of the range (ASSUMPTION)
+    monitoring=Monitoring(after=28),
     realism={"textbook": TEXTBOOK, "clinic": CLINIC},
     label=LABEL,
     label_adjustment=None,

@@ -18,7 +18,9 @@ from dosewright.envs.scenarios.scenario import (
     AdjustmentRow,
     AdjustmentTable,
     Clock,
+    Monitoring,
     Outcome,
+    PIDRule,
     Response,
     Scenario,
     Seen,
@@ -138,6 +140,31 @@ TITRATION = AdjustmentTable(
     most=MOST / MANUAL_INDUCTION,
 )
 
+CLOSED_LOOP_INDUCTION = fixed_start(
+    80.0, "1.3 mg/kg over a minute", "PARTIAL",
+    "Anesthesiology, April 2006, closed loop: 1.4 mg/kg (VERIFIED), here the nearest rate of the grid",
+)  # fmt: skip
+CLOSED_LOOP = PIDRule(
+    name="closed loop on BIS",
+    induction=CLOSED_LOOP_INDUCTION,
+    ends=INDUCTION_MIN,
+    value=lambda seen: np.where(seen["bis_new"] > 0.5, seen["bis"], np.nan),
+    target=50.0,
+    bias=MAINTENANCE,
+    gain=0.0375 * 3600.0 / 70.0,  # mg/s at 70 kg, in mg/kg/h: 1.93 for a unit of BIS
+    integral_time=300.0 / 60.0,
+    derivative_time=13.5 / 60.0,
+    # chosen on the namespace `select`, as the limit is that of titration: docs/decisions.md has the sweep
+    filter_time=0.5,
+    least=0.0,
+    most=MOST,
+    flag="PARTIAL",
+    source="gain 0.0375 mg/s for a unit of BIS, integral time 300 s, derivative time 13.5 s: optimised in "
+    "simulated adults with remifentanil, by the method of Merigo 2019, Commun Nonlinear Sci Numer Simul "
+    "72:194 (read in github.com/BobAubouin/TIVA_Drug_Control, scripts/optimal_parameters_PID.csv); "
+    "per kg at 70 kg, filter and limits ASSUMPTION; induction of 1.3 mg/kg",
+)
+
 # ----------------------------------------------------------------------------------------------- the problem
 
 CLINIC = Realism(
@@ -191,10 +218,15 @@ SCENARIO = Scenario(
     event=Event("with BIS below 30 for a minute or more in all", BELOW_30, more_than=3),
     margin=0.05,
     target=50.0,
+    # three minutes: the effect site follows the plasma with a delay
+    monitoring=Monitoring(after=12, fade=0.97),
+    constants={"opiates": 1.0},
     realism={"textbook": TEXTBOOK, "clinic": CLINIC},
     label=LABEL,
     label_adjustment=SCHEDULE,
     guideline=None,
+    no_guideline="no gene has a dosing recommendation for propofol, and the model has no genotype term",
+    controller=CLOSED_LOOP,
     clinical_start=MANUAL,
     adjustment=TITRATION,
     outcomes=(
@@ -213,7 +245,7 @@ SCENARIO = Scenario(
     discriminates="A uniform random dose says nothing here: over the whole grid it is ten times what is "
     "needed (−193 points), and from 0 to 10 mg/kg/h the body averages it, so that it scores like 5 mg/kg/h "
     "all the time, the best fixed dose (27 points under `clinic`). Compare with the label (−7), which "
-    "induces and does not look, and with titration to BIS (69).",
+    "induces and does not look, with titration to BIS (69) and with the closed loop (86).",
     assumptions=(
         "Weight of harm, the event and all numbers of the clinic preset are assumptions, set before any "
         "training.",
@@ -227,5 +259,5 @@ SCENARIO = Scenario(
         "mg/kg/h.",
         "Age, weight and height are those of assumed adults.",
     ),
-    sources=(*MODEL.sources, TITRATION.source, POPULATION.source),
+    sources=(*MODEL.sources, TITRATION.source, CLOSED_LOOP.source, POPULATION.source),
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -305,6 +305,87 @@ def fixed_start(dose: float, name: str, flag: Flag, source: str) -> DoseRule:
     )
 
 
+@dataclass(frozen=True)
+class PIDRule:
+    """A closed loop: an induction of fixed length, then a controller that holds the response at a target.
+
+    rate = bias + gain · (e + (1/Ti) ∫ e dt + Td de/dt), with e the filtered response minus the target. All
+    times are in the unit that an observation shows.
+
+    Attributes
+    ----------
+    induction, ends
+        Dose of the induction, and the time at which it is over and the controller takes over.
+    value
+        ``value(seen) -> (n,)``: the response, NaN where there is nothing new.
+    target
+        Response to hold.
+    bias
+        Dose while nothing is known of the response.
+    gain
+        Dose for one unit of response above the target; negative where the response rises with the dose.
+    integral_time, derivative_time, filter_time
+        Ti, Td, and the time constant of the first-order filter through which the response is seen.
+    least, most
+        Limits of the dose after the induction.
+    flag, source
+        Where it is published.
+
+    Raises
+    ------
+    ValueError
+        For times or limits that make no controller.
+    """
+
+    name: str
+    induction: StartRule
+    ends: float
+    value: Callable[[Seen], Floats]
+    target: float
+    bias: float
+    gain: float
+    integral_time: float
+    derivative_time: float
+    filter_time: float
+    least: float
+    most: float
+    flag: Flag
+    source: str
+
+    def __post_init__(self) -> None:
+        if not (self.integral_time > 0 and self.filter_time > 0 and self.derivative_time >= 0):
+            raise ValueError(
+                f"{self.name}: integral, filter and derivative time {self.integral_time:g}, "
+                f"{self.filter_time:g}, {self.derivative_time:g}; expected the first two above 0, the third "
+                "at least 0"
+            )
+        if not self.least <= self.bias <= self.most:
+            raise ValueError(
+                f"{self.name}: bias {self.bias:g}; expected one from {self.least:g} to {self.most:g}, the "
+                "limits of the dose"
+            )
+
+
+@dataclass(frozen=True)
+class Monitoring:
+    """How Bayesian monitoring doses a drug: set once, on patients of the `select` namespace.
+
+    Attributes
+    ----------
+    after
+        Units ahead, at least, at whose end a constant dose should have brought the response to the target;
+        never before the next visit, never beyond follow-up. Also how far the planner looks, at least.
+    target
+        ``target(unit) -> target`` of a response in each unit; None: the scenario's `target` throughout.
+    fade
+        Adaptive monitoring: factor on all earlier log likelihoods at every visit with a result.
+    """
+
+    after: int = 0
+    target: Callable[[Floats], Floats] | None = None
+    fade: float = 0.9
+
+
 class _Asked(dict[tuple[str, str], Floats]):
     """Readings that remember which of them were asked for."""
 
@@ -351,6 +432,10 @@ class Scenario:
         The label's first dose and its rule, without genotype.
     guideline, clinical_start, adjustment
         First dose by genotype (None where neither CPIC nor the label has one) and without; the clinic's rule.
+    no_guideline
+        Why there is no first dose by genotype; empty where there is one.
+    controller
+        The closed loop that is the practice for this drug; None where there is none.
     outcomes
         What a trial reports.
     covariates
@@ -366,6 +451,11 @@ class Scenario:
         None where Bayesian monitoring has no such formula.
     no_alternative
         Why there is no alternative model.
+    monitoring
+        How far ahead Bayesian monitoring and the planner look.
+    constants
+        Covariates that are the same for everybody and that an observation does not show, the alternative
+        model's included; those that nobody has (``population.absent``) are known besides.
     delay
         A rule that puts treatment off; None where there is none.
     trend
@@ -410,6 +500,10 @@ class Scenario:
     sources: tuple[str, ...]
     maintenance_dose: Callable[[Floats, float], Floats] | None = None
     no_alternative: str = ""
+    no_guideline: str = ""
+    controller: PIDRule | None = None
+    monitoring: Monitoring = Monitoring()
+    constants: Mapping[str, float] = field(default_factory=dict[str, float])
     delay: Delay | None = None
     trend: Callable[[People, int], list[dict[str, Floats]]] | None = None
 
@@ -494,48 +588,11 @@ class Scenario:
             readings=len(self.readings),
         )
 
-    @property
-    def can_be_believed(self) -> bool:
-        """Whether `dosewright.agents.estimation` can keep a belief: daily doses into a model with one
-        measured response on a log scale, and a closed formula for the maintenance dose."""
-        return (
-            self.maintenance_dose is not None
-            and isinstance(self.benefit, Band)
-            and isinstance(self.harm, Band)
-            and self.measurement.log_sd > 0
-            and self.clock.length == 24.0
-            and [item.count for item in self.administrations] == [1]
-            and not self.administrations[0].infused
-        )
-
-    @property
-    def bands(self) -> tuple[Band, Band]:
-        """Benefit and harm of a scenario that a belief can be kept about.
-
-        Raises
-        ------
-        ValueError
-            For another one.
-        """
-        if not (self.can_be_believed and isinstance(self.benefit, Band) and isinstance(self.harm, Band)):
-            raise ValueError(
-                f"{self.name}: no Bayesian monitoring, planner, oracle or policy yet; use its label, "
-                f"guideline, "
-                "nomogram or fixed doses"
-            )
-        return self.benefit, self.harm
-
-    def steady_dose(self, theta: Floats, target: float) -> Floats:
-        """Return the constant dose that holds the response at `target`, by `maintenance_dose`.
-
-        Raises
-        ------
-        ValueError
-            Where the scenario has no such formula.
-        """
-        if self.maintenance_dose is None:
-            raise ValueError(f"{self.name}: no formula for a maintenance dose")
-        return self.maintenance_dose(theta, target)
+    def target_at(self, unit: NDArray[np.int64]) -> Floats:
+        """Return what the response that is dosed to should be in each unit, of any shape."""
+        if self.monitoring.target is None:
+            return np.full(np.shape(unit), self.target)
+        return self.monitoring.target(np.asarray(unit, dtype=np.float64))
 
     def preset(self, name: str) -> Realism:
         """Return a realism preset; an unknown name is an error that lists the known ones."""

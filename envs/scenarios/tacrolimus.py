@@ -21,6 +21,7 @@ from dosewright.envs.scenarios.dosing import DoseGrid, Reading, split
 from dosewright.envs.scenarios.scenario import (
     Clock,
     DoseRule,
+    Monitoring,
     Outcome,
     ProportionalRule,
     Response,
@@ -176,6 +177,9 @@ SCENARIO = Scenario(
     event=Event("ever above 20 ng/mL after day 3", Band("trough above 20 ng/mL", above=20.0, since=3)),
     margin=0.03,
     target=12.5,
+    monitoring=Monitoring(after=3, target=target_trough),
+    # of the alternative model: immediate release
+    constants={"prograf": 1.0},
     realism={"textbook": TEXTBOOK, "clinic": CLINIC},
     label=LABEL,
     label_adjustment=None,

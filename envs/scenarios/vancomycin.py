@@ -20,6 +20,7 @@ from dosewright.envs.scenarios.dosing import Administration, DoseGrid, Given, Pe
 from dosewright.envs.scenarios.scenario import (
     Clock,
     DoseRule,
+    Monitoring,
     Outcome,
     ProportionalRule,
     Response,
@@ -220,10 +221,12 @@ SCENARIO = Scenario(
     event=Event("with an AUC of 677 mg·h/L or more on any day", ABOVE_677),
     margin=0.03,
     target=500.0,
+    monitoring=Monitoring(after=2),
     realism={"textbook": TEXTBOOK, "clinic": CLINIC},
     label=LABEL,
     label_adjustment=None,
     guideline=None,
+    no_guideline="no gene has a dosing recommendation for vancomycin, and the model has no genotype term",
     clinical_start=BY_RENAL_FUNCTION,
     adjustment=PROPORTIONAL,
     outcomes=(

@@ -322,7 +322,8 @@ def _parameters(known: Scenario, person: TypicalPerson, genotypes: Mapping[str, 
 
 def _course(treatment: Treatment, dose: Floats) -> Floats:
     """Response (n, u + 1) under one dose (n,) for the whole course."""
-    ahead = treatment.foresee(dose[:, None], dose, treatment.scenario.horizon)[:, 0]
+    foreseen = treatment.foresee(dose[:, None], dose, treatment.scenario.horizon)
+    ahead = foreseen[treatment.scenario.output][:, 0]
     return np.where(np.isnan(ahead), treatment.truth, ahead)
 
 

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from dosewright.agents.estimation import BeliefFilter
 from dosewright.agents.regimens import Bayesian, Oracle, Planner, regimen
-from dosewright.agents.regimens.bayesian import ADAPTIVE_FADE
-from dosewright.agents.regimens.planner import MULTIPLES, expected_loss
+from dosewright.agents.regimens.planner import MULTIPLES, loss
 from dosewright.envs import Intake, Regimen, Scenario, Treatment
 from dosewright.envs.pharmacology import ResidualError, simulate
 from dosewright.envs.pharmacology.models.warfarin_hamberg2010 import maintenance_dose
@@ -70,11 +69,11 @@ def test_exact_measurements_lead_to_the_true_maintenance_dose(
 def test_static_and_adaptive_differ_in_fading_only(warfarin: Scenario) -> None:
     static, adaptive = regimen("bayesian", warfarin), regimen("bayesian-adaptive", warfarin)
     assert isinstance(static, Bayesian) and isinstance(adaptive, Bayesian)
-    assert (static.fade, adaptive.fade) == (1.0, ADAPTIVE_FADE) and ADAPTIVE_FADE == 0.9  # DESIGN 6
+    assert (static.fade, adaptive.fade) == (1.0, 0.9)  # DESIGN 6
     assert replace(adaptive, name="bayesian", fade=1.0) == static
     plan, plan_adaptive = regimen("planner", warfarin), regimen("planner-adaptive", warfarin)
     assert isinstance(plan, Planner) and isinstance(plan_adaptive, Planner)
-    assert (plan.fade, plan_adaptive.fade) == (1.0, ADAPTIVE_FADE)
+    assert (plan.fade, plan_adaptive.fade) == (1.0, 0.9)
 
 
 def test_memory_lives_in_the_state_and_not_on_the_object(
@@ -91,13 +90,13 @@ def test_memory_lives_in_the_state_and_not_on_the_object(
 # --------------------------------------------------------------------------------------------------- planning
 
 
-def test_expected_loss_is_twice_the_days_above_4_minus_the_days_in_range(warfarin: Scenario) -> None:
+def test_loss_is_twice_the_days_above_4_minus_the_days_in_range(warfarin: Scenario) -> None:
     response = np.array(
         [[[[2.5, 3.0, 3.01, 4.0]], [[4.01, 9.0, 1.99, 2.0]]]]
     )  # (1 patient, 2 particles, 1 dose, 4 days)
     # first particle: 2 days in range; second: 2 days above 4, 1 in range
-    loss = expected_loss(warfarin, response, np.array([[0.75, 0.25]]))
-    assert loss[0, 0] == pytest.approx(0.75 * -2 + 0.25 * (2 * 2 - 1))
+    got = loss(warfarin, {"INR": response}, np.arange(4)[None])
+    assert got[0, :, 0].tolist() == [-2, 2 * 2 - 1]
 
 
 def test_planner_takes_the_candidate_with_the_least_expected_loss(
@@ -111,10 +110,10 @@ def test_planner_takes_the_candidate_with_the_least_expected_loss(
     for i in range(n):
         # every particle from its first dose on, by the public simulator instead of the filter's state
         given = [
-            (24.0 * d, belief.dose[i, np.searchsorted(belief.visit_day[i, :visits], d, "right") - 1])
+            (24.0 * d, belief.dose[i, np.searchsorted(belief.visit_unit[i, :visits], d, "right") - 1])
             for d in range(10)
         ]
-        assert belief.visit_day[i, visits - 2] == 10 and belief.day[i] == 14
+        assert belief.visit_unit[i, visits - 2] == 10 and belief.unit[i] == 14
         given += [(24.0 * d, belief.dose[i, visits - 2]) for d in range(10, 14)]
         losses = []
         for candidate in candidates[i]:
@@ -140,9 +139,8 @@ def test_planner_does_not_depend_on_the_batch(warfarin: Scenario, admitted: Call
     arm, intake = Planner(warfarin, particles=32), admitted(70, "clinic")
     dose, belief, seen = course(arm, intake, warfarin, 4)
     for i in (0, 33, 69):
-        alone = arm._best(
-            belief.select(np.array([i])), int(warfarin.observation.read(seen, "next_interval")[i])
-        )
+        one = belief.select(np.array([i]))
+        alone = arm._best(one, arm.dose(one), int(warfarin.observation.read(seen, "next_interval")[i]))
         assert alone[0] == dose[i] or not warfarin.observation.read(seen, "next_interval")[i]
 
 
@@ -195,6 +193,6 @@ def test_oracle_is_above_planning_and_monitoring_in_clinic(
 ) -> None:
     intake = admitted(300, "clinic", seed=5)
     best = treated(Oracle(warfarin), intake)[1]
-    for arm in (Bayesian(warfarin, fade=ADAPTIVE_FADE), Planner(warfarin, fade=ADAPTIVE_FADE, particles=32)):
+    for arm in (Bayesian(warfarin, fade=warfarin.monitoring.fade), Planner(warfarin, fade=warfarin.monitoring.fade, particles=32)):
         difference = best - treated(arm, intake)[1]
         assert difference.mean() > 2 * difference.std(ddof=1) / np.sqrt(len(difference))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dosewright.agents.estimation import Belief, BeliefFilter, prior
+from dosewright.agents.estimation import Belief, BeliefFilter, known_people, prior
 from dosewright.agents.regimens import Bayesian
 from dosewright.envs import Intake, Regimen, Treatment, genotype_effects, scenario
 from dosewright.envs.pharmacology import simulate
@@ -179,7 +179,7 @@ def test_late_result_counts_like_one_on_time(observed: See) -> None:
     postponed = believe(many, late(history, observed, 7))
     assert np.array_equal(on_time.x, postponed.x)  # nothing was drawn anew, so the particles are the same
     np.testing.assert_allclose(postponed.log_likelihood, on_time.log_likelihood, rtol=1e-12)
-    np.testing.assert_array_equal(postponed.log_result, on_time.log_result)
+    np.testing.assert_array_equal(postponed.low, on_time.low)
     without = dict(history.inr)
     del without[7]
     less = believe(many, History(history.days, history.doses, without).seen(observed))
@@ -291,7 +291,7 @@ def test_known_and_unknown_genotypes_share_a_batch_without_touching_each_other(o
 
 
 def test_prior_of_a_known_genotype_is_the_population_model(observed: See) -> None:
-    before = prior(WARFARIN, observed(age_y=71.0, vkorc1_A=1.0))
+    before = prior(WARFARIN, known_people(WARFARIN, observed(age_y=71.0, vkorc1_A=1.0)))
     expected = [math.log(0.348), math.log(14.3), math.log(3.01), 1.06]
     np.testing.assert_allclose(before.mean[0, 0], expected, rtol=1e-12)
     np.testing.assert_allclose(before.sd, [*np.sqrt(VARIANCES), 0.08], rtol=1e-12)
@@ -371,7 +371,7 @@ def test_result_of_a_day_without_a_visit_is_refused(observed: See) -> None:
     belief = usual.step(None, observed(inr=1.0, inr_age=0.0, inr_new=1.0))
     later = observed(day=7.0, interval=7.0, last_dose=5.0, inr=2.0, inr_age=2.0, inr_new=1.0)
     with pytest.raises(
-        ValueError, match="patient 0: a result of day 5, which was not one of the last two visits"
+        ValueError, match="patient 0: inr of day 5, at which none of the last 2 visits drew a sample"
     ):
         usual.step(belief, later)
 

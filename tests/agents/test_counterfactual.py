@@ -42,7 +42,7 @@ def test_what_is_foreseen_comes_true(admitted: Callable[..., Intake]) -> None:
     for _ in range(len(WARFARIN.calendar)):
         dose = WARFARIN.doses.snap(rng.uniform(0, 12, (n, 3)))
         day, going = treatment.day, treatment.active.copy()
-        ahead = treatment.foresee(dose, np.full(n, 3.0), 0)
+        ahead = treatment.foresee(dose, np.full(n, 3.0), 0)["INR"]
         treatment.give(dose[:, 1])
         for lane in np.flatnonzero(going & treatment.active):
             span = slice(day[lane] + 1, treatment.day[lane] + 1)
@@ -58,7 +58,7 @@ def test_days_after_the_next_visit_are_spent_on_the_other_dose(admitted: Callabl
     n = 40
     intake = admitted(n, realism="textbook")
     treatment, twin = Treatment(WARFARIN, intake), Treatment(WARFARIN, intake)
-    ahead = treatment.foresee(np.full((n, 1), 8.0), np.full(n, 2.0), 5)[:, 0]
+    ahead = treatment.foresee(np.full((n, 1), 8.0), np.full(n, 2.0), 5)["INR"][:, 0]
     twin.give(np.full(n, 8.0))
     twin.give(np.full(n, 2.0))
     assert twin.day.tolist() == [5] * n  # visits on days 0, 3 and 5
@@ -78,7 +78,7 @@ def test_foreseeing_changes_nothing(admitted: Callable[..., Intake]) -> None:
 
 def test_nothing_is_foreseen_beyond_the_end(admitted: Callable[..., Intake]) -> None:
     treatment = Treatment(WARFARIN, admitted(5, realism="textbook"))
-    ahead = treatment.foresee(np.full((5, 1), 5.0), np.full(5, 5.0), 500)
+    ahead = treatment.foresee(np.full((5, 1), 5.0), np.full(5, 5.0), 500)["INR"]
     assert ahead.shape == (5, 1, WARFARIN.horizon + 1)
     assert np.isnan(ahead[:, :, 0]).all() and not np.isnan(ahead[:, :, 1:]).any()
 
@@ -97,7 +97,7 @@ def test_scores_count_days_and_the_first_harm() -> None:
     env.reset(seed=3)
     env.step(np.full((50, 1), 0.5, np.float32))
     days, careful = scores(env, 10, 0.0), scores(env, 10, 0.4)
-    response = env.treatment.foresee(env.anchor[:, None] * CANDIDATES, env.anchor, 10)
+    response = env.treatment.foresee(env.anchor[:, None] * CANDIDATES, env.anchor, 10)["INR"]
     for lane, candidate in ((0, 0), (7, 8), (20, 16)):
         course = response[lane, candidate, ~np.isnan(response[lane, candidate])]
         assert len(course) == 10  # days 3 to 13; the next visit is on day 5

@@ -100,9 +100,41 @@ def test_the_label_reduces_after_a_count_below_one_half_and_never_raises_again()
         lows.append(low)
         treatment.give(dose)
         start = np.zeros(300, dtype=bool)
-    assert set(np.unique(given)) == {60.0, 75.0}  # 75, then 60 mg/m²
+    assert set(np.unique(given)) == {0.0, 60.0, 75.0}  # 75, then 60 mg/m², then none
     assert np.all(np.diff(given, axis=0) <= 0)
     np.testing.assert_array_equal(given[1] == 60, lows[1])
+
+
+def test_the_trial_protocol_gives_75_and_then_50_percent() -> None:
+    # PMC4671866, table 1, by models.md 4.4: a count below 0.5, or a cycle that was put off; 45 and 30 of 60
+    rule = regimen("clinical-nomogram", DOCETAXEL)
+
+    def followed(*cycles: dict[str, float]) -> list[float]:
+        given, state = [], None
+        for cycle, seen in enumerate(({}, *cycles)):
+            values = {e.name: 0.0 if e.neutral is None else np.nan for e in SPEC.entries}
+            values |= {
+                "age_y": 57.0,
+                "bsa_m2": 1.5,
+                "neutrophils_1e9_l": 4.0,
+                "aag_g_l": 0.94,
+                "day": 21.0 * cycle,
+            } | seen
+            dose, state = rule.predict(
+                SPEC.encode({name: np.atleast_1d(value) for name, value in values.items()}), state
+            )
+            given.append(float(dose[0]))
+        return given
+
+    low, fine = {"anc_day_8": 0.4, "anc_day_8_new": 1.0}, {"anc_day_15": 0.5, "anc_day_15_new": 1.0}
+    assert followed(fine, {}, low) == [60, 60, 60, 45]
+    assert followed(low, fine, {"delays": 1.0}) == [60, 45, 45, 30]
+    assert followed(low, low | {"delays": 1.0}, low) == [
+        60,
+        45,
+        30,
+        30,
+    ]  # one step a cycle, and 50 % at least
 
 
 def test_the_printed_check_of_the_model() -> None:

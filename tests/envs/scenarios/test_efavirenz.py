@@ -269,15 +269,19 @@ def test_steps_of_the_rule() -> None:
     np.testing.assert_allclose(dose, [350, 350, 250, 250, 250, 122.5, 122.5, 250])
 
 
-def test_the_label_arm_keeps_its_dose_while_the_child_grows() -> None:
+def test_the_label_arm_follows_the_weight_band_while_the_child_grows() -> None:
     arm = regimen("label", EFAVIRENZ)
     treatment = begin(children(["*1/*1", "*6/*6"], [14.9, 24.0]), EFAVIRENZ)
-    state, start = None, np.ones(2, dtype=bool)
+    state, start, weights = None, np.ones(2, dtype=bool), []
     while treatment.active.any():
-        dose, state = arm.predict(treatment.observe(), state, start)
+        observation = treatment.observe()
+        weights.append(EFAVIRENZ.observation.decode(observation)["weight_kg"])
+        dose, state = arm.predict(observation, state, start)
         treatment.give(dose)
         start[:] = False
-    np.testing.assert_array_equal(treatment.given, np.repeat([[200.0], [300.0]], 7, axis=1))
+    bands = np.where(np.array(weights) < [15.0, 25.0], [200.0, 300.0], [250.0, 350.0]).T  # models.md 7
+    np.testing.assert_array_equal(treatment.given, bands)
+    assert np.all(np.ptp(bands, axis=1) == 50)  # both grow out of their band
 
 
 # --------------------------------------------------------------------------------------------- the population

@@ -1,0 +1,795 @@
+"""The belief: what is known about this patient, kept up to date visit by visit.
+
+Importance-weighted particles over the unknowns of `dosewright.agents.estimation.prior`, each with its own
+state of the model. At a visit the particles are moved by the doses given, and weighted by how well they
+predicted the results that came in, late ones included. Where few particles carry the weight they are drawn
+anew from a normal approximation of the posterior and re-weighted over the whole history, so a redrawn belief
+carries no error from its past.
+
+One filter serves the learner's wrapper, `predict`, and live dosing, for every scenario. It is deterministic:
+its points are quasi-random and the same for every patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+from scipy.stats import qmc
+
+from dosewright.agents.estimation.likelihood import log_likelihood
+from dosewright.agents.estimation.outlook import Outlook
+from dosewright.agents.estimation.prior import Prior, known_people, parameters, prior
+from dosewright.envs import Scenario
+from dosewright.envs.measurement import Measurement
+from dosewright.envs.pharmacology import ResidualError, outputs_now
+from dosewright.envs.prescription import prescribed, run
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+REDRAW_BELOW = 0.10  # share of the particles that carry weight, below which they are drawn anew
+_KEPT = 0.5  # share that carries weight where the posterior is normal and so is the proposal
+_WIDEST = 1.5  # the proposal's SD over the posterior's, at most: heavy enough for its tails
+_FLOOR = 0.1  # smallest SD of the proposal over the prior's
+_ABSURD = 6.0  # SD of prediction and assay from which a result says no more
+_NOTHING = 1e-9  # of a level in its unit
+_ROUNDS = 4  # a posterior far out in the prior is approached in steps
+_NEWTON_STEPS, _SHORT = 6, 1e-3  # of the search for the mode; SD of the prior by which derivatives are taken
+_SOME = 32  # particles by which a dose is looked for
+_COURSES = 4_000_000  # readings held in memory at a time
+
+
+@dataclass(frozen=True)
+class Belief:
+    """Beliefs about n patients: k particles over d unknowns.
+
+    Attributes
+    ----------
+    prior : the patients' prior
+    people : (n, q) what is known of them, in the order of `BeliefFilter.covariates`
+    trend : (n, g, p) factors on the parameters in each stretch of time, for people who change; g = 0: none do
+    x : (n, k, d) unknowns
+    theta : (n, k, p) parameters, at the start where there is a trend
+    state : (n, k, s) state of the model now
+    log_ratio : (n, k) log of prior over proposal
+    log_likelihood : (n, k) faded log likelihood of the results so far
+    response : (n, k) predicted response of the last unit; NaN where there was none
+    predicted : (n, w, k, m) predicted samples of the last visits, the newest first
+    clock : (n,) model time now
+    unit, visit, ahead : (n,) unit now; number of visits before this one; units until the next visit
+    dose : (n, v) dose given after each visit
+    visit_unit : (n, v) unit of each visit
+    delays : (n, v) how often the treatment of each visit was put off
+    sampled : (n, v, m) model time of each sample; NaN where none was drawn
+    low, high : (n, v, m) what is known of it, a value or an interval; NaN where no result came in
+    credit : (n, v) weight that fading has left to the results of each visit
+    innovation : (n, 2) last two standardised innovations, newest first, 0 where there are none
+    """
+
+    prior: Prior
+    people: Floats
+    trend: Floats
+    x: Floats
+    theta: Floats
+    state: Floats
+    log_ratio: Floats
+    log_likelihood: Floats
+    response: Floats
+    predicted: Floats
+    clock: Floats
+    unit: Ints
+    visit: Ints
+    ahead: Ints
+    dose: Floats
+    visit_unit: Ints
+    delays: Ints
+    sampled: Floats
+    low: Floats
+    high: Floats
+    credit: Floats
+    innovation: Floats
+
+    @cached_property
+    def weight(self) -> Floats:
+        """(n, k) normalised weights."""
+        log_weight = self.log_ratio + self.log_likelihood
+        weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
+        return weight / weight.sum(axis=1, keepdims=True)
+
+    @property
+    def effective_size(self) -> Floats:
+        """(n,) Kish effective number of particles."""
+        return 1.0 / np.einsum("nk,nk->n", self.weight, self.weight)
+
+    def mean(self, quantity: Floats) -> Floats:
+        """Posterior mean of a quantity (n, k) or (n, k, q)."""
+        return np.einsum("nk,nk...->n...", self.weight, quantity)
+
+    def mean_sd(self, quantity: Floats) -> tuple[Floats, Floats]:
+        """Posterior mean and standard deviation of a quantity (n, k) or (n, k, q)."""
+        mean = self.mean(quantity)
+        return mean, np.sqrt(np.maximum(self.mean((quantity - mean[:, None]) ** 2), 0.0))
+
+    def thin(self, count: int) -> Belief:
+        """Return beliefs of so many particles that carry equal weight, by systematic resampling."""
+        point = (np.arange(count) + 0.5) / count
+        reached = np.cumsum(self.weight, axis=1)
+        index = np.minimum((reached[:, None] < point[:, None]).sum(axis=2), reached.shape[1] - 1)
+        taken = {
+            name: np.take_along_axis(value, index if value.ndim == 2 else index[:, :, None], axis=1)
+            for name in ("x", "theta", "state", "response")
+            for value in (getattr(self, name),)
+        }
+        even = np.zeros(index.shape)
+        samples = np.take_along_axis(self.predicted, index[:, None, :, None], axis=2)
+        return replace(self, log_ratio=even, log_likelihood=even, predicted=samples, **taken)
+
+    def replace_rows(self, rows: Ints, other: Belief) -> Belief:
+        """Return these beliefs with `rows` taken from `other`, in order."""
+        changed = {}
+        for field in fields(Belief):
+            mine, theirs = getattr(self, field.name), getattr(other, field.name)
+            if field.name == "prior":
+                changed[field.name] = mine.replace(rows, theirs)
+            else:
+                changed[field.name] = mine.copy()
+                changed[field.name][rows] = theirs
+        return Belief(**changed)
+
+    def select(self, rows: Ints) -> Belief:
+        """Return the beliefs about some patients."""
+        parts = {f.name: getattr(self, f.name) for f in fields(Belief) if f.name != "prior"}
+        return Belief(prior=self.prior.select(rows), **{name: value[rows] for name, value in parts.items()})
+
+
+@lru_cache
+def _points(k: int, d: int) -> tuple[Floats, Floats]:
+    """Return k quasi-random standard normal points (k, d) and uniforms (k,), centred and scaled exactly."""
+    sobol = qmc.Sobol(d + 1, scramble=True, rng=np.random.default_rng(20100405))
+    u = sobol.random(k)
+    z = ndtri(np.clip(u[:, :d], 1e-9, 1 - 1e-9))
+    return (z - z.mean(axis=0)) / z.std(axis=0), u[:, d]
+
+
+@lru_cache
+def _widening(d: int) -> float:
+    """SD of the proposal over the posterior's in d dimensions.
+
+    Of normal weights a share ``(sqrt(2s² − 1)/s²)^d`` counts: the fewer the dimensions, the wider the
+    proposal may be.
+    """
+    share = _KEPT ** (1.0 / d)  # sqrt(2s² − 1)/s² = share, solved for s²
+    return float(min(_WIDEST, np.sqrt((1 + np.sqrt(1 - share**2)) / share**2)))
+
+
+class BeliefFilter:
+    """Keep beliefs up to date from the observation stream alone.
+
+    Parameters
+    ----------
+    scenario
+        Prior, model and measurements, as they are seen (`Scenario.seen_as`).
+    particles
+        Particles a patient, a power of two.
+    fade
+        Factor on all earlier log likelihoods whenever results of a visit come in: 1 is the exact posterior of
+        constant parameters, less follows drift.
+
+    Attributes
+    ----------
+    covariates
+        Names of what is known of people, in the order of `Belief.people`.
+    """
+
+    def __init__(self, scenario: Scenario, particles: int = 128, fade: float = 1.0) -> None:
+        if particles < 2 or particles & (particles - 1):
+            raise ValueError(f"particles = {particles}; expected a power of two")
+        if not 0 < fade <= 1:
+            raise ValueError(f"fade = {fade}; expected a number above 0, at most 1")
+        self.scenario, self.particles, self.fade = scenario, particles, fade
+        self._spec, self._length = scenario.observation, scenario.clock.length
+        same = {**dict.fromkeys(scenario.population.absent, 0.0), **scenario.constants}
+        self.covariates = tuple(dict.fromkeys((*same, *(entry.name for entry in scenario.covariates))))
+        # what is sampled at a visit: the measurements; then, where a rule puts treatments off, what it looked
+        # at before each delay, of which no more is known than that it was too low
+        self._samples: tuple[Measurement, ...] = scenario.measurements
+        self._first, self._before = (1, 1) if scenario.days[0] > 0 else (0, 0)
+        if scenario.delay is not None:
+            rule = scenario.delay
+            self._delayed = [item.name for item in scenario.measurements].index(rule.measurement)
+            self._samples += (scenario.measurements[self._delayed],) * rule.at_most
+        # a log-normal error knows no zero: what was never given is as little as can be
+        self._floor = np.array([_NOTHING if item.error.log_sd else -np.inf for item in self._samples])
+        # visits that a result may lag behind its own
+        self._window = 2 if all(item.units_ago is None for item in scenario.measurements) else 9
+        self._segments: Ints | None = None
+
+    # ------------------------------------------------------------------------------------------- visits
+
+    def step(
+        self,
+        belief: Belief | None,
+        observation: NDArray[np.float32],
+        episode_start: NDArray[np.bool_] | None = None,
+    ) -> Belief:
+        """Return the beliefs after a visit.
+
+        Parameters
+        ----------
+        belief
+            Beliefs after the previous visit; None at the first.
+        observation : (n, k)
+            What is seen now.
+        episode_start : (n,) bool
+            Patients at their first visit; their part of `belief` is begun anew.
+        """
+        if belief is None:
+            return self._weigh(self._begin(observation), observation)
+        if episode_start is None or not np.any(episode_start):
+            return self._weigh(self._advance(belief, observation), observation)
+        new, old = np.flatnonzero(episode_start), np.flatnonzero(~np.asarray(episode_start, dtype=bool))
+        begun = self._weigh(self._begin(observation[new]), observation[new])
+        if not len(old):
+            return begun
+        going = self.step(belief.select(old), observation[old])
+        return belief.replace_rows(old, going).replace_rows(new, begun)
+
+    def expect(self, belief: Belief, observation: NDArray[np.float32]) -> tuple[Belief, Floats]:
+        """Return the beliefs at a visit before its results are taken in, and the results (n, w, m) that came
+        in, laid out as `Belief.predicted`; NaN where none did."""
+        moved = self._advance(belief, observation)
+        return moved, self._arrived(moved, observation)
+
+    def _begin(self, observation: NDArray[np.float32]) -> Belief:
+        scenario, n, k = self.scenario, len(observation), self.particles
+        people = known_people(scenario, observation)
+        before = prior(scenario, people)
+        z, u = _points(k, len(before.sd))
+        x = before.at(z, u)
+        theta = parameters(scenario, before.theta, x)
+        trend = self._trend(people, before)
+        visits, m = len(scenario.days) + 1, len(self._samples)
+        nothing, none = np.zeros((n, visits)), np.full((n, visits, m), np.nan)
+        start = scenario.model.initial(theta.reshape(n * k, -1)).reshape(n, k, -1)
+        sampled = none.copy()
+        sampled[:, 0, : len(scenario.measurements)] = [
+            0.0 if item.baseline else np.nan for item in scenario.measurements
+        ]
+        response, samples = self._at_start(start, theta)
+        belief = Belief(
+            prior=before,
+            people=np.stack([people[name] for name in self.covariates], axis=1),
+            trend=trend,
+            x=x,
+            theta=theta,
+            state=start,
+            log_ratio=np.zeros((n, k)),
+            log_likelihood=np.zeros((n, k)),
+            response=response,
+            predicted=np.repeat(samples[:, None], self._window, axis=1),
+            clock=np.zeros(n),
+            unit=np.zeros(n, dtype=np.int64),
+            visit=np.zeros(n, dtype=np.int64),
+            ahead=np.full(n, scenario.days[0]),
+            dose=nothing,
+            visit_unit=np.zeros((n, visits), dtype=np.int64),
+            delays=np.zeros((n, visits), dtype=np.int64),
+            sampled=sampled,
+            low=none,
+            high=none.copy(),
+            credit=nothing.copy(),
+            innovation=np.zeros((n, 2)),
+        )
+        if scenario.days[0] > 0:  # what is given to everybody before the first decision
+            return self._advance(belief, observation)
+        return replace(belief, ahead=self._coming(observation))
+
+    def _trend(self, people: Mapping[str, Floats], before: Prior) -> Floats:
+        """(n, g, p) factors on the parameters of people whose covariates change, a column a stretch of
+        units."""
+        scenario, n = self.scenario, len(before.theta)
+        if scenario.trend is None:
+            return np.ones((n, 0, before.theta.shape[1]))
+        path = scenario.trend(people, scenario.horizon)
+        stretches = list({id(now): now for now in path}.values())  # units in which nothing changes share one
+        self._segments = np.array([[id(item) for item in stretches].index(id(now)) for now in path])
+        alike = {term.effect: np.full(n, next(iter(term.per_allele.values()))) for term in
+                 scenario.model.genotype_terms}  # fmt: skip
+        first = scenario.model.typical(people, alike)
+        return np.stack(
+            [scenario.model.typical({**people, **now}, alike) / first for now in stretches], axis=1
+        )
+
+    def _at_start(self, state: Floats, theta: Floats) -> tuple[Floats, Floats]:
+        """Return response (n, k) and samples (n, k, m) before treatment."""
+        scenario, (n, k, s) = self.scenario, state.shape
+        model = scenario.model
+        outputs = np.arange(len(model.outputs))
+        now = outputs_now(model, state.reshape(n * k, s), theta.reshape(n * k, -1), outputs)
+        before = scenario.responses[0].before
+        response = np.full((n, k), np.nan) if before is None else now[:, model.output(before)].reshape(n, k)
+        samples = now[:, [model.output(item.output) for item in self._samples]]
+        return response, np.maximum(samples.reshape(n, k, -1), self._floor)
+
+    def _coming(self, observation: NDArray[np.float32]) -> Ints:
+        """Return the units until the next visit."""
+        shown = self._spec.read(observation, "next_interval")
+        return np.rint(shown / self.scenario.clock.shown).astype(np.int64)
+
+    def _advance(self, belief: Belief, observation: NDArray[np.float32]) -> Belief:
+        """Move every particle by the dose given since the previous visit."""
+        scenario, spec, (n, k) = self.scenario, self._spec, belief.log_ratio.shape
+        shown, length = scenario.clock.shown, self._length
+        clock = spec.read(observation, scenario.clock.entry) * length / shown
+        dose = spec.read(observation, "last_dose")
+        first = belief.visit == 0 if self._first else np.zeros(n, dtype=bool)
+        if np.any(np.isnan(dose) & ~first):
+            lane = int(np.argmax(np.isnan(dose) & ~first))
+            raise ValueError(
+                f"patient {lane}: {scenario.clock.entry} {clock[lane] * shown / length:g} without last_dose; "
+                "mark the first visit with episode_start"
+            )
+        dose = np.nan_to_num(dose)
+        count, delays = self._passed((clock - belief.clock) / length, belief.ahead)
+        rows, visit = np.arange(n), belief.visit + 1
+        arrays = {name: getattr(belief, name).copy() for name in ("dose", "visit_unit", "delays", "sampled")}
+        low, high = belief.low.copy(), belief.high.copy()
+        arrays["dose"][rows, belief.visit] = dose
+        arrays["visit_unit"][rows, visit] = belief.unit + count
+        arrays["delays"][rows, visit] = delays
+        moved = replace(belief, visit=visit, **arrays)
+        units = np.arange(max(int(count.max()), 1))
+        unit = np.minimum(belief.unit[:, None] + units, scenario.horizon - 1)
+        begins = belief.clock[:, None] + units * length
+        checks = self._check_times(belief.clock + count * length, delays)
+        people = self._people(belief)
+        events = prescribed(
+            scenario, people, np.repeat(dose[:, None], len(units), axis=1), unit, begins, count,
+            self._column(unit), checks=checks,
+        )  # fmt: skip
+        state = belief.state.reshape(n * k, -1).copy()
+        reads, looked = run(
+            scenario, state, self._parameters(belief), events, len(units), begin=np.repeat(belief.clock, k),
+            which=np.repeat(rows, k), rule="belief", checks=0 if checks is None else checks.shape[1],
+        )  # fmt: skip
+        last = np.maximum(count - 1, 0)
+        at_end = {key: value.reshape(n, k, -1)[rows, :, last] for key, value in reads.items()}
+        response = scenario.responses[0].of({key: value[:, :, None] for key, value in at_end.items()})[..., 0]
+        samples = self._samples_of(at_end, looked, delays, k)
+        samples = np.where((count > 0)[:, None, None], samples, belief.predicted[:, 0])
+        times = self._sample_times(people, dose, unit[rows, last], belief.clock + count * length, delays)
+        moved.sampled[rows, visit] = np.where((count > 0)[:, None], times, np.nan)
+        moved = replace(
+            moved,
+            state=state.reshape(n, k, -1),
+            response=np.where((count > 0)[:, None], response, belief.response),
+            predicted=np.concatenate([samples[:, None], belief.predicted[:, :-1]], axis=1),
+            clock=clock,
+            unit=belief.unit + count,
+            ahead=self._coming(observation),
+            low=low,
+            high=high,
+        )
+        return moved if scenario.delay is None else self._put_off(moved, delays)
+
+    def _passed(self, passed: Floats, ahead: Ints) -> tuple[Ints, Ints]:
+        """Return the units (n,) of a span that was seen to pass, and how often a treatment was put off in
+        it."""
+        rule = self.scenario.delay
+        if rule is None:
+            return np.floor(passed + 1e-6).astype(np.int64), np.zeros(len(passed), dtype=np.int64)
+        # who leaves does so between visits, and nothing is put off for him
+        left = passed < ahead - 1e-6
+        count = np.where(left, np.floor(passed + 1e-6), ahead).astype(np.int64)
+        put_off = np.rint((passed - count) * self._length / rule.by).astype(np.int64)
+        return count, np.where(left, 0, put_off)
+
+    def _put_off(self, belief: Belief, delays: Ints) -> Belief:
+        """Take in that what was looked at before each delay was too low."""
+        rule, m = self.scenario.delay, len(self.scenario.measurements)
+        assert rule is not None
+        here = np.arange(rule.at_most) < delays[:, None]
+        rows = np.arange(len(delays))
+        belief.low[rows, belief.visit, m:] = np.where(here, -np.inf, np.nan)
+        belief.high[rows, belief.visit, m:] = np.where(here, rule.below, np.nan)
+        low, high = belief.low[rows, belief.visit], belief.high[rows, belief.visit]
+        fit = self._fit(belief.predicted[:, 0], low, high)
+        belief.credit[rows, belief.visit] = np.where(here.any(axis=1), 1.0, 0.0)
+        return replace(belief, log_likelihood=belief.log_likelihood + fit)
+
+    def _people(self, belief: Belief) -> dict[str, Floats]:
+        return dict(zip(self.covariates, belief.people.T, strict=True))
+
+    def _column(self, unit: Ints) -> Ints | None:
+        """Return the column of the parameters that holds in each unit."""
+        return None if self._segments is None else self._segments[unit]
+
+    def _parameters(self, belief: Belief) -> Floats:
+        """(n·k, g, p) parameters in each stretch of time."""
+        n, k, p = belief.theta.shape
+        if not belief.trend.shape[1]:
+            return belief.theta.reshape(n * k, 1, p)
+        return (belief.theta[:, :, None] * belief.trend[:, None]).reshape(n * k, -1, p)
+
+    def _check_times(self, clock: Floats, delays: Ints) -> Floats | None:
+        """(n, c) times at which a rule looked before and after every delay; NaN for none."""
+        rule = self.scenario.delay
+        if rule is None:
+            return None
+        number = np.arange(rule.at_most + 1)
+        return np.where(number <= delays[:, None], clock[:, None] + number * rule.by, np.nan)
+
+    def _samples_of(
+        self, at_end: Mapping[tuple[str, str], Floats], looked: Floats, delays: Ints, k: int
+    ) -> Floats:
+        """(n, k, m) samples of a visit, from what was read in its last unit (n, k) and at the rule's looks
+        (n·k, c, outputs)."""
+        scenario = self.scenario
+        samples = [at_end[item.reading, item.output] for item in scenario.measurements]
+        if scenario.delay is not None:
+            item = scenario.measurements[self._delayed]
+            look = looked[:, :, scenario.read_outputs.index(item.output)].reshape(len(delays), k, -1)
+            samples[self._delayed] = look[np.arange(len(delays)), :, delays]
+            samples += [look[:, :, c] for c in range(scenario.delay.at_most)]
+        return np.maximum(np.stack(samples, axis=2), self._floor)
+
+    def _sample_times(
+        self, people: Mapping[str, Floats], dose: Floats, unit: Ints, end: Floats, delays: Ints
+    ) -> Floats:
+        """(n, m) model times of the samples of a visit whose last unit ended at `end`; NaN where none was
+        drawn."""
+        times = np.full((len(end), len(self._samples)), np.nan)
+        readings = {item.name: item for item in self.scenario.readings}
+        for i, item in enumerate(self.scenario.measurements):
+            at = readings[item.reading].at
+            if not isinstance(at, float | int):
+                at = at(dose[:, None], people, unit[:, None])[:, 0]
+            drawn = np.full(len(end), True) if item.units is None else np.isin(unit + 1, item.units)
+            times[:, i] = np.where(drawn, end - self._length + at, np.nan)
+        if self.scenario.delay is not None:
+            times[:, self._delayed] = end + delays * self.scenario.delay.by
+        return times
+
+    # ------------------------------------------------------------------------------------------ results
+
+    def _weigh(self, belief: Belief, observation: NDArray[np.float32]) -> Belief:
+        """Take in the results that came in, those of the oldest visit first; draw anew where it is needed."""
+        arrived = self._arrived(belief, observation)
+        for offset in range(self._window - 1, -1, -1):
+            if not np.isnan(arrived[:, offset]).all():
+                belief = self._take_in(belief, offset, arrived[:, offset])
+        poor = np.flatnonzero(belief.effective_size < REDRAW_BELOW * self.particles)
+        for attempt in range(_ROUNDS):
+            if not len(poor):
+                break
+            redrawn = self._redraw(belief.select(poor), attempt)
+            better = redrawn.effective_size > belief.effective_size[poor]
+            keep = better | (attempt < _ROUNDS - 1)
+            belief = belief.replace_rows(poor[keep], redrawn.select(np.flatnonzero(keep)))
+            poor = poor[redrawn.effective_size < REDRAW_BELOW * self.particles]
+        return belief
+
+    def _arrived(self, belief: Belief, observation: NDArray[np.float32]) -> Floats:
+        """(n, w, m) results that came in since the previous visit, by the visit at which they were drawn,
+        counted backwards; NaN where none did."""
+        spec, scenario, n = self._spec, self.scenario, len(belief.clock)
+        arrived = np.full((n, self._window, len(self._samples)), np.nan)
+        to_model = self._length / scenario.clock.shown
+        visits = belief.visit[:, None] - np.arange(self._window)
+        exists, index = visits >= 0, np.maximum(visits, 0)
+        rows = np.arange(n)[:, None]
+        for i, item in enumerate(scenario.measurements):
+            sampled = np.where(exists, belief.sampled[rows, index, i], np.nan)
+            known = ~np.isnan(belief.low[rows, index, i])
+            new = spec.read(observation, f"{item.name}_new") > 0.5
+            for value, age, here in (
+                (spec.read(observation, f"late_{item.name}"), f"late_{item.name}_age", None),
+                (spec.read(observation, item.name), f"{item.name}_age", new),
+            ):
+                came = ~np.isnan(value) & (True if here is None else here)
+                if not came.any():
+                    continue
+                drawn = belief.clock - spec.read(observation, age) * to_model
+                apart = np.abs(np.where(came, drawn, np.nan)[:, None] - sampled)
+                near = apart < 1e-3 * self._length + 1e-6 * belief.clock[:, None]
+                found = near.any(axis=1)
+                if np.any(came & ~found & ~self._looked_at(belief, i, drawn)):
+                    lane = int(np.argmax(came & ~found))
+                    raise ValueError(
+                        f"patient {lane}: {item.name} of {scenario.clock.entry} {drawn[lane] / to_model:g}, "
+                        f"at which none of the last {self._window} visits drew a sample"
+                    )
+                offset = np.argmax(near, axis=1)
+                # a monitor may show the same sample again
+                fresh = came & found & ~known[np.arange(n), offset]
+                arrived[fresh, offset[fresh], i] = value[fresh]
+        return arrived
+
+    def _looked_at(self, belief: Belief, i: int, drawn: Floats) -> NDArray[np.bool_]:
+        """Whether a result (n,) is one that a rule looked at before a delay: it counts as too low already."""
+        rule = self.scenario.delay
+        if rule is None or i != self._delayed:
+            return np.zeros(len(drawn), dtype=bool)
+        steps = (belief.sampled[:, :, i] - drawn[:, None]) / rule.by
+        whole = np.abs(steps - np.rint(steps)) < 1e-3
+        return np.any(whole & (steps > 0.5) & (steps < belief.delays + 0.5), axis=1)
+
+    def _take_in(self, belief: Belief, offset: int, result: Floats) -> Belief:
+        """Weigh the particles by the results (n, m) of one visit; NaN where a patient has none."""
+        n, rows = len(result), np.arange(len(result))
+        here = ~np.isnan(result)
+        predicted, visit = belief.predicted[:, offset], belief.visit - offset
+        low, high = np.full(result.shape, np.nan), np.full(result.shape, np.nan)
+        z = np.full(result.shape, np.nan)
+        for i, item in enumerate(self._samples):
+            if here[:, i].any():
+                known = self._believable(belief, item, result[:, i], predicted[..., i])
+                low[:, i], high[:, i], z[:, i] = known
+        any_here = here.any(axis=1)
+        fade = np.where(any_here, self.fade, 1.0)[:, None]
+        lows, highs, credit = belief.low.copy(), belief.high.copy(), belief.credit * fade
+        lows[rows, visit] = np.where(here, low, belief.low[rows, visit])
+        highs[rows, visit] = np.where(here, high, belief.high[rows, visit])
+        credit[any_here, visit[any_here]] = 1.0
+        first = z[rows, np.argmax(here, axis=1)]
+        innovation = np.where(any_here, first, belief.innovation[:, 0])
+        before = np.where(any_here, belief.innovation[:, 0], belief.innovation[:, 1])
+        return replace(
+            belief,
+            log_likelihood=fade * belief.log_likelihood + self._fit(predicted, low, high).reshape(n, -1),
+            low=lows,
+            high=highs,
+            credit=credit,
+            innovation=np.stack([innovation, before], axis=1),
+        )
+
+    def _believable(
+        self, belief: Belief, item: Measurement, result: Floats, predicted: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        """Return what a result (n,) says, as an interval, and its standardised innovation.
+
+        A zero or absurd result counts as one just believable; one at the end of what can be shown is known to
+        lie beyond it.
+        """
+        error, here = item.error, ~np.isnan(result)
+        if error.log_sd:
+            truth, value = np.log(predicted), np.log(np.where(here, np.maximum(result, _NOTHING), 1.0))
+            noise = np.full(len(result), error.log_sd)
+        else:
+            truth, value = predicted, np.where(here, result, 0.0)
+            noise = np.sqrt(belief.mean(_variance(error, predicted)))
+        mean, spread = belief.mean_sd(truth)
+        expected = np.hypot(spread, noise)
+        shown = np.clip(value, mean - _ABSURD * expected, mean + _ABSURD * expected)
+        z = np.where(here, (shown - mean) / expected, np.nan)
+        low = np.exp(shown) if error.log_sd else shown
+        below = (result <= 0) & (shown <= value) if not error.log_sd else np.zeros(len(result), dtype=bool)
+        above = (result >= item.high) & (shown >= value)
+        high = np.where(above, np.inf, low)
+        low, high = np.where(below, -np.inf, low), np.where(below, 0.0, high)
+        return np.where(here, low, np.nan), np.where(here, high, np.nan), z
+
+    def _fit(self, predicted: Floats, low: Floats, high: Floats) -> Floats:
+        """Return the log likelihood (n, k) of samples (n, m), of which NaN is not known, under predictions
+        (n, k, m)."""
+        total = np.zeros(predicted.shape[:-1])
+        for i, item in enumerate(self._samples):
+            rows = np.flatnonzero(~np.isnan(low[:, i]))
+            if len(rows):
+                total[rows] += log_likelihood(
+                    item.error, predicted[rows, :, i], low[rows, None, i], high[rows, None, i]
+                )
+        return total
+
+    # ------------------------------------------------------------------------------------- drawing anew
+
+    def _redraw(self, belief: Belief, attempt: int) -> Belief:
+        """Draw particles from a normal fitted to the posterior and weigh them over the whole history.
+
+        The normal has the weighted particles' moments at first; where these are of too few particles the mode
+        is looked for, and the curvature there taken.
+        """
+        n, k, d = belief.x.shape
+        z, _ = _points(k, d)
+        before, widen = belief.prior, _widening(d)
+        mean = belief.mean(belief.x)
+        if attempt % 2:
+            mean, covariance = self._mode(belief, mean)
+            covariance *= widen**2
+        else:
+            centred = belief.x - mean[:, None]
+            covariance = np.einsum("nk,nki,nkj->nij", belief.weight, centred, centred) * widen**2
+            covariance[:, np.arange(d), np.arange(d)] += (_FLOOR * before.sd) ** 2
+        x = mean[:, None] + np.einsum("nij,kj->nki", np.linalg.cholesky(covariance), z)
+        # no log determinant: the proposal's constant is the same for all particles of a patient
+        log_ratio = before.log_density(x) + 0.5 * np.einsum("kd,kd->k", z, z)
+        fit, parts = self._relive(belief, x)
+        return replace(belief, x=x, log_ratio=log_ratio, log_likelihood=fit, **parts)
+
+    def _mode(self, belief: Belief, x: Floats) -> tuple[Floats, Floats]:
+        """Return mode (n, d) of the posterior and inverse curvature (n, d, d) there, by damped Gauss-Newton
+        steps from x."""
+        before, (n, d) = belief.prior, x.shape
+        damping, step = np.full(n, 1e-3), _SHORT * before.sd
+        beside = np.concatenate([np.zeros((1, d)), np.diag(step)])
+        score, slope, curvature = self._slope(belief, x, beside)
+        for _ in range(_NEWTON_STEPS):
+            scaled = curvature + damping[:, None, None] * np.eye(d) * np.einsum("nii->ni", curvature)[:, None]
+            then = x + np.linalg.solve(scaled, slope[..., None])[..., 0]
+            new = self._slope(belief, then, beside)
+            better = new[0] > score
+            x = np.where(better[:, None], then, x)
+            score, slope = np.where(better, new[0], score), np.where(better[:, None], new[1], slope)
+            curvature = np.where(better[:, None, None], new[2], curvature)
+            damping = np.where(better, damping * 0.1, damping * 10.0)
+        return x, np.linalg.inv(curvature)
+
+    def _slope(self, belief: Belief, x: Floats, beside: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return log posterior (n,), its slope (n, d) and expected curvature (n, d, d) at x (n, d)."""
+        before = belief.prior
+        samples = self._samples_of_past(belief, x[:, None] + beside)
+        centre = before.nearest(x)
+        score = before.log_density(x[:, None])[:, 0]
+        slope = -(x - centre) @ before.precision
+        curvature = np.repeat(before.precision[None], len(x), axis=0)
+        width = beside[1:].sum(axis=1)
+        for i, item in enumerate(self._samples):
+            here = samples[:, 0, :, i]
+            low, high = belief.low[:, :, i], belief.high[:, :, i]
+            known = ~np.isnan(low)
+            low, high = np.where(known, low, 1.0), np.where(known, high, 1.0)
+            here = np.where(known, here, 1.0)
+            if item.error.log_sd:
+                push = np.maximum(np.abs(here), 1e-12) * 1e-4
+                weight = 1.0 / (item.error.log_sd * np.maximum(np.abs(here), 1e-12)) ** 2
+            else:
+                weight = 1.0 / _variance(item.error, here)
+                push = 1e-4 / np.sqrt(weight)
+            fit, up, down = (
+                log_likelihood(item.error, truth, low, high) for truth in (here, here + push, here - push)
+            )
+            credit = np.where(known, belief.credit, 0.0)
+            score = score + np.sum(credit * np.where(known, fit, 0.0), axis=1)
+            tangent = (samples[:, 1:, :, i] - samples[:, :1, :, i]) / width[:, None]
+            tangent = np.where(known[:, None], tangent, 0.0)
+            slope += np.einsum("nv,ndv->nd", credit * (up - down) / (2 * push), tangent)
+            curvature = curvature + np.einsum("nv,ndv,nev->nde", credit * weight, tangent, tangent)
+        return np.nan_to_num(score, nan=-np.inf), slope, curvature
+
+    def _samples_of_past(self, belief: Belief, x: Floats) -> Floats:
+        """Return the predicted samples (n, k, v, m) of all visits so far for unknowns (n, k, d)."""
+        theta = parameters(self.scenario, belief.prior.theta, x)
+        return self._history(replace(belief, theta=theta))[2]
+
+    def _relive(self, belief: Belief, x: Floats) -> tuple[Floats, dict[str, Floats]]:
+        """Return the log likelihood (n, k) of all results so far for unknowns (n, k, d), and the parts of the
+        belief that change with them."""
+        theta = parameters(self.scenario, belief.prior.theta, x)
+        state, response, samples = self._history(replace(belief, theta=theta))
+        fit = sum(
+            (
+                belief.credit[:, [v]] * self._fit(samples[:, :, v], belief.low[:, v], belief.high[:, v])
+                for v in range(int(belief.visit.max()) + 1)
+            ),
+            np.zeros(x.shape[:2]),
+        )
+        index = np.maximum(belief.visit[:, None] - np.arange(self._window), 0)
+        predicted = samples.transpose(0, 2, 1, 3)[np.arange(len(x))[:, None], index]
+        return fit, {"theta": theta, "state": state, "response": response, "predicted": predicted}
+
+    def _history(self, belief: Belief) -> tuple[Floats, Floats, Floats]:
+        """Return state (n, k, s) and response (n, k) now, and the samples (n, k, v, m) of each visit so far,
+        1 later."""
+        units = max(int(belief.unit.max()), 1)
+        k = belief.theta.shape[1]
+        readings = len(self.scenario.readings) * len(self.scenario.read_outputs)
+        n, block = len(belief.unit), max(1, _COURSES // (k * units * readings))
+        parts = [
+            self._live(belief.select(np.arange(first, min(first + block, n))))
+            for first in range(0, n, block)
+        ]
+        state, response, samples = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return state, response, samples
+
+    def _live(self, belief: Belief) -> tuple[Floats, Floats, Floats]:
+        scenario, (n, k, p), visits = self.scenario, belief.theta.shape, belief.visit_unit.shape[1]
+        rows, units = np.arange(n), np.arange(max(int(belief.unit.max()), 1))
+        # the visit after which the dose of each unit was given
+        reached = np.arange(visits) <= belief.visit[:, None]
+        after = (belief.visit_unit[:, :, None] <= units) & reached[:, :, None]
+        in_force = after.sum(axis=1) - 1
+        dose = np.take_along_axis(belief.dose, in_force, axis=1)
+        delayed = np.cumsum(belief.delays, axis=1)
+        by = 0.0 if scenario.delay is None else scenario.delay.by
+        begins = units * self._length + by * np.take_along_axis(delayed, in_force, axis=1)
+        unit = np.broadcast_to(np.minimum(units, scenario.horizon - 1), (n, len(units)))
+        end = belief.visit_unit * self._length + by * (delayed - belief.delays)
+        checks = self._check_times(end.reshape(-1), belief.delays.reshape(-1))
+        if checks is not None:
+            checks = np.where(reached[:, :, None], checks.reshape(n, visits, -1), np.nan).reshape(n, -1)
+        people = self._people(belief)
+        events = prescribed(
+            scenario, people, dose, unit, begins, belief.unit, self._column(unit), checks=checks
+        )
+        start = scenario.model.initial(belief.theta.reshape(n * k, p))
+        response, samples = self._at_start(start.reshape(n, k, -1), belief.theta)
+        reads, looked = run(
+            scenario, start, self._parameters(belief), events, len(units), begin=np.zeros(n * k),
+            which=np.repeat(rows, k), rule="belief", checks=0 if checks is None else checks.shape[1],
+        )  # fmt: skip
+        last = np.maximum(belief.visit_unit - 1, 0)
+        later = (belief.visit_unit > 0) & reached
+        at_visit = {
+            key: np.take_along_axis(value.reshape(n, k, -1), last[:, None], axis=2)
+            for key, value in reads.items()
+        }
+        past = np.ones((n, k, visits, len(self._samples)))
+        for v in range(int(belief.visit.max()) + 1):
+            look = looked if checks is None else looked.reshape(n * k, visits, -1, looked.shape[-1])[:, v]
+            at_end = {key: value[:, :, v] for key, value in at_visit.items()}
+            there = self._samples_of(at_end, look, belief.delays[:, v], k)
+            past[:, :, v] = np.where(later[:, v, None, None], there, samples)
+        now = {key: value.reshape(n, k, -1)[rows, :, np.maximum(belief.unit - 1, 0)][:, :, None]
+               for key, value in reads.items()}  # fmt: skip
+        latest = scenario.responses[0].of(now)[..., 0]
+        return start.reshape(n, k, -1), np.where((belief.unit > 0)[:, None], latest, response), past
+
+    # ---------------------------------------------------------------------------------------- what comes
+
+    def outlook(self, belief: Belief) -> Outlook:
+        """Return the particles as they are now, to ask what doses would do."""
+        n, k, p = belief.theta.shape
+        theta = self._parameters(belief).reshape(n, k, -1, p)
+        people, column = self._people(belief), self._segments
+        return Outlook(self.scenario, people, theta, column, belief.state, belief.clock, belief.unit)
+
+    def predict(self, belief: Belief, dose: Floats) -> dict[str, Floats]:
+        """Return every response, name -> (n, k, c, u), of every particle under c courses of doses (n, c, u),
+        a dose for each of the coming units."""
+        return self.outlook(belief).responses(dose)
+
+    def predict_mean(self, belief: Belief, dose: Floats, units: Ints) -> Floats:
+        """Return the response (n, c) of each posterior-mean patient after `units` (n,) at c constant doses
+        (n, c).
+
+        One patient instead of all particles: a cheap look ahead. 0 units is the present response.
+        """
+        theta = parameters(self.scenario, belief.prior.theta, belief.mean(belief.x)[:, None])
+        mean = replace(belief, theta=theta, state=belief.mean(belief.state)[:, None])
+        course = np.repeat(dose[:, :, None], max(int(units.max()), 1), axis=2)
+        path = self.predict(mean, course)[self.scenario.output][:, 0]
+        last = np.take_along_axis(path, np.maximum(units - 1, 0)[:, None, None], axis=2)[..., 0]
+        return np.where((units > 0)[:, None], last, belief.mean(belief.response)[:, None])
+
+    def reach(self, belief: Belief) -> Ints:
+        """(n,) units ahead at whose end the response should be on target: the scenario's, at least until the
+        next visit, within follow-up."""
+        scenario = self.scenario
+        ahead = np.maximum(belief.ahead, scenario.monitoring.after)
+        return np.maximum(np.minimum(ahead, scenario.horizon - belief.unit), 1)
+
+    def maintenance_dose(self, belief: Belief) -> tuple[Floats, Floats]:
+        """Return posterior mean and SD (n,) of the log of the dose that brings the response on target and
+        holds it there: by the scenario's formula for the steady state, else at the end of `reach`."""
+        scenario = self.scenario
+        # a particle that needs no drug at all counts as one that needs a tenth of the smallest dose
+        least = scenario.doses.step / 10
+        if scenario.maintenance_dose is not None:
+            dose = scenario.maintenance_dose(belief.theta, scenario.target)
+            return belief.mean_sd(np.log(np.maximum(dose, least)))
+        few = belief.thin(min(_SOME, self.particles))
+        dose, reach = np.empty(few.log_ratio.shape), self.reach(few)
+        for units in np.unique(reach):
+            rows = np.flatnonzero(reach == units)
+            dose[rows] = self.outlook(few.select(rows)).dose_to_target(int(units))
+        return few.mean_sd(np.log(np.maximum(dose, least)))
+
+
+def _variance(error: ResidualError, truth: Floats) -> Floats:
+    """Variance of a measured value about the truth, for errors that are not on the log scale."""
+    return (error.proportional * truth) ** 2 + error.additive**2

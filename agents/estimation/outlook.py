@@ -1,0 +1,110 @@
+"""What comes: the responses of patients under doses that might be given, and the dose that meets the target.
+
+Each of n patients may be one person, such as the truth that the oracle sees, or k particles of a belief.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dosewright.envs import Scenario
+from dosewright.envs.prescription import prescribed, run
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_STEPS, _CLOSE = 8, 0.005  # of the search for a dose; relative distance from the target that ends it
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """n patients as they are now, k particles each.
+
+    Attributes
+    ----------
+    scenario
+        The decision problem.
+    people : covariate -> (n,)
+    theta : (n, k, g, p) parameters in g stretches of time
+    column : (horizon,) stretch of every unit; None: there is one
+    state : (n, k, s) of the model
+    clock, unit : (n,) model time, and number of the coming unit
+    """
+
+    scenario: Scenario
+    people: Mapping[str, Floats]
+    theta: Floats
+    column: Ints | None
+    state: Floats
+    clock: Floats
+    unit: Ints
+
+    def responses(self, dose: Floats) -> dict[str, Floats]:
+        """Return every response, name -> (n, k, c, u), under c courses of doses (n, c, u), a dose for each of
+        the coming units; they are as prescribed, parameters stay as they are."""
+        n, k, s = self.state.shape
+        c, u = dose.shape[1:]
+        # particle and candidate of row i: the particles of a patient share the candidates
+        which = (np.arange(n)[:, None, None] * c + np.arange(c)).repeat(k, axis=1).reshape(-1)
+        state = np.repeat(self.state.reshape(n * k, s), c, axis=0)
+        theta = np.repeat(self.theta.reshape(n * k, *self.theta.shape[2:]), c, axis=0)
+        course = self._follow(np.repeat(np.arange(n), c), dose.reshape(n * c, u), state, theta, which)
+        return {name: values.reshape(n, k, c, u) for name, values in course.items()}
+
+    def dose_to_target(self, units: int) -> Floats:
+        """Return the constant dose (n, k) by which each particle is on target at the end of so many units;
+        where no dose of the grid is, the end of it that is nearer.
+
+        Regula falsi in the Illinois form: exact at once where the response is linear in the dose.
+        """
+        n, k, s = self.state.shape
+        rows, everyone = np.repeat(np.arange(n), k), np.arange(n * k)
+        target = self.scenario.target_at(self.unit + units - 1)[rows]
+        state, theta = self.state.reshape(n * k, s), self.theta.reshape(n * k, *self.theta.shape[2:])
+
+        def distance(dose: Floats) -> Floats:
+            course = np.repeat(dose[:, None], units, axis=1)
+            response = self._follow(rows, course, state.copy(), theta, everyone)[self.scenario.output]
+            return response[:, -1] - target
+
+        low, high = np.zeros(n * k), np.full(n * k, self.scenario.doses.maximum)
+        at_low, at_high = distance(low), distance(high)
+        crosses = at_low * at_high < 0
+        nearest = np.where(np.abs(at_low) < np.abs(at_high), low, high)
+        dose, side = nearest, np.zeros(n * k)
+        for _ in range(_STEPS):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                guess = (low * at_high - high * at_low) / (at_high - at_low)
+            dose = np.where(crosses & np.isfinite(guess), guess, nearest)
+            here = distance(dose)
+            if np.all(~crosses | (np.abs(here) <= _CLOSE * np.abs(target))):
+                break
+            same = here * at_low > 0
+            at_high = np.where(same & (side == 1), at_high / 2, at_high)
+            at_low = np.where(~same & (side == -1), at_low / 2, at_low)
+            side = np.where(same, 1, -1)
+            low, at_low = np.where(same, dose, low), np.where(same, here, at_low)
+            high, at_high = np.where(same, high, dose), np.where(same, at_high, here)
+        return dose.reshape(n, k)
+
+    def _follow(
+        self, rows: Ints, dose: Floats, state: Floats, theta: Floats, which: Ints
+    ) -> dict[str, Floats]:
+        """Move states (r, s) in place under courses (m, u) of patients `rows` (m,), and return the responses
+        (r, u)."""
+        scenario, units = self.scenario, np.arange(dose.shape[1])
+        unit = np.minimum(self.unit[rows, None] + units, scenario.horizon - 1)
+        begins = self.clock[rows, None] + units * scenario.clock.length
+        people = {name: values[rows] for name, values in self.people.items()}
+        column = None if self.column is None else self.column[unit]
+        count = np.full(len(rows), len(units))
+        events = prescribed(scenario, people, dose, unit, begins, count, column)
+        begin = self.clock[rows][which]
+        reads, _ = run(
+            scenario, state, theta, events, len(units), begin=begin, which=which, rule="belief"
+        )
+        return {item.name: item.of(reads) for item in scenario.responses}
