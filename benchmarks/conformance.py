@@ -5,13 +5,16 @@ folder: twelve ``# key: value`` lines, then a table of times and outputs. It sta
 covariates, genotype, multipliers), compares the parameters that follow with `derived`, and every column
 within 1e-6 of its maximum (or 1e-9 absolutely). One row a file, the summary last; exit code 1 when a built
 model is outside, or when there is nothing to compare.
+
+``python -m benchmarks.conformance mapbayes DIR`` compares predictions, estimates, posteriors and dose
+searches with those of NONMEM, Monolix and others, one row a set, as `mapbayes_cases` describes.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import pgx_cases, pgx_recommendations, pgx_tables
+from benchmarks import mapbayes_cases, mapbayes_regimens, pgx_cases, pgx_recommendations, pgx_tables
 from benchmarks.cases import CASES, Case
 from benchmarks.pgx_cases import Row
 from dosewright.envs.pharmacology import simulate
@@ -64,6 +67,25 @@ PGX_SETS: tuple[tuple[str, tuple[str, ...], Callable[[Path], Sequence[Row]]], ..
     ("getrm posterior", _GETRM, pgx_tables.getrm_posterior),
 )
 """Set, its files, and what compares it. The tables above the folder are compared only beside their cases."""
+_MODELS, _EVENTS, _MAP = "models.json", "events.csv", "expected_map.csv"
+MAPBAYES_SETS: tuple[tuple[str, tuple[str, ...], Callable[[Path], Iterable[Row]]], ...] = (
+    (
+        "expected_predictions",
+        ("expected_predictions.csv", _MODELS, _EVENTS, _MAP),
+        mapbayes_cases.predictions,
+    ),
+    ("expected_map", (_MAP, _MODELS, _EVENTS), mapbayes_cases.estimates),
+    (
+        "expected_covariance",
+        ("expected_covariance.csv", _MODELS, _EVENTS, _MAP),
+        mapbayes_cases.covariances,
+    ),
+    ("posterior_moments", ("posterior_moments.csv", _MODELS, _EVENTS), mapbayes_cases.moments),
+    ("posterior_doses", ("posterior_doses.csv", _MODELS, _EVENTS), mapbayes_cases.doses),
+    ("regimen_cases", ("regimen_cases.json",), mapbayes_regimens.regimens),
+    ("bolus_1cmt_nonmem", ("bolus_1cmt_nonmem.csv",), mapbayes_cases.bolus),
+)
+"""As `PGX_SETS`."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +231,37 @@ def pgx(folder: Path, failures: bool) -> None:
     passing = sum(row.ok for row in rows)
     click.echo(f"{passing} of {len(rows)} sets pass, {left_out} left out")
     raise SystemExit(0 if passing == len(rows) else 1)
+
+
+@conformance.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--failures", is_flag=True, help="Print a line for each case that did not pass.")
+def mapbayes(folder: Path, failures: bool) -> None:
+    """Compare estimation and dose finding with the case sets of DIR.
+
+    Sets whose files are absent are named and left out. A set that cannot be read does not pass.
+    """
+    rows: list[Row] = []
+    for name, files, compared in MAPBAYES_SETS:
+        absent = [file for file in files if not (folder / file).is_file()]
+        if absent:
+            click.echo(f"{name:36s} absent: no {', '.join(absent)}")
+            continue
+        try:
+            found = tuple(compared(folder))
+        except Exception as error:  # whatever is wrong with a file, the other sets are still compared
+            found = (Row(name, 0, 0, 1.0, (f"not read: {type(error).__name__}: {error}",)),)
+        for row in found:
+            asked = f"{row.needed:.0%} asked" if row.needed else "shown only"
+            share = f"{row.passed / row.total:.2%}" if row.total else "none"
+            verdict = "ok" if row.ok else "FAILED"
+            click.echo(f"{row.name:36s} {row.passed:6d} of {row.total:6d} {share:>8s}  {asked:12s} {verdict}")
+            for line in row.failures if failures or not row.total else ():
+                click.echo(f"    {line}")
+        rows += found
+    passing = sum(row.ok for row in rows)
+    click.echo(f"{passing} of {len(rows)} sets pass" if rows else f"nothing to compare in {folder}")
+    raise SystemExit(0 if rows and passing == len(rows) else 1)
 
 
 def _show(row: Row, failures: bool) -> None:

@@ -240,6 +240,38 @@ def phenotype_codes(gene: str, diplotypes: NDArray[np.str_]) -> Floats:
     return np.array([codes[text] for text in diplotypes.tolist()])
 
 
+def phenotype_shares(
+    term: GenotypeTerm, group: str, pairs: Sequence[tuple[str, str]]
+) -> dict[float, Floats]:
+    """Return, by code of CPIC's phenotype (NaN: indeterminate), the share (c,) of the people of a
+    biogeographic group who have it and whose alleles are read as each of `pairs`."""
+    return {code: np.array(shares) for code, shares in _read_phenotypes(_Hashable(term), group, tuple(pairs))}
+
+
+@lru_cache
+def _read_phenotypes(
+    key: _Hashable, group: str, pairs: tuple[tuple[str, str], ...]
+) -> tuple[tuple[float, tuple[float, ...]], ...]:
+    term, gene = key.term, key.term.gene
+    modelled = _modelled(term)
+    held = [
+        (coding_strand_allele(gene, allele), _stands_for(term, allele, modelled), frequency)
+        for allele, frequency in allele_distribution(gene, group, term.frequencies).items()
+        if frequency > 0
+    ]
+    both = [(a, b) for i, a in enumerate(held) for b in held[i:]]
+    codes = phenotype_codes(gene, np.array([f"{a[0]}/{b[0]}" for a, b in both]))
+    place = {frozenset(pair): i for i, pair in enumerate(pairs)}
+    shares: dict[float, list[float]] = {}
+    for (a, b), code in zip(both, codes.tolist(), strict=True):
+        here = place.get(frozenset((a[1], b[1])))
+        if here is not None:
+            known = math.nan if math.isnan(code) else code
+            row = shares.setdefault(known, [0.0] * len(pairs))
+            row[here] += a[2] * b[2] * (1 if a is b else 2)
+    return tuple((code, tuple(row)) for code, row in shares.items())
+
+
 def allele_entry(gene: str, allele: str) -> str:
     """Name of the observation entry that counts `allele`."""
     return f"{gene.lower()}_{allele}"

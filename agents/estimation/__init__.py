@@ -1,23 +1,33 @@
 """What is known about one patient: prior, and the belief that follows the observations."""
 
+from dosewright.agents.estimation.averaging import Average, average, predictive_p_value
 from dosewright.agents.estimation.belief import Belief, BeliefFilter
 from dosewright.agents.estimation.courses import Courses
+from dosewright.agents.estimation.factor import LikelihoodFactor
 from dosewright.agents.estimation.likelihood import event_log_likelihood, log_likelihood
 from dosewright.agents.estimation.map import MapFit, conditional_covariance, estimate
 from dosewright.agents.estimation.outlook import Outlook
+from dosewright.agents.estimation.particles import Posterior, WeightedEffects, sample
 from dosewright.agents.estimation.prior import Prior, known_people, prior
 
 __all__ = [
+    "Average",
     "Belief",
     "BeliefFilter",
     "Courses",
+    "LikelihoodFactor",
     "MapFit",
     "Outlook",
+    "Posterior",
     "Prior",
+    "WeightedEffects",
+    "average",
     "conditional_covariance",
     "estimate",
     "event_log_likelihood",
     "known_people",
     "log_likelihood",
+    "predictive_p_value",
     "prior",
+    "sample",
 ]

@@ -38,7 +38,7 @@ _WIDEST = 1.5  # the proposal's SD over the posterior's, at most: heavy enough f
 _FLOOR = 0.1  # smallest SD of the proposal over the prior's
 _ABSURD = 6.0  # SD of prediction and assay from which a result says no more
 _NOTHING = 1e-9  # of a level in its unit
-_ROUNDS = 4  # a posterior far out in the prior is approached in steps
+_ROUNDS = 3  # a posterior far out in the prior is approached in steps
 _NEWTON_STEPS, _SHORT = 6, 1e-3  # of the search for the mode; SD of the prior by which derivatives are taken
 _SOME = 32  # particles by which a dose is looked for
 _COURSES = 4_000_000  # readings held in memory at a time
@@ -203,8 +203,8 @@ class BeliefFilter:
             rule = scenario.delay
             self._delayed = [item.name for item in scenario.measurements].index(rule.measurement)
             self._samples += (scenario.measurements[self._delayed],) * rule.at_most
-        # a log-normal error knows no zero: what was never given is as little as can be
-        self._floor = np.array([_NOTHING if item.error.log_sd else -np.inf for item in self._samples])
+        # an error that goes with the level knows no zero: what was never given is as little as can be
+        self._floor = np.array([-np.inf if item.error.additive else _NOTHING for item in self._samples])
         # visits that a result may lag behind its own
         self._window = 2 if all(item.units_ago is None for item in scenario.measurements) else 9
         self._segments: Ints | None = None
@@ -469,10 +469,17 @@ class BeliefFilter:
                 break
             redrawn = self._redraw(belief.select(poor), attempt)
             better = redrawn.effective_size > belief.effective_size[poor]
-            keep = better | (attempt < _ROUNDS - 1)
-            belief = belief.replace_rows(poor[keep], redrawn.select(np.flatnonzero(keep)))
-            poor = poor[redrawn.effective_size < REDRAW_BELOW * self.particles]
+            belief = belief.replace_rows(poor[better], redrawn.select(np.flatnonzero(better)))
+            poor = poor[belief.effective_size[poor] < REDRAW_BELOW * self.particles]
         return belief
+
+    def refine(self, belief: Belief) -> Belief:
+        """Return the belief drawn anew with this filter's particles: more of them than it was kept with, for a
+        question that asks for accuracy."""
+        first = self._redraw(belief, 0)
+        second = self._redraw(first, 1)
+        better = np.flatnonzero(second.effective_size > first.effective_size)
+        return first.replace_rows(better, second.select(better))
 
     def _arrived(self, belief: Belief, observation: NDArray[np.float32]) -> Floats:
         """(n, w, m) results that came in since the previous visit, by the visit at which they were drawn,
@@ -564,7 +571,7 @@ class BeliefFilter:
             truth, value = predicted, np.where(here, result, 0.0)
             noise = np.sqrt(belief.mean(_variance(error, predicted)))
         mean, spread = belief.mean_sd(truth)
-        expected = np.hypot(spread, noise)
+        expected = np.maximum(np.hypot(spread, noise), _NOTHING)
         shown = np.clip(value, mean - _ABSURD * expected, mean + _ABSURD * expected)
         z = np.where(here, (shown - mean) / expected, np.nan)
         low = np.exp(shown) if error.log_sd else shown
@@ -591,14 +598,14 @@ class BeliefFilter:
     def _redraw(self, belief: Belief, attempt: int) -> Belief:
         """Draw particles from a normal fitted to the posterior and weigh them over the whole history.
 
-        The normal has the weighted particles' moments at first; where these are of too few particles the mode
-        is looked for, and the curvature there taken.
+        The normal is that of the mode and the curvature there; or, where several genotypes may make several
+        modes and where the first was not good enough, that of the weighted particles' moments.
         """
-        n, k, d = belief.x.shape
-        z, _ = _points(k, d)
+        d = belief.x.shape[2]
+        z, _ = _points(self.particles, d)
         before, widen = belief.prior, _widening(d)
         mean = belief.mean(belief.x)
-        if attempt % 2:
+        if attempt == 0 and before.mean.shape[1] == 1:
             mean, covariance = self._mode(belief, mean)
             covariance *= widen**2
         else:

@@ -21,8 +21,8 @@ from scipy.special import logsumexp
 from dosewright.envs.genotypes import (
     allele_entry,
     group_frequencies,
-    phenotype_codes,
     phenotype_entry,
+    phenotype_shares,
     phenotyped,
 )
 from dosewright.envs.pharmacology import GenotypeTerm, PopulationModel
@@ -266,33 +266,40 @@ def _options(scenario: Scenario, term: GenotypeTerm, seen: dict[str, Floats]) ->
 def _chances(
     scenario: Scenario, term: GenotypeTerm, pairs: list[tuple[str, str]], seen: dict[str, Floats]
 ) -> Floats:
-    """(n, c) probability of every pair of modelled alleles, given ancestry, and phenotype where it is
-    seen."""
-    frequency, alleles = _frequencies(scenario, term, seen), list(term.per_allele)
-    chance = np.stack(
-        [
-            frequency[:, alleles.index(a)] * frequency[:, alleles.index(b)] * (1 if a == b else 2)
-            for a, b in pairs
-        ],
-        axis=1,
-    )
-    entry = phenotype_entry(term.gene)
-    if entry in seen and term.gene in phenotyped([term]):
-        codes = phenotype_codes(term.gene, np.array([f"{a}/{b}" for a, b in pairs]))
-        # a phenotype that no pair of modelled alleles has, such as rapid, is the nearest that one has
-        apart = np.abs(seen[entry][:, None] - codes)
-        nearest = apart <= np.nanmin(apart, axis=1, keepdims=True) + 1e-9
-        chance = np.where(np.isnan(seen[entry])[:, None] | nearest, chance, 0.0)
+    """(n, c) probability of every pair of modelled alleles, given the ancestry where the race is seen (the
+    scenario's population otherwise), and the phenotype where that is seen."""
+    population, n = scenario.population, len(next(iter(seen.values())))
+    strata = [(stratum.share, stratum.group) for stratum in population.strata]
+    chance = _mixed(scenario, term, pairs, strata, seen)
+    for race, group in population.groups.items():
+        of_race = seen.get(f"race_{race.lower()}", np.zeros(n)) == 1
+        if of_race.any():
+            chance[of_race] = _mixed(scenario, term, pairs, [(1.0, group)], seen)[of_race]
     total = chance.sum(axis=1, keepdims=True)
+    # a phenotype that nobody of this ancestry has says nothing about the pair
     return np.divide(chance, total, out=np.full(chance.shape, 1.0 / len(pairs)), where=total > 0)
 
 
-def _frequencies(scenario: Scenario, term: GenotypeTerm, seen: dict[str, Floats]) -> Floats:
-    """(n, a) frequencies of the modelled alleles in each patient's ancestry, other alleles read by their
-    function; where the race is not seen those of the scenario's population."""
-    population, n = scenario.population, len(next(iter(seen.values())))
-    mixture = sum(s.share * group_frequencies(term, s.group) for s in population.strata)
-    result = np.tile(np.asarray(mixture), (n, 1))
-    for race, group in population.groups.items():
-        result[seen.get(f"race_{race.lower()}", np.zeros(n)) == 1] = group_frequencies(term, group)
-    return result
+def _mixed(
+    scenario: Scenario,
+    term: GenotypeTerm,
+    pairs: list[tuple[str, str]],
+    groups: list[tuple[float, str]],
+    seen: dict[str, Floats],
+) -> Floats:
+    """(n, c) probability of every pair, up to a constant, among people of several groups (share, group)."""
+    n, alleles, entry = len(next(iter(seen.values()))), list(term.per_allele), phenotype_entry(term.gene)
+    chance = np.zeros((n, len(pairs)))
+    for share, group in groups:
+        frequency = group_frequencies(term, group)
+        pair = np.array([
+            frequency[alleles.index(a)] * frequency[alleles.index(b)] * (1 if a == b else 2) for a, b in pairs
+        ])  # fmt: skip
+        if entry in seen and term.gene in phenotyped([term]):
+            # other alleles than the modelled ones have phenotypes of their own
+            for code, having in phenotype_shares(term, group, pairs).items():
+                same = np.isnan(seen[entry]) if np.isnan(code) else seen[entry] == code
+                chance[same] += share * having
+        else:
+            chance += share * pair
+    return chance

@@ -8,6 +8,7 @@ from dosewright.envs.pharmacology.engine import (
     simulate,
     stream,
 )
+from dosewright.envs.pharmacology.equations import equation_model
 from dosewright.envs.pharmacology.events import Dose, Events, Kind
 from dosewright.envs.pharmacology.model import (
     Constant,
@@ -47,6 +48,7 @@ __all__ = [
     "columns",
     "daily_response",
     "empty",
+    "equation_model",
     "follow",
     "outputs_now",
     "simulate",

@@ -183,7 +183,7 @@ def test_the_page_s_code_runs_and_prints_what_follows_it(monkeypatch: pytest.Mon
         elif printed:
             assert printed == text
             compared, printed = compared + 1, ""
-    assert (quoted, compared) == (3, 3)
+    assert (quoted, compared) == (3, 4)
 
 
 def test_the_page_s_messages_are_those_of_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
