@@ -28,7 +28,7 @@ from dosewright.envs import Intake, Noise, Scenario, Treatment, names, scenario
 
 Floats = NDArray[np.float64]
 BINS, LEVEL, COVERED = 10, 0.01, (0.87, 0.93)
-FINE = 1024  # particles by which a rank is taken: with few, ranks come in steps
+FINE = 256  # particles by which a rank is taken: with few, ranks come in steps
 
 
 def ranks(belief: Belief, truth: Floats) -> Floats:

@@ -11,6 +11,7 @@ import click
 
 from dosewright import __version__
 from dosewright.scripts.demo import demo
+from dosewright.scripts.dose import dose
 from dosewright.scripts.pgx import pgx
 from dosewright.scripts.scenarios import scenarios
 from dosewright.scripts.simulate import simulate
@@ -27,7 +28,7 @@ def cli() -> None:
     """
 
 
-for _command in (demo, pgx, scenarios, simulate, train, trial):
+for _command in (demo, dose, pgx, scenarios, simulate, train, trial):
     cli.add_command(_command)
 
 

@@ -9,12 +9,15 @@ from dosewright.agents.estimation.map import MapFit, conditional_covariance, est
 from dosewright.agents.estimation.outlook import Outlook
 from dosewright.agents.estimation.particles import Posterior, WeightedEffects, sample
 from dosewright.agents.estimation.prior import Prior, known_people, prior
+from dosewright.agents.estimation.readings import Graded, Happened
 
 __all__ = [
     "Average",
     "Belief",
     "BeliefFilter",
     "Courses",
+    "Graded",
+    "Happened",
     "LikelihoodFactor",
     "MapFit",
     "Outlook",

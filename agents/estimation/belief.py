@@ -33,13 +33,16 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 REDRAW_BELOW = 0.10  # share of the particles that carry weight, below which they are drawn anew
+_FINE = 0.3  # the same where accuracy is asked for
 _KEPT = 0.5  # share that carries weight where the posterior is normal and so is the proposal
 _WIDEST = 1.5  # the proposal's SD over the posterior's, at most: heavy enough for its tails
 _FLOOR = 0.1  # smallest SD of the proposal over the prior's
 _ABSURD = 6.0  # SD of prediction and assay from which a result says no more
 _NOTHING = 1e-9  # of a level in its unit
 _ROUNDS = 3  # a posterior far out in the prior is approached in steps
-_NEWTON_STEPS, _SHORT = 6, 1e-3  # of the search for the mode; SD of the prior by which derivatives are taken
+# Of the search for the mode: steps at most, squared SD of the posterior from the mode that ends it, SD of the
+# prior by which derivatives are taken
+_NEWTON_STEPS, _NEAR, _SHORT = 6, 0.01, 1e-3
 _SOME = 32  # particles by which a dose is looked for
 _COURSES = 4_000_000  # readings held in memory at a time
 
@@ -115,11 +118,14 @@ class Belief:
         mean = self.mean(quantity)
         return mean, np.sqrt(np.maximum(self.mean((quantity - mean[:, None]) ** 2), 0.0))
 
-    def thin(self, count: int) -> Belief:
-        """Return beliefs of so many particles that carry equal weight, by systematic resampling."""
+    def thin(self, count: int, key: Floats) -> Belief:
+        """Return beliefs of so many particles that carry equal weight, by systematic resampling in the order
+        of `key` (n, k): of what depends on the key, hardly anything is lost."""
+        order = np.argsort(key, axis=1, kind="stable")
         point = (np.arange(count) + 0.5) / count
-        reached = np.cumsum(self.weight, axis=1)
-        index = np.minimum((reached[:, None] < point[:, None]).sum(axis=2), reached.shape[1] - 1)
+        reached = np.cumsum(np.take_along_axis(self.weight, order, axis=1), axis=1)
+        place = np.minimum((reached[:, None] < point[:, None]).sum(axis=2), reached.shape[1] - 1)
+        index = np.take_along_axis(order, place, axis=1)
         taken = {
             name: np.take_along_axis(value, index if value.ndim == 2 else index[:, :, None], axis=1)
             for name in ("x", "theta", "state", "response")
@@ -477,9 +483,12 @@ class BeliefFilter:
         """Return the belief drawn anew with this filter's particles: more of them than it was kept with, for a
         question that asks for accuracy."""
         first = self._redraw(belief, 0)
-        second = self._redraw(first, 1)
-        better = np.flatnonzero(second.effective_size > first.effective_size)
-        return first.replace_rows(better, second.select(better))
+        rows = np.flatnonzero(first.effective_size < _FINE * self.particles)
+        if not len(rows):
+            return first
+        second = self._redraw(first.select(rows), 1)
+        better = np.flatnonzero(second.effective_size > first.effective_size[rows])
+        return first.replace_rows(rows[better], second.select(better))
 
     def _arrived(self, belief: Belief, observation: NDArray[np.float32]) -> Floats:
         """(n, w, m) results that came in since the previous visit, by the visit at which they were drawn,
@@ -626,10 +635,14 @@ class BeliefFilter:
         beside = np.concatenate([np.zeros((1, d)), np.diag(step)])
         score, slope, curvature = self._slope(belief, x, beside)
         for _ in range(_NEWTON_STEPS):
+            # how far the mode is, squared, in SD of the posterior; who is near enough stays, in any company
+            far = np.einsum("nd,nde,ne->n", slope, np.linalg.inv(curvature), slope) >= _NEAR
+            if not far.any():
+                break
             scaled = curvature + damping[:, None, None] * np.eye(d) * np.einsum("nii->ni", curvature)[:, None]
             then = x + np.linalg.solve(scaled, slope[..., None])[..., 0]
             new = self._slope(belief, then, beside)
-            better = new[0] > score
+            better = far & (new[0] > score)
             x = np.where(better[:, None], then, x)
             score, slope = np.where(better, new[0], score), np.where(better[:, None], new[1], slope)
             curvature = np.where(better[:, None, None], new[2], curvature)
@@ -789,12 +802,14 @@ class BeliefFilter:
         if scenario.maintenance_dose is not None:
             dose = scenario.maintenance_dose(belief.theta, scenario.target)
             return belief.mean_sd(np.log(np.maximum(dose, least)))
-        few = belief.thin(min(_SOME, self.particles))
-        dose, reach = np.empty(few.log_ratio.shape), self.reach(few)
+        reach, dose = self.reach(belief), np.empty((len(belief.unit), min(_SOME, self.particles)))
         for units in np.unique(reach):
             rows = np.flatnonzero(reach == units)
-            dose[rows] = self.outlook(few.select(rows)).dose_to_target(int(units))
-        return few.mean_sd(np.log(np.maximum(dose, least)))
+            some = belief.select(rows)
+            few = some.thin(dose.shape[1], self.outlook(some).straight_dose(int(units)))
+            dose[rows] = self.outlook(few).dose_to_target(int(units))
+        log_dose = np.log(np.maximum(dose, least))
+        return log_dose.mean(axis=1), log_dose.std(axis=1)
 
 
 def _variance(error: ResidualError, truth: Floats) -> Floats:

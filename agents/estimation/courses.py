@@ -14,11 +14,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dosewright.agents.estimation.readings import Graded, Happened, Reading, Readings, refuse
 from dosewright.agents.estimation.segments import Doses, Segment
 from dosewright.envs import PatientRecords, genotype_effects
 from dosewright.envs.pharmacology import Dose, PopulationModel
@@ -28,6 +29,7 @@ Indices = NDArray[np.int64]
 Carried = Literal["backward", "forward"]
 
 _BASELINE = "baseline"
+_FALLS = 1e-6  # share by which a cumulative hazard may fall, from an engine with a tolerance
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +51,12 @@ class Courses:
     omega : (d, d) covariance of the effects
     sample_time, sample_output : (n, m) time of each sample, and index of the model's output that it is of
     low, high : (n, m) measured value, both the same; or the interval [low, high) in which it lies: low is
-        minus infinity below the limit of quantification
+        minus infinity below the limit of quantification, both are limits of a grade; of an event that of
+        their number, [0, 1) or [1, ∞)
     observed : (n, m) whether there is a measurement; elsewhere a value is predicted only, or the row is
         padded
+    censored : (n, m) whether it was found below the limit of quantification
+    since : (n, m) of whether an event happened, the sample from which on that is asked; −1 of a measurement
     sampled : (n, m) whether the sample exists at all
     last : (n,) parameter set in force at the end
     end : (n,) time of the last record
@@ -70,6 +75,8 @@ class Courses:
     low: Floats
     high: Floats
     observed: NDArray[np.bool_]
+    censored: NDArray[np.bool_]
+    since: Indices
     sampled: NDArray[np.bool_]
     last: Indices
     end: Floats
@@ -82,6 +89,8 @@ class Courses:
         patients: Sequence[PatientRecords],
         *,
         outputs: Mapping[int, str] | None = None,
+        grades: Mapping[int, Graded] | None = None,
+        events: Mapping[int, Happened] | None = None,
         compartments: Mapping[int, str] | None = None,
         covariates: Mapping[str, str] | None = None,
         genotypes: Mapping[str, NDArray[np.str_]] | None = None,
@@ -99,6 +108,12 @@ class Courses:
         outputs
             DVID, or compartment where a record has no DVID, -> name of the output that is measured there. By
             default every measurement is of the one output that has a residual error.
+        grades
+            DVID or compartment -> scale of which DV is a grade there.
+        events
+            DVID or compartment -> cumulative hazard of an event, of which DV says there whether it happened
+            (1) or not (0) since the patient's previous observation of that number, fitted or set aside (MDV
+            1), or since the start. Where the clock begins anew at a reset, that is the start.
         compartments
             Compartment of a dose -> name of the route; by default compartments are the model's states,
             counted from 1, and a dose takes the route that leads there. A dose without compartment takes the
@@ -118,17 +133,31 @@ class Courses:
         ------
         ValueError
             For a compartment that no route of the model leads to, a rate or duration that the model does not
-            have, a measurement that is of no output, a covariate without a column, a model that asks for
-            genotypes: with patient, line and remedy.
+            have, a measurement that is of no output, a grade that the scale does not have, an event that is
+            not 0 or 1, at the time from which on it is asked or across a reset, a hazard that falls, a
+            covariate without a column, a model that asks for genotypes: with patient, line and remedy.
+
+        Examples
+        --------
+        Neutrophils recorded as CTCAE grades under DVID 2, and whether there was a fever under DVID 3, of a
+        model with outputs C, ANC and the cumulative hazard H::
+
+            Courses.of(
+                model, patients, outputs={1: "C"},
+                grades={2: Graded("ANC", (2.0, 1.5, 1.0, 0.5))}, events={3: Happened("H")},
+            )
         """
         if not patients:
             raise ValueError("no patient: give the records of at least one")
         if carried not in ("backward", "forward"):
             raise ValueError(f"carried = {carried!r}; expected 'backward' (as NONMEM does) or 'forward'")
         routes = _routes(model, compartments)
-        reader = _Reader(model, _outputs(model, outputs), routes, dict(covariates or {}), occasion, carried)
+        readings = Readings.of(model, outputs, grades, events)
+        reader = _Reader(model, readings, routes, dict(covariates or {}), occasion, carried)
         histories = [reader.history(records) for records in patients]
-        return _assembled(model, histories, genotypes, occasion is not None)
+        courses = _assembled(model, histories, genotypes, occasion is not None)
+        courses._check_hazards(patients, histories)
+        return courses
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -141,8 +170,13 @@ class Courses:
     @property
     def below_limit(self) -> NDArray[np.bool_]:
         """(n,) whether a patient has measurements, and all are below the limit of quantification."""
-        above = self.observed & ~np.isneginf(self.low)
-        return np.asarray(self.observed.any(axis=1) & ~above.any(axis=1))
+        other = self.observed & ~self.censored
+        return np.asarray(self.observed.any(axis=1) & ~other.any(axis=1))
+
+    @property
+    def event(self) -> NDArray[np.bool_]:
+        """(n, m) whether a sample is of whether an event happened, not a measurement."""
+        return self.since >= 0
 
     @cached_property
     def read_outputs(self) -> Indices:
@@ -152,7 +186,10 @@ class Courses:
     def select(self, patients: ArrayLike) -> Courses:
         """Return the courses of some patients, by number, in that order."""
         chosen = np.asarray(patients, dtype=np.int64)
-        parts = ("typical", "occasion", "sample_time", "sample_output", "low", "high", "observed", "sampled")
+        parts = (
+            "typical", "occasion", "sample_time", "sample_output", "low", "high", "observed", "censored",
+            "since", "sampled",
+        )  # fmt: skip
         return replace(
             self,
             ids=tuple(self.ids[i] for i in chosen),
@@ -181,12 +218,17 @@ class Courses:
     def predict(self, eta: ArrayLike) -> Floats:
         """Return predictions (n, k, m) of all samples under effects (n, k, d).
 
-        0 where a row is padded; NaN where a course cannot be computed with such effects.
+        That of an event is the hazard that has accumulated since the sample from which on it is asked. 0
+        where a row is padded; NaN where a course cannot be computed with such effects.
         """
         out = self._run(self.theta(eta), self.segments, self.read_outputs, self.sample_time.shape[1])
         place = np.searchsorted(self.read_outputs, self.sample_output)[:, None, :, None]
         place = np.minimum(place, len(self.read_outputs) - 1)
         chosen = np.take_along_axis(out, np.broadcast_to(place, (*out.shape[:3], 1)), axis=3)[..., 0]
+        if self.event.any():
+            before = np.broadcast_to(np.maximum(self.since, 0)[:, None], chosen.shape)
+            before = np.take_along_axis(chosen, before, axis=2)
+            chosen = np.where(self.event[:, None], chosen - before, chosen)
         return np.where(self.sampled[:, None], chosen, 0.0)
 
     def simulate(
@@ -234,6 +276,24 @@ class Courses:
             mine = segment.who[rows]
             ahead.append(self._ahead(segment, rows, [schedules[i] for i in mine], when[mine]))
         return self._run(theta, tuple(ahead), chosen, when.shape[1])
+
+    def _check_hazards(self, patients: Sequence[PatientRecords], histories: Sequence[_History]) -> None:
+        """Refuse a hazard that falls in the typical patient: whatever it is, it does not accumulate."""
+        if not self.event.any():
+            return
+        typical = np.zeros((len(self), 1, self.effects))
+        hazard = self.predict(typical)[:, 0]
+        total = replace(self, since=np.full_like(self.since, -1)).predict(typical)[:, 0]
+        for i, j in np.argwhere(self.event & (hazard < -_FALLS * np.abs(total))):
+            sample = histories[i].samples[j]
+            name = self.model.outputs[sample.reading.output].name
+            refuse(
+                patients[i],
+                sample.record,
+                f"{name!r}, said to be a cumulative hazard, falls to {total[i, j]:.6g} from "
+                f"{total[i, j] - hazard[i, j]:.6g} at {self.sample_time[i, self.since[i, j]]:g}; name the "
+                "output that is the integral of the hazard",
+            )
 
     def _checked(self, eta: ArrayLike) -> Floats:
         effects = np.asarray(eta, dtype=np.float64)
@@ -351,10 +411,37 @@ class _Stretch:
 @dataclass(frozen=True)
 class _Sample:
     time: float
-    output: int
-    low: float
-    high: float
-    observed: bool
+    record: int
+    reading: Reading
+    since: int = -1
+
+
+@dataclass
+class _Asked:
+    """From when on the next record of each event asks whether it happened.
+
+    Attributes
+    ----------
+    origin
+        The start or last reset: hazards add up from there.
+    since
+        Event -> time of its last record; before the origin where the reset came in between.
+    samples
+        Event -> sample at that time, or at the origin; none before its first record after the origin.
+    """
+
+    origin: _Stretch
+    since: dict[int, float]
+    samples: dict[int, int] = field(default_factory=dict[int, int])
+
+    def at(self, stretches: Sequence[_Stretch], before: float) -> _Asked:
+        """Return the same after a record; where that resets, `before` is the time of the one before."""
+        origin = next(stretch for stretch in reversed(stretches) if not stretch.keeps)
+        if origin is self.origin:
+            return self
+        if origin.start < before:  # the clock begins anew: how long ago the last record was is not known
+            return _Asked(origin, dict.fromkeys(self.since, origin.start))
+        return _Asked(origin, self.since)
 
 
 @dataclass(frozen=True)
@@ -374,7 +461,7 @@ class _Reader:
     """Reads one patient's records."""
 
     model: PopulationModel
-    outputs: Mapping[int, int] | int
+    readings: Readings
     routes: Mapping[int, list[int]]
     covariates: Mapping[str, str]
     occasion: str | None
@@ -398,17 +485,19 @@ class _Reader:
         columns, values, occasion = self._columns(records)
         stretches: list[_Stretch] = [_Stretch(float(records.time[0]), 0)]
         samples: list[_Sample] = []
+        asked = _Asked(stretches[0], dict.fromkeys(self.readings.events, stretches[0].start))
         for i in range(len(records)):
             evid = int(records.evid[i])
             if evid in (3, 4):
                 _begin(stretches, _Stretch(float(records.time[i]), i))
             if evid in (1, 4):
                 self._dose(records, i, int(columns[i]), stretches)
-            elif evid in (0, 2):
-                sample = self._sample(records, i)
-                if sample is not None:
-                    stretches[-1].reads.append((sample.time, len(samples)))
-                    samples.append(sample)
+            asked = asked.at(stretches, float(records.time[max(i - 1, 0)]))
+            reading = self.readings.read(records, i) if evid in (0, 2) else None
+            if reading is not None:
+                since = _since(records, i, reading, asked, samples)
+                stretches[-1].reads.append((float(records.time[i]), len(samples)))
+                samples.append(_Sample(float(records.time[i]), i, reading, since))
         self._finish(records, columns, stretches)
         return _History(records.id, values, occasion, stretches, samples, float(records.time[-1]))
 
@@ -444,14 +533,14 @@ class _Reader:
         if rate < 0 and (rate != -2 or self.model.routes[route].duration is None):
             lacks = "duration" if rate == -2 else "rate that a record could leave to it"
             name = self.model.routes[route].name
-            self._refuse(
+            refuse(
                 records,
                 i,
                 f"RATE = {rate:g}, but route {name!r} of {self.model.name} has no {lacks}; give a rate above "
                 "0, or 0 for a bolus",
             )
         if steady and self.model.breaks:
-            self._refuse(records, i, f"SS = {steady}, but rates of {self.model.name} change at set times")
+            refuse(records, i, f"SS = {steady}, but rates of {self.model.name} change at set times")
         dose = _Dose(
             float(records.time[i]), float(records.amount[i]), route, column, rate=max(rate, 0.0),
             timed=rate == -2, interval=interval if steady else 0.0,
@@ -472,34 +561,12 @@ class _Reader:
             return found[0]
         known = ", ".join(f"{k}: {model.routes[v].name}" for k, routes in self.routes.items() for v in routes)
         several = "several routes lead" if found else f"no route of {model.name} leads"
-        self._refuse(
+        refuse(
             records,
             i,
             f"a dose into compartment {number}, where {several}; routes by compartment are {known}; say in "
             "`compartments` which is meant",
         )
-
-    def _sample(self, records: PatientRecords, i: int) -> _Sample | None:
-        """Return a measurement, or a place at which a value is predicted only."""
-        observed, output = bool(records.observation[i] and not records.mdv[i]), self.outputs
-        if not isinstance(output, int):
-            by = "DVID" if records.dvid[i] else "CMT"
-            key = int(records.dvid[i] or records.compartment[i])
-            if key not in output:
-                if not observed:
-                    return None
-                known = ", ".join(f"{k}: {self.model.outputs[v].name}" for k, v in output.items())
-                self._refuse(
-                    records, i, f"a measurement with {by} = {key}, which is no output; outputs are {known}"
-                )
-            output = output[key]
-        if not observed:
-            low = high = 0.0
-        elif np.isnan(records.limit[i]):
-            low = high = float(records.dv[i])
-        else:
-            low, high = -math.inf, float(records.limit[i])
-        return _Sample(float(records.time[i]), output, low, high, observed)
 
     def _finish(self, records: PatientRecords, columns: Indices, stretches: list[_Stretch]) -> None:
         """Say when columns hold in each stretch, and which those of additional doses are."""
@@ -526,9 +593,6 @@ class _Reader:
                 before = stretches[number - 1].doses
                 stretch.doses, stretch.steady = before + stretch.doses, stretch.steady + len(before)
 
-    def _refuse(self, records: PatientRecords, i: int, what: str) -> NoReturn:
-        raise ValueError(f"line {int(records.line[i])}, patient {records.id!r}: {what}")
-
 
 def _begin(stretches: list[_Stretch], new: _Stretch) -> None:
     """Begin a stretch; one in which nothing happened need not be followed."""
@@ -539,23 +603,35 @@ def _begin(stretches: list[_Stretch], new: _Stretch) -> None:
     stretches.append(new)
 
 
-def _outputs(model: PopulationModel, outputs: Mapping[int, str] | None) -> Mapping[int, int] | int:
-    """Which output a measurement is of, by DVID or compartment; one number where all are of the same."""
-    if outputs is not None:
-        return {key: model.output(name) for key, name in outputs.items()}
-    measured = [i for i, item in enumerate(model.outputs) if _has_error(model, i)]
-    if len(measured) != 1:
-        names = ", ".join(model.outputs[i].name for i in measured) or "none"
-        raise ValueError(
-            f"{model.name}: outputs with a residual error: {names}; say in `outputs` which DVID or "
-            "compartment is which"
+def _since(records: PatientRecords, i: int, reading: Reading, asked: _Asked, samples: list[_Sample]) -> int:
+    """Sample from which on record `i` asks for an event, added if need be; −1 where it is a measurement."""
+    event, time, start = reading.event, float(records.time[i]), asked.origin.start
+    if event is None:
+        return -1
+    last = asked.since[event]
+    if reading.observed and last < start:
+        refuse(
+            records,
+            i,
+            f"whether event {event} happened since {last:g}, but a reset or steady state at {start:g} cuts "
+            "off the hazard before; give the event a record at that time, before the reset, with MDV 1 if it "
+            "is not known",
         )
-    return measured[0]
-
-
-def _has_error(model: PopulationModel, output: int) -> bool:
-    error = model.outputs[output].error
-    return bool(error.log_sd or error.proportional or error.additive)
+    if reading.observed and time <= last:
+        refuse(
+            records,
+            i,
+            f"whether event {event} happened since {last:g}, before any time has passed; leave the record "
+            "out, or put it before the reset",
+        )
+    if event not in asked.samples:
+        asked.samples[event] = len(samples)
+        asked.origin.reads.append((start, len(samples)))
+        samples.append(_Sample(start, i, Reading(reading.output)))
+    since = asked.samples[event]
+    if records.observation[i]:
+        asked.since[event], asked.samples[event] = time, len(samples)
+    return since
 
 
 def _routes(model: PopulationModel, compartments: Mapping[int, str] | None) -> Mapping[int, list[int]]:
@@ -622,14 +698,15 @@ def _assembled(
     m = max(len(history.samples) for history in histories)
     number = max(int(history.occasion.max()) for history in histories) + 1
     names, omega = _effects(model, number if occasions else 0)
-    samples = {name: np.zeros((n, m)) for name in ("time", "low", "high")}
-    output, observed, sampled = np.zeros((n, m), np.int64), np.zeros((n, m), bool), np.zeros((n, m), bool)
+    time, low, high = (np.zeros((n, m)) for _ in range(3))
+    output, since = np.zeros((n, m), dtype=np.int64), np.full((n, m), -1)
+    observed, censored, sampled = (np.zeros((n, m), dtype=bool) for _ in range(3))
     for i, history in enumerate(histories):
         sampled[i, : len(history.samples)] = True
         for j, sample in enumerate(history.samples):
-            for name, values in samples.items():
-                values[i, j] = getattr(sample, name)
-            output[i, j], observed[i, j] = sample.output, sample.observed
+            time[i, j], since[i, j], reading = sample.time, sample.since, sample.reading
+            low[i, j], high[i, j], output[i, j] = reading.low, reading.high, reading.output
+            observed[i, j], censored[i, j] = reading.observed, reading.censored
     levels = max(len(history.stretches) for history in histories)
     return Courses(
         model=model,
@@ -638,11 +715,13 @@ def _assembled(
         occasion=np.stack([history.occasion[_padded(history, q)] for history in histories]),
         names=names,
         omega=omega,
-        sample_time=samples["time"],
+        sample_time=time,
         sample_output=output,
-        low=samples["low"],
-        high=samples["high"],
+        low=low,
+        high=high,
         observed=observed,
+        censored=censored,
+        since=since,
         sampled=sampled,
         last=np.array([len(history.occasion) - 1 for history in histories]),
         end=np.array([history.end for history in histories]),

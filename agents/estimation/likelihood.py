@@ -2,7 +2,9 @@
 
 A sample is a value or an interval [low, high) that the measured value lies in. Below the limit of
 quantification low is minus infinity (the method M3 of Beal SL, J Pharmacokinet Pharmacodyn 2001;28:481-504),
-above the range high is infinity, and a grade of an ordinal scale is an interval on both sides.
+above the range high is infinity, and a grade of an ordinal scale is an interval on both sides. Whether an
+event happened is an interval of the number of events, [0, 1) or [1, ∞), where the truth is the hazard H that
+has accumulated: P(event) = 1 − exp(−H).
 
 With a value the log likelihood is exact; estimators minimise minus twice of it without its constants, the
 objective of NONMEM: ``log v + (y − f)²/v`` with v the variance of the residual error. Of a log-normal error
@@ -66,8 +68,8 @@ class Deviance(NamedTuple):
     slope
         Its derivative with respect to the prediction f.
     weight
-        Half of its expected second derivative, Fisher's information on f: ``1/v + ½·(v'/v)²``. Of an interval
-        the curvature of −log P at constant v, which is positive.
+        Half of its expected second derivative, Fisher's information on f: ``1/v + ½·(v'/v)²``, and of an
+        event ``1/(exp(H) − 1)``. Of an interval the curvature of −log P at constant v, which is positive.
     """
 
     value: Floats
@@ -76,7 +78,11 @@ class Deviance(NamedTuple):
 
 
 def log_likelihood(
-    error: ResidualError | SampleErrors, truth: ArrayLike, low: ArrayLike, high: ArrayLike
+    error: ResidualError | SampleErrors,
+    truth: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
+    event: ArrayLike = False,
 ) -> Floats:
     """Return log densities where low equals high, and log probabilities of intervals elsewhere.
 
@@ -88,12 +94,15 @@ def log_likelihood(
         Predictions, in the output's unit.
     low, high
         The measured value, twice; or the interval [low, high) that it lies in.
+    event
+        Whether `truth` is an accumulated hazard, and the interval one of the number of events; `error` then
+        does not matter.
 
     Returns
     -------
     Minus infinity where it is impossible, as a value of 0 with a log-normal error.
     """
-    deviance = _deviance(error, truth, low, high)
+    deviance = _with_events(_deviance(error, truth, low, high), truth, low, event)
     low, high = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         # of a log-normal density in y, not in log y
@@ -112,6 +121,27 @@ def event_log_likelihood(hazard: ArrayLike, happened: ArrayLike) -> Floats:
         return np.where(happened, np.log(-np.expm1(-total)), -total)
 
 
+def _with_events(found: Deviance, truth: ArrayLike, low: ArrayLike, event: ArrayLike) -> Deviance:
+    """Return the deviance with that of events in its place.
+
+    Its probability is p = 1 − exp(−H), with p' = exp(−H). So the slope of −2 log p is −2 p'/p =
+    −2/(exp(H) − 1), and Fisher's information p'²/(p (1 − p)) = 1/(exp(H) − 1).
+    """
+    event = np.asarray(event, dtype=np.bool_)
+    if not event.any():
+        return found
+    # a difference of two predictions may be below 0 by rounding
+    hazard = np.maximum(np.asarray(truth, dtype=np.float64), 0.0)
+    happened = np.asarray(low) >= 1
+    with np.errstate(divide="ignore", over="ignore"):
+        weight = 1.0 / np.expm1(hazard)
+    slope = np.where(happened, -2.0 * weight, 2.0)
+    # without any hazard, to which effects then add nothing, what has not happened says nothing
+    weight = np.where(hazard == 0, 0.0, weight)
+    own = Deviance(-2.0 * event_log_likelihood(hazard, happened), slope, weight)
+    return Deviance(*(np.where(event, x, y) for x, y in zip(own, found, strict=True)))
+
+
 def standardised(error: ResidualError | SampleErrors, truth: ArrayLike, value: ArrayLike) -> Floats:
     """Return residuals over their SD, ``(y − f)/√v``: NONMEM's IWRES where `truth` is the individual
     prediction."""
@@ -120,22 +150,26 @@ def standardised(error: ResidualError | SampleErrors, truth: ArrayLike, value: A
 
 
 def deviance(
-    error: ResidualError | SampleErrors, truth: ArrayLike, low: ArrayLike, high: ArrayLike
+    error: ResidualError | SampleErrors,
+    truth: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
+    event: ArrayLike = False,
 ) -> Deviance:
     """Return minus twice the log likelihood without constants, its slope in the prediction, and its weight.
 
     Parameters
     ----------
-    error, truth, low, high
+    error, truth, low, high, event
         As in `log_likelihood`.
     """
     found = _deviance(error, truth, low, high)
     is_log = np.asarray(error.log_sd) > 0
-    if not is_log.any():
-        return found
-    with np.errstate(divide="ignore", invalid="ignore"):
-        per = np.where(is_log, 1.0 / np.asarray(truth, dtype=np.float64), 1.0)
-        return Deviance(found.value, found.slope * per, found.weight * per**2)
+    if is_log.any():
+        with np.errstate(divide="ignore", invalid="ignore"):
+            per = np.where(is_log, 1.0 / np.asarray(truth, dtype=np.float64), 1.0)
+            found = Deviance(found.value, found.slope * per, found.weight * per**2)
+    return _with_events(found, truth, low, event)
 
 
 def _scaled(
@@ -197,4 +231,4 @@ def _interval(f: Floats, low: Floats, high: Floats, v: Floats, change: Floats) -
         a_part, b_part = np.where(at_a > 0, a * at_a, 0.0), np.where(at_b > 0, b * at_b, 0.0)
         rise = -(at_b - at_a) / sd - (b_part - a_part) * 0.5 * change / v
         curvature = (at_b - at_a) ** 2 + b_part - a_part
-    return Deviance(-2.0 * log_p, -2.0 * rise, np.clip(curvature, 0.0, 1.0) / v)
+        return Deviance(-2.0 * log_p, -2.0 * rise, np.clip(curvature, 0.0, 1.0) / v)

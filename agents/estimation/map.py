@@ -4,8 +4,9 @@ The estimate is the mode of the posterior of the effects η, the minimum of NONM
 
     O(η) = Σ (log v + (y − f)²/v) + w·η'·Ω⁻¹·η        f, v: prediction and residual variance at η
 
-where intervals (below the limit of quantification) add −2 log P, and w is 1 unless the prior is to count for
-less. The posterior is taken as normal at the mode (Laplace), with Fisher's information for its precision::
+where intervals (below the limit of quantification, grades) and events add −2 log P, and w is 1 unless the
+prior is to count for less. The posterior is taken as normal at the mode (Laplace), with Fisher's information
+for its precision::
 
     C⁻¹ = w·Ω⁻¹ + Σ f'·f''·(1/v + ½·(v'/v)²)           f' the gradient of f in η, v' the slope of v in f
 
@@ -29,6 +30,7 @@ from scipy.optimize import minimize
 
 from dosewright.agents.estimation.courses import Courses
 from dosewright.agents.estimation.likelihood import SampleErrors, deviance, standardised
+from dosewright.agents.estimation.readings import has_error
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -195,9 +197,9 @@ def _check(courses: Courses) -> None:
             f"patient {name!r} has no measurement; without one the estimate is the typical patient "
             "(η = 0): leave the patient out"
         )
-    for output in np.unique(courses.sample_output[courses.observed]):
+    for output in np.unique(courses.sample_output[courses.observed & ~courses.event]):
         item = courses.model.outputs[output]
-        if not (item.error.log_sd or item.error.proportional or item.error.additive):
+        if not has_error(courses.model, int(output)):
             raise ValueError(
                 f"{courses.model.name}: output {item.name!r} is measured, but has no residual error; give it "
                 "one"
@@ -290,7 +292,8 @@ class _Problem:
     def objective(self, x: Floats) -> Floats:
         """Objective (n, k) of k copies x (n, k, e) of each patient."""
         courses, f = self.courses, self.predict(x)
-        found = deviance(self.errors.expand(1), f, courses.low[:, None], courses.high[:, None])
+        low, high, event = (part[:, None] for part in (courses.low, courses.high, courses.event))
+        found = deviance(self.errors.expand(1), f, low, high, event)
         total = np.where(courses.observed[:, None], found.value, 0.0).sum(axis=-1)
         total = total + np.einsum("nke,ef,nkf->nk", x, self.precision, x)
         return np.where(np.isfinite(total), total, np.inf)
@@ -304,7 +307,7 @@ class _Problem:
     def _assembled(self, x: Floats, f: Floats, slope: Floats) -> _Point:
         """Objective and derivatives of predictions f (n, m) with gradients (n, e, m)."""
         courses = self.courses
-        found = deviance(self.errors, f, courses.low, courses.high)
+        found = deviance(self.errors, f, courses.low, courses.high, courses.event)
         value, change, weight = (np.where(courses.observed, part, 0.0) for part in found)
         slope = np.where(courses.observed[:, None], slope, 0.0)
         pull = x @ self.precision

@@ -5,7 +5,7 @@ Each of n patients may be one person, such as the truth that the oracle sees, or
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,12 +55,49 @@ class Outlook:
         course = self._follow(np.repeat(np.arange(n), c), dose.reshape(n * c, u), state, theta, which)
         return {name: values.reshape(n, k, c, u) for name, values in course.items()}
 
+    def straight_dose(self, units: int) -> Floats:
+        """Return the constant dose (n, k) by which each particle would be on target after so many units if its
+        response were linear in the dose: exact where it is, and in the order of the dose where it is not."""
+        distance, shape = self._distance(units)
+        most = self.scenario.doses.maximum
+        at_low, at_high = distance(np.zeros(shape).ravel()), distance(np.full(shape, most).ravel())
+        with np.errstate(divide="ignore", invalid="ignore"):
+            guess = most * at_low / (at_low - at_high)
+        return np.nan_to_num(np.clip(guess, 0.0, None), nan=np.inf).reshape(shape)
+
     def dose_to_target(self, units: int) -> Floats:
         """Return the constant dose (n, k) by which each particle is on target at the end of so many units;
         where no dose of the grid is, the end of it that is nearer.
 
         Regula falsi in the Illinois form: exact at once where the response is linear in the dose.
         """
+        distance, shape = self._distance(units)
+        size = shape[0] * shape[1]
+        target = np.repeat(self.scenario.target_at(self.unit + units - 1), shape[1])
+        low, high = np.zeros(size), np.full(size, self.scenario.doses.maximum)
+        at_low, at_high = distance(low), distance(high)
+        dose, side = np.where(np.abs(at_low) < np.abs(at_high), low, high), np.zeros(size)
+        going = at_low * at_high < 0
+        for _ in range(_STEPS):
+            if not going.any():
+                break
+            with np.errstate(divide="ignore", invalid="ignore"):
+                guess = (low * at_high - high * at_low) / (at_high - at_low)
+            dose = np.where(going & np.isfinite(guess), guess, dose)
+            here = distance(dose)
+            # who is close enough stays, in any company
+            going &= np.abs(here) > _CLOSE * np.abs(target)
+            same = here * at_low > 0
+            at_high = np.where(same & (side == 1), at_high / 2, at_high)
+            at_low = np.where(~same & (side == -1), at_low / 2, at_low)
+            side = np.where(same, 1, -1)
+            low, at_low = np.where(same, dose, low), np.where(same, here, at_low)
+            high, at_high = np.where(same, high, dose), np.where(same, at_high, here)
+        return dose.reshape(shape)
+
+    def _distance(self, units: int) -> tuple[Callable[[Floats], Floats], tuple[int, int]]:
+        """Return how far from its target the response of every particle is after so many units of a constant
+        dose (n·k,), as a function of the dose; and (n, k)."""
         n, k, s = self.state.shape
         rows, everyone = np.repeat(np.arange(n), k), np.arange(n * k)
         target = self.scenario.target_at(self.unit + units - 1)[rows]
@@ -71,25 +108,7 @@ class Outlook:
             response = self._follow(rows, course, state.copy(), theta, everyone)[self.scenario.output]
             return response[:, -1] - target
 
-        low, high = np.zeros(n * k), np.full(n * k, self.scenario.doses.maximum)
-        at_low, at_high = distance(low), distance(high)
-        crosses = at_low * at_high < 0
-        nearest = np.where(np.abs(at_low) < np.abs(at_high), low, high)
-        dose, side = nearest, np.zeros(n * k)
-        for _ in range(_STEPS):
-            with np.errstate(divide="ignore", invalid="ignore"):
-                guess = (low * at_high - high * at_low) / (at_high - at_low)
-            dose = np.where(crosses & np.isfinite(guess), guess, nearest)
-            here = distance(dose)
-            if np.all(~crosses | (np.abs(here) <= _CLOSE * np.abs(target))):
-                break
-            same = here * at_low > 0
-            at_high = np.where(same & (side == 1), at_high / 2, at_high)
-            at_low = np.where(~same & (side == -1), at_low / 2, at_low)
-            side = np.where(same, 1, -1)
-            low, at_low = np.where(same, dose, low), np.where(same, here, at_low)
-            high, at_high = np.where(same, high, dose), np.where(same, at_high, here)
-        return dose.reshape(n, k)
+        return distance, (n, k)
 
     def _follow(
         self, rows: Ints, dose: Floats, state: Floats, theta: Floats, which: Ints

@@ -323,7 +323,7 @@ def recorded_likelihood(courses: Courses, eta: Floats) -> Floats:
 def _likelihood(courses: Courses, eta: Floats) -> Floats:
     errors = SampleErrors.of([item.error for item in courses.model.outputs], courses.sample_output)
     low, high = (np.where(courses.observed, part, 0.0)[:, None] for part in (courses.low, courses.high))
-    each = log_likelihood(errors.expand(1), courses.predict(eta), low, high)
+    each = log_likelihood(errors.expand(1), courses.predict(eta), low, high, courses.event[:, None])
     total = np.where(courses.observed[:, None], each, 0.0).sum(axis=-1)
     return np.where(np.isnan(total), -np.inf, total)
 

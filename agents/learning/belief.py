@@ -25,7 +25,6 @@ from dosewright.envs.scenarios import Band
 # Doses, as multiples of the monitoring dose, under which the features look ahead to the next visit
 _LOOK_AHEAD = (0.0, 0.75, 1.0, 1.35, 2.0)
 _LEAST = 1e-3  # of the target: what is below it is as far below as it gets
-_SOME = 32  # particles by which harm is foreseen
 _EDGE = 0.08  # half the width, on the log scale, of the harm band's edge in `share_of_harm`
 
 
@@ -123,12 +122,13 @@ class BeliefFeatures:
             # to its edge
             edge = scenario.maintenance_dose(belief.theta, harm.above)
             return belief.mean((dose[:, None] > edge).astype(np.float64))
-        few, units = belief.thin(min(_SOME, self.filter.particles)), int(self.filter.reach(belief).max())
+        units = int(self.filter.reach(belief).max())
         course = np.repeat(dose[:, None, None], units, axis=2)
-        responses = {key: v[:, :, 0].reshape(-1, units) for key, v in self.filter.predict(few, course).items()}
-        unit = np.repeat(few.unit[:, None] + np.arange(units), few.x.shape[1], axis=0)
+        foreseen = self.filter.predict(belief, course)
+        responses = {key: values[:, :, 0].reshape(-1, units) for key, values in foreseen.items()}
+        unit = np.repeat(belief.unit[:, None] + np.arange(units), belief.x.shape[1], axis=0)
         harmed = (harm.of(responses, unit) > 0) & (unit < scenario.horizon)
-        return harmed.any(axis=1).reshape(len(dose), -1).mean(axis=1)
+        return belief.mean(harmed.any(axis=1).reshape(len(dose), -1).astype(np.float64))
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def test_docetaxel_is_put_off_in_the_belief_as_in_the_patient() -> None:
 
 
 def small(name: str) -> tuple[np.ndarray, np.ndarray]:
-    return calibrate(scenario(name), 150, 128, 5, 256)
+    return calibrate(scenario(name), 150, 128, 5)
 
 
 @pytest.mark.parametrize("name", ["busulfan", "vancomycin", "tacrolimus"])

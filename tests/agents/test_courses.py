@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.mapbayes_cases import courses_of, entries
-from dosewright.agents.estimation import Courses
+from dosewright.agents.estimation import Courses, Graded, Happened
 from dosewright.envs import PatientRecords
 from dosewright.envs.pharmacology import Dose, PopulationModel, ResidualError, Route, equation_model, simulate
 from dosewright.envs.pharmacology.models.theophylline_oral import MODEL as THEOPHYLLINE
@@ -46,6 +46,19 @@ SATURABLE = equation_model(
     errors={"C": ResidualError(proportional=0.1)},
     routes=(Route("vein", "CENTRAL"),),
 )
+# a hazard that grows with the concentration: H = LAM · (t + AUC)
+HAZARD = equation_model(
+    "courses_hazard",
+    states=("CENTRAL", "AUC"),
+    theta={"TVCL": 4.0, "V": 20.0, "TVLAM": 0.02},
+    omega=[0.1, 0.2],
+    parameters={"CL": "TVCL*exp(ETA1)", "LAM": "TVLAM*exp(ETA2)"},
+    ode={"CENTRAL": "-CL/V*CENTRAL", "AUC": "1 + CENTRAL/V"},
+    outputs={"C": "CENTRAL/V", "H": "LAM*AUC"},
+    errors={"C": ResidualError(proportional=0.2)},
+    routes=(Route("vein", "CENTRAL"),),
+)
+EVENT = {3: Happened("H")}
 ETA = np.array([0.2, -0.1, 0.3, 0.4, -0.2])
 
 
@@ -303,6 +316,153 @@ def test_measurements_below_the_limit_are_intervals() -> None:
     assert courses.high[0, :2].tolist() == [1.5, 0.2]
     assert courses.observed[0].tolist() == [True, True, False]
     assert not courses.below_limit[0]
+
+
+def test_grades_are_the_intervals_of_their_scale() -> None:
+    """CTCAE v5.0, neutrophil count decreased: < LLN-1500, < 1500-1000, < 1000-500, < 500 /mm3."""
+    scale = Graded("ANC", (2.0, 1.5, 1.0, 0.5))
+    expected = [(2.0, math.inf), (1.5, 2.0), (1.0, 1.5), (0.5, 1.0), (-math.inf, 0.5)]
+    assert [scale.interval(grade) for grade in range(5)] == expected
+    rising = Graded("CREA", [1.5, 3.0])
+    assert [rising.interval(grade) for grade in range(3)] == [
+        (-math.inf, 1.5), (1.5, 3.0), (3.0, math.inf),
+    ]  # fmt: skip
+    assert Graded("ANC", [0.5], descending=True).interval(1) == (-math.inf, 0.5)
+    assert Graded("CREA", [1.5], descending=False).interval(1) == (1.5, math.inf)
+    for limits, descending, what in (
+        ((), None, "limits = ().*one number or more"),
+        ((1.0, math.inf), None, "all finite"),
+        ((1.0, 2.0, 2.0), None, "rise or to fall"),
+        ((1.0, 3.0, 2.0), None, "rise or to fall"),
+        ((0.5,), None, "with one limit say `descending`"),
+        ((1.0, 2.0), True, "descending = True"),
+    ):
+        with pytest.raises(ValueError, match=f"'ANC'.*{what}"):
+            Graded("ANC", limits, descending)
+
+
+def test_a_dvid_tells_values_grades_and_events_apart() -> None:
+    patient = PatientRecords.of(
+        "7", [0.0, 2.0, 2.0, 4.0, 6.0, 8.0], amount=[100, 0, 0, 0, 0, 0], dvid=[0, 1, 2, 3, 1, 3],
+        dv=[0, 1.5, 2, 0, math.nan, 1], limit=[math.nan] * 4 + [0.2, math.nan],
+    )  # fmt: skip
+    courses = Courses.of(
+        HAZARD, [patient], outputs={1: "C"}, grades={2: Graded("C", (2.0, 1.0))}, events=EVENT
+    )
+    # the hazard at the start comes before the first event
+    assert courses.sample_time[0].tolist() == [2.0, 2.0, 0.0, 4.0, 6.0, 8.0]
+    assert courses.sample_output[0].tolist() == [0, 0, 1, 1, 0, 1]
+    assert courses.observed[0].tolist() == [True, True, False, True, True, True]
+    assert courses.since[0].tolist() == [-1, -1, -1, 2, -1, 3]
+    assert courses.event[0].tolist() == [False, False, False, True, False, True]
+    assert courses.low[0].tolist() == [1.5, -math.inf, 0.0, 0.0, -math.inf, 1.0]
+    assert courses.high[0].tolist() == [1.5, 1.0, 0.0, 1.0, 0.2, math.inf]
+    assert courses.censored[0].tolist() == [False, False, False, False, True, False]
+    # a compartment tells as much where there is no DVID, and one output with an error needs no name
+    bare = PatientRecords.of("7", [0.0, 4.0, 5.0], amount=[100, 0, 0], compartment=[1, 3, 1], dv=[0, 1, 2.5])
+    courses = Courses.of(HAZARD, [bare], events=EVENT)
+    assert courses.event[0].tolist() == [False, True, False]
+    assert courses.low[0].tolist() == courses.high[0].tolist()[:1] + [1.0, 2.5]
+
+
+def test_a_patient_with_nothing_but_a_grade_or_an_event_is_not_below_the_limit() -> None:
+    def of(dvid: int, dv: float, **columns: Any) -> PatientRecords:
+        return PatientRecords.of("7", [0.0, 9.0], amount=[100, 0], dvid=[0, dvid], dv=[0, dv], **columns)
+
+    patients = [of(2, 2), of(3, 0), of(1, math.nan, limit=[math.nan, 0.5])]
+    grades = {2: Graded("C", (2.0, 0.5))}
+    courses = Courses.of(HAZARD, patients, outputs={1: "C"}, grades=grades, events=EVENT)
+    assert courses.low[0, 0] == courses.low[2, 0] == -math.inf
+    assert courses.below_limit.tolist() == [False, False, True]
+    assert courses.select([2, 0]).below_limit.tolist() == [True, False]
+
+
+def hazard(start: float, end: float, dose: float = 100.0, eta: Any = (0.3, -0.2)) -> float:
+    """∫ of LAM · (1 + C) from start to end, a dose at 0."""
+    clearance, volume, rate = 4.0 * math.exp(eta[0]), 20.0, 0.02 * math.exp(eta[1])
+    k = clearance / volume
+    area = dose / clearance * (math.exp(-k * start) - math.exp(-k * end))
+    return rate * (end - start + area)
+
+
+def test_an_event_is_predicted_by_the_hazard_since_its_last_record() -> None:
+    def predict(time: list[float], **columns: Any) -> np.ndarray:
+        patient = PatientRecords.of("7", time, **columns)
+        courses = Courses.of(HAZARD, [patient], events={3: Happened("H"), 4: Happened("H")})
+        eta = np.array([[[0.0, 0.0], [0.3, -0.2]]])
+        return courses.predict(eta)[0, 1][courses.event[0]]
+
+    # an observation set aside asks again, a record that is none (EVID 2) does not, and numbers are apart
+    found = predict([0.0, 3.0, 5.0, 6.0, 9.0, 14.0], amount=[100, 0, 0, 0, 0, 0], evid=[1, 0, 0, 2, 0, 0],
+                    dvid=[0, 3, 4, 3, 3, 3], dv=[0, 0, 1, math.nan, math.nan, 1])  # fmt: skip
+    expected = [hazard(0, 3), hazard(0, 5), hazard(3, 6), hazard(3, 9), hazard(9, 14)]
+    assert found == pytest.approx(expected, rel=1e-11)
+    # a clock that begins anew, and before it a reset at the time of the last record
+    found = predict([0.0, 4.0, 4.0, 7.0, 0.0, 2.0], amount=[100, 0, 50, 0, 80, 0], evid=[1, 0, 4, 0, 4, 0],
+                    dvid=[0, 3, 0, 3, 0, 3], dv=[0, 0, 0, 1, 0, 0])  # fmt: skip
+    expected = [hazard(0, 4), hazard(0, 3, 50.0), hazard(0, 2, 80.0)]
+    assert found == pytest.approx(expected, rel=1e-11)
+
+
+def test_at_steady_state_hazards_add_up_from_its_record_on() -> None:
+    """Over an interval the area is dose·F/CL, of further doses on top (SS 2) as well, which reset nothing."""
+    steady: dict[str, Any] = {"interval": [8, 0, 8, 0], "steady": [1, 0, 2, 0], "evid": [1, 2, 1, 0]}
+    patient = person(
+        [5.0, 5.0, 5.0, 13.0], amount=[100, 0, 40, 0], dvid=[0, 0, 0, 3], dv=[0, 0, 0, 1], **steady
+    )
+    courses = Courses.of(ORAL, [patient], outputs={1: "C"}, events={3: Happened("AUC_C")})
+    theta = parameters(70.0)[0]
+    area = 140.0 * theta[ORAL.column("F")] / theta[ORAL.column("CL")]
+    assert courses.predict(ETA[None, None])[0, 0][courses.event[0]] == pytest.approx([area], rel=1e-11)
+
+
+def test_grades_and_events_that_cannot_be_are_refused() -> None:
+    grades = {2: Graded("C", (2.0, 1.0))}
+
+    def build(
+        time: Any = (0.0, 4.0),
+        model: PopulationModel = HAZARD,
+        how: Mapping[str, Any] | None = None,
+        **columns: Any,
+    ) -> Courses:
+        more = len(time) - len(columns.get("amount", [100, 0]))
+        given: dict[str, Any] = {"amount": [100, 0] + [0] * more, "line": range(11, 11 + len(time))}
+        patient = PatientRecords.of("7", time, **given | columns)
+        chosen: dict[str, Any] = {"outputs": {1: "C"}, "grades": grades, "events": EVENT}
+        return Courses.of(model, [patient], **chosen | dict(how or {}))
+
+    at = "line 12, patient '7': "
+    for value in (3.0, 1.5):
+        with pytest.raises(
+            ValueError, match=f"{at}DV = {value:g} with DVID = 2, a grade of 'C'.*from 0 to 2"
+        ):
+            build(dvid=[0, 2], dv=[0, value])
+    with pytest.raises(ValueError, match=f"{at}DV = 2 with CMT = 3, an event of 'H'; expected 1.*else 0"):
+        build(compartment=[1, 3], dv=[0, 2.0])
+    for number in (2, 3):
+        with pytest.raises(ValueError, match=f"{at}LLOQ = 0.4 with DVID = {number}.*leave it empty"):
+            build(dvid=[0, number], dv=math.nan, limit=[math.nan, 0.4])
+    with pytest.raises(ValueError, match=f"{at}.*DVID = 9.*1: C, 2: C .grade., 3: H .event."):
+        build(dvid=[0, 9], dv=[0, 1.0])
+    with pytest.raises(ValueError, match="`events`, DVID or compartment 3: unknown output.*'HAZ'.*C, H"):
+        build(how={"events": {3: Happened("HAZ")}})
+    with pytest.raises(ValueError, match="`grades`, DVID or compartment 2: unknown output.*'ANC'"):
+        build(how={"grades": {2: Graded("ANC", (2.0, 1.0))}})
+    with pytest.raises(ValueError, match="2 stands in `grades` and in `events`"):
+        build(how={"events": {2: Happened("H")}})
+    # before any time has passed: since the start, the last record of it, a reset
+    with pytest.raises(ValueError, match=f"{at}.*event 3 happened since 0, before any time has passed"):
+        build([0.0, 0.0], dvid=[0, 3], dv=[0, 0])
+    with pytest.raises(ValueError, match="line 13.*event 3 happened since 4, before any time has passed"):
+        build([0.0, 4.0, 4.0], dvid=[0, 3, 3], dv=[0, 0, 1])
+    assert build([0.0, 4.0, 4.0], dvid=[0, 3, 3], dv=[0, 0, 1], mdv=[1, 0, 1]).event.sum() == 2
+    # the first hours of the hazard would be left out
+    reset: dict[str, Any] = {"amount": [100, 50, 0], "evid": [1, 4, 0], "dvid": [0, 0, 3], "dv": [0, 0, 1]}
+    with pytest.raises(ValueError, match="line 13.*since 0, but a reset.*at 3 cuts off.*before the reset"):
+        build([0.0, 3.0, 5.0], **reset)
+    # what is no cumulative hazard
+    with pytest.raises(ValueError, match="line 13.*'C', said to be a cumulative hazard, falls to .* at 1;"):
+        build([0.0, 1.0, 4.0], how={"events": {3: Happened("C")}}, dvid=[0, 3, 3], dv=[0, 0, 0])
 
 
 def test_records_that_the_model_has_no_place_for_are_refused() -> None:

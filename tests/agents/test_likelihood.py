@@ -135,6 +135,44 @@ def test_an_event_has_happened_with_the_complement_of_survival() -> None:
     assert event_log_likelihood(0.0, [True, False]).tolist() == [-np.inf, 0.0]
 
 
+def test_events_are_intervals_of_their_number_whatever_the_residual_error() -> None:
+    hazard = np.array([1e-6, 0.02, 0.7, 5.0, 60.0])
+    chance: Any = stats.poisson(hazard)
+    for error in KINDS:
+        none = log_likelihood(error, hazard, 0.0, 1.0, event=True)
+        some = log_likelihood(error, hazard, 1.0, np.inf, event=True)
+        assert none == pytest.approx(chance.logpmf(0), rel=1e-12)
+        assert some == pytest.approx(chance.logsf(0), rel=1e-9)
+        # beside a value: each is what it is alone
+        both = log_likelihood(error, [2.0, 0.7], [3.0, 0.0], [3.0, 1.0], event=[False, True])
+        assert both == pytest.approx([float(log_likelihood(error, 2.0, 3.0, 3.0)), -0.7], rel=1e-14)
+
+
+def test_slope_and_information_of_an_event_are_those_of_a_bernoulli_trial() -> None:
+    error, hazard = ResidualError(log_sd=0.2), np.array([1e-3, 0.2, 1.0, 4.0])
+    p, slopes = -np.expm1(-hazard), []
+    for low, high in ((0.0, 1.0), (1.0, np.inf)):
+        h = 1e-5 * hazard
+        sides = [deviance(error, x, low, high, event=True).value for x in (hazard + h, hazard - h)]
+        found = deviance(error, hazard, low, high, event=True)
+        slopes.append(found.slope)
+        assert found.slope == pytest.approx((sides[0] - sides[1]) / (2 * h), rel=1e-6)
+        # a quarter of the variance of the slope of −2 log P, whose mean is 0
+        assert found.weight == pytest.approx(np.exp(-2 * hazard) / (p * (1 - p)), rel=1e-12)
+    assert (1 - p) * slopes[0] + p * slopes[1] == pytest.approx(0.0, abs=1e-12)
+    assert 0.25 * ((1 - p) * slopes[0] ** 2 + p * slopes[1] ** 2) == pytest.approx(found.weight, rel=1e-12)
+
+
+def test_without_hazard_an_event_is_impossible_and_its_absence_certain() -> None:
+    error = ResidualError(additive=1.0)
+    # a difference of two predictions: as good as 0
+    for hazard in (0.0, -1e-13):
+        absent = deviance(error, hazard, 0.0, 1.0, event=True)
+        assert (float(absent.value), float(absent.slope), float(absent.weight)) == (0.0, 2.0, 0.0)
+        assert log_likelihood(error, hazard, 1.0, np.inf, event=True) == -np.inf
+    assert np.isnan(log_likelihood(error, np.nan, 1.0, np.inf, event=True))
+
+
 def test_an_assay_whose_sds_add_does_so() -> None:
     z = np.array([-1.0, 0.0, 2.0])
     assert COMBINED_1.apply(np.full(3, 10.0), z) == pytest.approx(10.0 + z * 1.5)

@@ -13,7 +13,15 @@ from scipy.optimize import minimize
 from scipy.stats import norm
 
 from benchmarks.mapbayes_cases import courses_of, entries
-from dosewright.agents.estimation import Courses, conditional_covariance, estimate, log_likelihood
+from dosewright.agents.estimation import (
+    Courses,
+    Graded,
+    Happened,
+    conditional_covariance,
+    estimate,
+    log_likelihood,
+    sample,
+)
 from dosewright.agents.estimation import map as estimation
 from dosewright.envs import PatientRecords
 from dosewright.envs.pharmacology import (
@@ -196,6 +204,191 @@ def test_occasions_share_what_the_patient_has_in_common() -> None:
     assert first == pytest.approx(second, abs=1e-7)
     # each occasion's effect has the prior's share of the common one: κ/0.05 twice pulls like η/ω
     assert shift / cl.variance == pytest.approx(2 * first / 0.05, rel=1e-4)
+
+
+def test_occasions_that_differ_have_the_mode_of_the_written_out_objective() -> None:
+    ka, cl, v = THEOPHYLLINE.parameters
+    model = replace(THEOPHYLLINE, parameters=(ka, replace(cl, occasion_variance=0.05), v))
+    t, levels = np.array([2.0, 8.0, 24.0]), np.array([[9.0, 6.5, 3.0], [7.5, 4.0, 0.8]])
+    patient = PatientRecords.of(
+        "1", [0.0, *t] * 2, evid=[1, 0, 0, 0, 4, 0, 0, 0], amount=[320, 0, 0, 0] * 2,
+        compartment=[1, 2, 2, 2] * 2, dv=[math.nan, *levels[0], math.nan, *levels[1]],
+        covariates={"OCC": [1.0] * 4 + [2.0] * 4},
+    )  # fmt: skip
+    precision = np.diag([1 / ka.variance, 1 / cl.variance, 1 / v.variance, 1 / 0.05, 1 / 0.05])
+    error = model.outputs[0].error.additive
+
+    def objective(eta: Floats) -> float:
+        total = 6 * math.log(error**2) + float(eta @ precision @ eta)
+        for number, y in enumerate(levels):
+            shift = np.array([0.0, eta[3 + number], 0.0])
+            total += float((((y - bateman(eta[:3] + shift, t)) / error) ** 2).sum())
+        return total
+
+    found = lowest(objective, 5)
+    fit = estimate(Courses.of(model, [patient], occasion="OCC"))
+    assert fit.eta[0] == pytest.approx(found, abs=1e-5)
+    assert fit.objective[0] == pytest.approx(objective(found), abs=1e-8)
+    assert fit.eta[0, 4] - fit.eta[0, 3] > 0.1  # cleared faster the second time
+
+
+# ------------------------------------------------------------- several outputs, grades and events
+
+TWO = equation_model(
+    "map_two_effects",
+    states=("CENTRAL", "AREA"),
+    theta={"TVCL": 4.0, "TVV": 20.0, "RATE": 0.05},
+    omega=[[0.09, 0.03], [0.03, 0.06]],
+    parameters={"CL": "TVCL*exp(ETA1)", "V": "TVV*exp(ETA2)"},
+    ode={"CENTRAL": "-CL/V*CENTRAL", "AREA": "CENTRAL/V"},
+    outputs={name: "CENTRAL/V" for name in ("LOG", "ADD", "PROP", "COMB", "COMB1")} | {"H": "RATE*AREA"},
+    errors={
+        "LOG": ResidualError(log_sd=0.2), "ADD": ResidualError(additive=0.4),
+        "PROP": ResidualError(proportional=0.15), "COMB": ResidualError(proportional=0.1, additive=0.3),
+        "COMB1": ResidualError(proportional=0.1, additive=0.3, adds_sd=True),
+    },
+    routes=(Route("vein", "CENTRAL"),),
+)  # fmt: skip
+OUTPUTS = {1: "LOG", 2: "ADD", 3: "PROP", 4: "COMB", 5: "COMB1"}
+OMEGA = np.array([[0.09, 0.03], [0.03, 0.06]])
+
+
+def bolus(eta: Floats, t: float) -> tuple[Any, Any]:
+    """Concentration and area under it after 100 mg at 0, closed form; effects (..., 2)."""
+    clearance, volume = 4.0 * np.exp(eta[..., 0]), 20.0 * np.exp(eta[..., 1])
+    left = np.exp(-clearance / volume * t)
+    return 100.0 / volume * left, 100.0 / clearance * (1.0 - left)
+
+
+def two(time: list[float], dvid: list[int], dv: list[float], **columns: Any) -> PatientRecords:
+    r = len(time)
+    columns = {key: [math.nan, *value] for key, value in columns.items()}
+    return PatientRecords.of(
+        "1", [0.0, *time], evid=[1] + [0] * r, amount=[100.0] + [0.0] * r, dvid=[0, *dvid],
+        dv=[math.nan, *dv], **columns,
+    )  # fmt: skip
+
+
+def lowest(objective: Any, d: int) -> Floats:
+    """Where a function of d effects is lowest, by Nelder and Mead's simplex and BFGS after it."""
+    first = minimize(objective, np.zeros(d), method="Nelder-Mead", options={"xatol": 1e-6, "maxiter": 4000})
+    return np.asarray(minimize(objective, first.x, method="BFGS", options={"gtol": 1e-9}).x)
+
+
+@pytest.mark.parametrize("effects", [None, ["ETA1"], ["ETA2"]])
+@pytest.mark.parametrize("prior_weight", [1.0, 0.3])
+def test_every_kind_of_residual_error_counts_with_its_own_variance(
+    effects: list[str] | None, prior_weight: float
+) -> None:
+    """In one patient, some effects or all, the prior in full or in part."""
+    time, dvid = [1.0, 2.0, 3.0, 5.0, 7.0, 9.0], [1, 2, 3, 4, 5, 1]
+    y = [5.6, 3.9, 2.6, 2.4, 1.6, 0.7]
+    free = [0, 1] if effects is None else [int(effects[0][-1]) - 1]
+    precision = prior_weight * np.linalg.inv(OMEGA)
+
+    def objective(x: Floats) -> float:
+        eta = np.zeros(2)
+        eta[free] = x
+        total = float(eta @ precision @ eta)
+        for t, number, value in zip(time, dvid, y, strict=True):
+            f = float(bolus(eta, t)[0])
+            if number == 1:
+                total += math.log(0.04) + (math.log(value) - math.log(f)) ** 2 / 0.04
+                continue
+            v = {2: 0.16, 3: (0.15 * f) ** 2, 4: (0.1 * f) ** 2 + 0.09, 5: (0.1 * f + 0.3) ** 2}[number]
+            total += math.log(v) + (value - f) ** 2 / v
+        return total
+
+    found = lowest(objective, len(free))
+    courses = Courses.of(TWO, [two(time, dvid, y)], outputs=OUTPUTS)
+    fit = estimate(courses, prior_weight=prior_weight, effects=effects)
+    assert fit.converged[0]
+    assert fit.eta[0, free] == pytest.approx(found, abs=1e-6)
+    assert np.delete(fit.eta[0], free).tolist() == [0.0] * (2 - len(free))
+    assert fit.objective[0] == pytest.approx(objective(found), abs=1e-9)
+
+
+def graded_and_asked(eta: Floats) -> Any:
+    """Log likelihood of `GRADED_AND_ASKED`, written out; effects (..., 2)."""
+    (early, _), (late, to_six), (_, to_twelve) = (bolus(eta, t) for t in (2.0, 6.0, 12.0))
+    value = norm.logpdf(4.4, early, 0.4)
+    sd = 0.15 * late
+    grade = np.log(norm.cdf((1.0 - late) / sd) - norm.cdf((0.5 - late) / sd))
+    absent, happened = -0.05 * to_six, np.log(1.0 - np.exp(-0.05 * (to_twelve - to_six)))
+    return value + grade + absent + happened
+
+
+# a value, a grade 2 (0.5 to 1), no event up to 6 h, and one from then to 12 h
+GRADED_AND_ASKED = two([2.0, 6.0, 6.0, 12.0], [2, 7, 8, 8], [4.4, 2, 0, 1])
+ANC = {7: Graded("PROP", (2.0, 1.0, 0.5))}
+EVENT = {8: Happened("H")}
+
+
+def test_grades_and_events_have_the_mode_of_the_written_out_posterior() -> None:
+    precision = np.linalg.inv(OMEGA)
+    courses = Courses.of(TWO, [GRADED_AND_ASKED], outputs=OUTPUTS, grades=ANC, events=EVENT)
+    fit = estimate(courses)
+    found = lowest(lambda eta: float(eta @ precision @ eta - 2.0 * graded_and_asked(eta)), 2)
+    assert fit.converged[0]
+    assert fit.eta[0] == pytest.approx(found, abs=1e-5)
+    # the constant of the one value is left out
+    expected = found @ precision @ found - 2.0 * graded_and_asked(found) - math.log(2 * math.pi)
+    assert fit.objective[0] == pytest.approx(expected, abs=1e-9)
+    assert not fit.all_below_limit[0]
+    # what the search without derivatives is told
+    problem = estimation._Problem.of(courses, np.arange(2), 1.0)
+    assert problem.objective(fit.eta[:, None])[0, 0] == pytest.approx(fit.objective[0], abs=1e-12)
+    # only the value has a residual
+    assert np.isfinite(fit.residual[0]).tolist() == [True] + [False] * 4
+
+
+def test_the_covariance_of_events_is_by_fishers_information() -> None:
+    courses = Courses.of(TWO, [two([6.0, 12.0], [8, 8], [0, 1])], outputs=OUTPUTS, events=EVENT)
+    fit = estimate(courses)
+    precision, (h, step) = np.linalg.inv(OMEGA), (1e-6, np.eye(2) * 1e-6)
+
+    def hazards(eta: Floats) -> Floats:
+        to_six, to_twelve = (0.05 * bolus(eta, t)[1] for t in (6.0, 12.0))
+        return np.array([to_six, to_twelve - to_six])
+
+    for hazard, slope in zip(
+        hazards(fit.eta[0]),
+        np.array([(hazards(fit.eta[0] + s) - hazards(fit.eta[0] - s)) / (2 * h) for s in step]).T,
+        strict=True,
+    ):
+        precision = precision + np.outer(slope, slope) / math.expm1(hazard)
+    assert np.linalg.inv(fit.covariance[0]) == pytest.approx(precision, rel=1e-6)
+
+
+def test_particles_of_grades_and_events_have_the_moments_of_quadrature() -> None:
+    axis = np.linspace(-6, 6, 601)
+    z = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+    with np.errstate(divide="ignore"):
+        eta = z @ np.linalg.cholesky(OMEGA).T
+        log_density = graded_and_asked(eta) - 0.5 * (z**2).sum(axis=1) - math.log(2 * math.pi)
+    weight = np.exp(log_density - log_density.max())
+    mean = weight @ eta / weight.sum()
+    sd = np.sqrt(weight @ (eta - mean) ** 2 / weight.sum())
+    marginal = math.log(weight.sum() * (axis[1] - axis[0]) ** 2) + log_density.max()
+    courses = Courses.of(TWO, [GRADED_AND_ASKED], outputs=OUTPUTS, grades=ANC, events=EVENT)
+    posterior = sample(courses, particles=4096, seed=3)
+    found_mean, found_sd = posterior.mean_sd()
+    assert (found_mean[0] - mean) / sd == pytest.approx([0.0, 0.0], abs=0.02)
+    assert found_sd[0] == pytest.approx(sd, rel=0.02)
+    assert posterior.log_marginal[0] == pytest.approx(marginal, abs=0.02)
+
+
+def test_the_grade_below_a_limit_is_the_method_m3() -> None:
+    time, y = [2.0, 16.0], [4.4, math.nan]
+    below = two(time, [2, 2], y, limit=[math.nan, 0.5])
+    graded = two(time, [2, 7], [4.4, 1])
+    grades = {7: Graded("ADD", [0.5], descending=True)}
+    m3 = Courses.of(TWO, [below], outputs=OUTPUTS)
+    same = Courses.of(TWO, [graded], outputs=OUTPUTS, grades=grades)
+    expected, found = estimate(m3), estimate(same)
+    assert (found.eta == expected.eta).all() and (found.covariance == expected.covariance).all()
+    assert found.objective == expected.objective
+    assert (sample(same, particles=64).log_marginal == sample(m3, particles=64).log_marginal).all()
 
 
 def test_objective_and_log_likelihood_differ_by_the_constants_that_nonmem_leaves_out() -> None:
