@@ -15,12 +15,17 @@ if TYPE_CHECKING:
     from dosewright.agents.learning import LearnedPolicy
 
 
+def shipped() -> list[str]:
+    """Return the drugs for which a policy ships."""
+    folder = files("dosewright.agents.pretrained")
+    return sorted(item.name for item in folder.iterdir() if (item / "card.json").is_file())
+
+
 def load(drug: str) -> LearnedPolicy:
     """Return the policy that ships for `drug`; a drug without one is an error that lists those with one."""
     from dosewright.agents.learning import LearnedPolicy  # PyTorch
 
-    folder = files("dosewright.agents.pretrained")
-    known = sorted(item.name for item in folder.iterdir() if (item / "card.json").is_file())
+    folder, known = files("dosewright.agents.pretrained"), shipped()
     if drug not in known:
         raise ValueError(f"no policy ships for {drug!r}; there is one for: {', '.join(known) or 'none'}")
     with as_file(folder / drug) as path:
@@ -57,4 +62,4 @@ def arm(name: str, scenario: Scenario) -> Regimen:
     return regimen(name, scenario)
 
 
-__all__ = ["arm", "load"]
+__all__ = ["arm", "load", "shipped"]

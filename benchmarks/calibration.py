@@ -2,11 +2,11 @@
 
 ``python -m benchmarks.calibration [DRUG ...] [--patients N] [--particles K]``
 
-Patients are drawn from the scenario's population, treated by the clinic's rule in `textbook`, and believed from
-what is observed alone. If the filter computes the posterior, then the rank of the true parameter among the
-particles is uniform over patients (Talts 2018, arXiv:1804.06788), whatever was observed, and a 90 % predictive
-interval holds 90 % of the next results. Exit code 1 where the ranks of an unknown are not uniform (χ² over ten
-bins, Holm over the unknowns of a scenario, p ≤ 0.01) or the coverage is outside 87 to 93 %.
+Patients are drawn from the scenario's population, treated by the clinic's rule in `textbook`, and believed
+from what is observed alone. If the filter computes the posterior, then the rank of the true parameter among
+the particles is uniform over patients (Talts 2018, arXiv:1804.06788), whatever was observed, and a 90 %
+predictive interval holds 90 % of the next results. Exit code 1 where the ranks of an unknown are not uniform
+(χ² over ten bins, Holm over the unknowns of a scenario, p ≤ 0.01) or the coverage is outside 87 to 93 %.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def ranks(belief: Belief, truth: Floats) -> Floats:
 
 
 def shares_below(kept: BeliefFilter, before: Belief, observation: NDArray[np.float32]) -> Floats:
-    """Return the predictive probability (…,) below each result that comes in at a visit; of a result at the end
-    of what can be shown the middle of its probability."""
+    """Return the predictive probability (…,) below each result that comes in at a visit; of a result at the
+    end of what can be shown the middle of its probability."""
     expected, arrived = kept.expect(before, observation)
     shares = []
     for i, item in enumerate(kept.scenario.measurements):
@@ -89,7 +89,7 @@ def calibrate(
 def main(drugs: tuple[str, ...], patients: int, particles: int, seed: int) -> None:
     """Print one row a scenario."""
     failed = False
-    print(f"{'scenario':16s}{'smallest p (Holm)':>18s}  {'of':24s}{'90 % covers':>12s}{'results':>9s}{'s':>7s}")
+    print(f"{'scenario':16s}{'least p (Holm)':>15s}  {'of':18s}{'90 % covers':>12s}{'results':>9s}{'s':>7s}")
     for name in drugs or names():
         known, begin = scenario(name), time.perf_counter()
         rank, share = calibrate(known, patients, particles, seed)
@@ -100,8 +100,8 @@ def main(drugs: tuple[str, ...], patients: int, particles: int, seed: int) -> No
         fine = holm > LEVEL and COVERED[0] <= covered <= COVERED[1]
         failed |= not fine
         print(
-            f"{name:16s}{holm:18.3f}  {unknown_names(known)[int(p.argmin())]:24s}{covered:12.1%}{len(share):9d}"
-            f"{time.perf_counter() - begin:7.0f}  {'ok' if fine else 'FAILED'}",
+            f"{name:16s}{holm:15.3f}  {unknown_names(known)[int(p.argmin())]:18s}{covered:12.1%}"
+            f"{len(share):9d}{time.perf_counter() - begin:7.0f}  {'ok' if fine else 'FAILED'}",
             flush=True,
         )
     sys.exit(int(failed))

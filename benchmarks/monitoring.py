@@ -15,7 +15,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from dosewright.agents.regimens import FixedDose, lacking, regimen
+from dosewright.agents.regimens import FixedDose, Oracle, lacking, regimen
 from dosewright.envs import Intake, Noise, Regimen, Scenario, Treatment, names, scenario
 
 Floats = NDArray[np.float64]
@@ -26,7 +26,7 @@ BELIEVED = ("bayesian", "bayesian-adaptive", "planner", "planner-adaptive")
 def returns(known: Scenario, arm: Regimen, intake: Intake) -> Floats:
     """Return (n,) the return of every patient under an arm."""
     treatment, state = Treatment(known, intake), None
-    if hasattr(arm, "attach"):
+    if isinstance(arm, Oracle):
         arm.attach(treatment)
     total = np.zeros(len(treatment))
     while treatment.active.any():
@@ -57,12 +57,14 @@ def main(drugs: tuple[str, ...], patients: int, realism: str, namespace: str, ar
         intake = Intake.prepare(known, drawn, noise, known.preset(realism))
         found: dict[str, Floats] = {}
         dose, found["best fixed"] = best_fixed(known, intake)
-        print(f"\n{name}, {realism}, {namespace}, {patients} patients; best fixed dose {dose:g} {known.doses.unit}")
+        print(f"\n{name}, {realism}, {namespace}, {patients} patients")
+        print(f"  best fixed dose {dose:g} {known.doses.unit}: {100 * found['best fixed'].mean():.1f}")
         for arm in arms.split(","):
             if arm not in lacking(known):
                 begin = time.perf_counter()
                 found[arm] = returns(known, regimen(arm, known), intake)
-                print(f"  {arm:20s}{100 * found[arm].mean():8.1f}  {time.perf_counter() - begin:6.1f} s", flush=True)
+                took = time.perf_counter() - begin
+                print(f"  {arm:20s}{100 * found[arm].mean():8.1f}  {took:6.1f} s", flush=True)
         monitored = [arm for arm in ("bayesian", "bayesian-adaptive") if arm in found]
         if not monitored:
             continue

@@ -240,9 +240,7 @@ def phenotype_codes(gene: str, diplotypes: NDArray[np.str_]) -> Floats:
     return np.array([codes[text] for text in diplotypes.tolist()])
 
 
-def phenotype_shares(
-    term: GenotypeTerm, group: str, pairs: Sequence[tuple[str, str]]
-) -> dict[float, Floats]:
+def phenotype_shares(term: GenotypeTerm, group: str, pairs: Sequence[tuple[str, str]]) -> dict[float, Floats]:
     """Return, by code of CPIC's phenotype (NaN: indeterminate), the share (c,) of the people of a
     biogeographic group who have it and whose alleles are read as each of `pairs`."""
     return {code: np.array(shares) for code, shares in _read_phenotypes(_Hashable(term), group, tuple(pairs))}

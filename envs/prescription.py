@@ -64,11 +64,45 @@ def prescribed(
         None: everything happens as it was decided.
     checks : (m, c) further times at which the outputs are read, NaN for none
     """
-    length = scenario.clock.length
     m, u = unit.shape
-    parts: list[tuple[Floats, int, Floats]] = []
+    parts: list[_Part] = []
     if column is not None:
         parts.append((begins[:, :, None], int(Kind.PARAMETERS), column[:, :, None].astype(np.float64)))
+    parts += _given(scenario, people, dose, unit, begins, deviations)
+    parts += _read(scenario, people, dose, unit, begins, deviations)
+    slots, width = len(scenario.readings), sum(part[0].shape[2] for part in parts)
+    before = 0 if checks is None else checks.shape[1]
+    time, value = np.empty((m, before + u * width)), np.empty((m, before + u * width))
+    code = np.full((m, before + u * width), int(Kind.READ), dtype=np.int8)
+    if checks is not None:
+        # first in the row, so that they are among the events that count; the engine sorts by time
+        none = np.isnan(checks)
+        time[:, :before] = np.where(none, begins[:, :1], checks)
+        value[:, :before] = np.where(none, -1.0, u * slots + np.arange(before))
+    whole = tuple(array[:, before:].reshape(m, u, width) for array in (time, code, value))
+    here = 0
+    for at, kind, amount in parts:
+        k = at.shape[2]
+        for array, content in zip(whole, (at, kind, amount), strict=True):
+            array[:, :, here : here + k] = content
+        here += k
+    return Events(time, code, value, before + count * width)
+
+
+_Part = tuple[Floats, int, Floats]  # times (m, u, k), code, and values (m, u, k)
+
+
+def _given(
+    scenario: Scenario,
+    people: Mapping[str, Floats],
+    dose: Floats,
+    unit: Ints,
+    begins: Floats,
+    deviations: Deviations | None,
+) -> list[_Part]:
+    """Return the administrations of decided doses."""
+    (m, u), length = unit.shape, scenario.clock.length
+    parts: list[_Part] = []
     first = 0
     for item in scenario.administrations:
         which = slice(first, first + item.count)
@@ -95,7 +129,20 @@ def prescribed(
         rate = np.divide(amount, lasts, out=np.zeros(amount.shape), where=lasts > 0)
         parts.append((at, int(Kind.RATE) + ROUTE * route, rate))
         parts.append((at + lasts, int(Kind.RATE) + ROUTE * route, -rate))
-    slots = len(scenario.readings)
+    return parts
+
+
+def _read(
+    scenario: Scenario,
+    people: Mapping[str, Floats],
+    dose: Floats,
+    unit: Ints,
+    begins: Floats,
+    deviations: Deviations | None,
+) -> list[_Part]:
+    """Return the readings of every unit."""
+    (m, u), length, slots = unit.shape, scenario.clock.length, len(scenario.readings)
+    parts: list[_Part] = []
     for slot, reading in enumerate(scenario.readings):
         at = np.asarray(reading.at if isinstance(reading.at, float | int) else reading.at(dose, people, unit))
         if reading.varies and deviations is not None and deviations.sample is not None:
@@ -105,22 +152,7 @@ def prescribed(
     if not any(reading.at == length for reading in scenario.readings):
         # the last event of a unit is its end: a unit passed is passed whole
         parts.append((begins[:, :, None] + length, int(Kind.READ), np.full((m, u, 1), -1.0)))
-    width, before = sum(part[0].shape[2] for part in parts), 0 if checks is None else checks.shape[1]
-    time, value = np.empty((m, before + u * width)), np.empty((m, before + u * width))
-    code = np.full((m, before + u * width), int(Kind.READ), dtype=np.int8)
-    if checks is not None:
-        # first in the row, so that they are among the events that count; the engine sorts by time
-        none = np.isnan(checks)
-        time[:, :before] = np.where(none, begins[:, :1], checks)
-        value[:, :before] = np.where(none, -1.0, u * slots + np.arange(before))
-    whole = tuple(array[:, before:].reshape(m, u, width) for array in (time, code, value))
-    here = 0
-    for at, kind, amount in parts:
-        k = at.shape[2]
-        for array, content in zip(whole, (at, kind, amount), strict=True):
-            array[:, :, here : here + k] = content
-        here += k
-    return Events(time, code, value, before + count * width)
+    return parts
 
 
 def run(

@@ -229,6 +229,21 @@ class Treatment:
         path = self._life.theta
         return path[np.arange(len(self)), np.minimum(self.day, path.shape[1] - 1)]
 
+    def theta_until(self, unit: Ints) -> Floats:
+        """Return (n, p) individual parameters as they are today, those that differ between occasions averaged
+        (geometrically) from today until a unit (n,). Truth, not seen.
+
+        Where an occasion is a dose or a day, today's says little about the days to come.
+        """
+        path, theta = self._life.theta, self.theta
+        units = np.arange(path.shape[1])
+        ahead = (units >= self.day[:, None]) & (units < np.maximum(unit, self.day + 1)[:, None])
+        for occasion in self._realism.occasions:
+            column = self.scenario.model.column(occasion.parameter)
+            total = np.sum(np.where(ahead, np.log(path[:, :, column]), 0.0), axis=1)
+            theta[:, column] = np.exp(total / np.maximum(ahead.sum(axis=1), 1))
+        return theta
+
     @property
     def state(self) -> Floats:
         """(n, s) state of the model today. Truth, not seen."""
@@ -386,9 +401,9 @@ class Treatment:
         begins = clock[:, None] + np.arange(unit.shape[1]) * scenario.clock.length
         events = prescribed(scenario, people, dose, unit, begins, within.sum(axis=1), unit, deviations)
         theta = life.theta if repeat is None else life.theta[lane]
-        return run(
-            scenario, state, theta, events, unit.shape[1], begin=clock, rule=rule, ids=self.ids[lane]
-        )[0]
+        return run(scenario, state, theta, events, unit.shape[1], begin=clock, rule=rule, ids=self.ids[lane])[
+            0
+        ]
 
     def _put_off(self, here: NDArray[np.bool_]) -> None:
         """Apply the scenario's rule that puts a treatment off, to those who are `here`."""

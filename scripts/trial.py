@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from dosewright.envs.scenarios.scenario import GenotypeMode
     from dosewright.evaluation import TrialResult
 
-DEFAULT_ARMS = "label,guideline,clinical-nomogram,nomogram,bayesian-adaptive,planner-adaptive,policy,oracle"
+DEFAULT_ARMS = (
+    "label,guideline,clinical-nomogram,nomogram,pid,bayesian-adaptive,planner-adaptive,policy,oracle"
+)
 # Arms against which the others are compared, the first that is there
 _REFERENCES = ("bayesian-adaptive", "bayesian", "clinical-nomogram", "label")
 
@@ -95,13 +97,15 @@ _ANY_DRUG = (
 
 
 def _default_arms(scenario: Scenario) -> str:
-    """Return the arms that a drug can be dosed by."""
+    """Return the arms that a drug can be dosed by and that are quick; the planner takes minutes where no
+    formula gives the maintenance dose."""
+    from dosewright.agents import shipped
     from dosewright.agents.regimens import lacking
 
-    if scenario.can_be_believed:
-        return DEFAULT_ARMS
-    rules = ("label", "guideline", "clinical-nomogram", "nomogram", "pid")
-    return ",".join(name for name in rules if name not in lacking(scenario))
+    absent = set(lacking(scenario))
+    absent |= set() if scenario.name in shipped() else {"policy"}
+    absent |= set() if scenario.maintenance_dose is not None else {"planner-adaptive"}
+    return ",".join(name for name in DEFAULT_ARMS.split(",") if name not in absent)
 
 
 def _print(result: TrialResult, reference: str, policy: str | None) -> None:

@@ -3,7 +3,7 @@
 Importance-weighted particles over the unknowns of `dosewright.agents.estimation.prior`, each with its own
 state of the model. At a visit the particles are moved by the doses given, and weighted by how well they
 predicted the results that came in, late ones included. Where few particles carry the weight they are drawn
-anew from a normal approximation of the posterior and re-weighted over the whole history, so a redrawn belief
+anew from an approximation of the posterior and re-weighted over the whole history, so a redrawn belief
 carries no error from its past.
 
 One filter serves the learner's wrapper, `predict`, and live dosing, for every scenario. It is deterministic:
@@ -18,7 +18,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import chdtri, ndtri
 from scipy.stats import qmc
 
 from dosewright.agents.estimation.likelihood import log_likelihood
@@ -34,8 +34,8 @@ Ints = NDArray[np.int64]
 
 REDRAW_BELOW = 0.10  # share of the particles that carry weight, below which they are drawn anew
 _FINE = 0.3  # the same where accuracy is asked for
-_KEPT = 0.5  # share that carries weight where the posterior is normal and so is the proposal
-_WIDEST = 1.5  # the proposal's SD over the posterior's, at most: heavy enough for its tails
+_WIDEN = 1.2  # the proposal's SD over the posterior's
+_FREEDOM = 6.0  # degrees of freedom of the proposal, a Student's t: heavy enough for the posterior's tails
 _FLOOR = 0.1  # smallest SD of the proposal over the prior's
 _ABSURD = 6.0  # SD of prediction and assay from which a result says no more
 _NOTHING = 1e-9  # of a level in its unit
@@ -160,17 +160,6 @@ def _points(k: int, d: int) -> tuple[Floats, Floats]:
     u = sobol.random(k)
     z = ndtri(np.clip(u[:, :d], 1e-9, 1 - 1e-9))
     return (z - z.mean(axis=0)) / z.std(axis=0), u[:, d]
-
-
-@lru_cache
-def _widening(d: int) -> float:
-    """SD of the proposal over the posterior's in d dimensions.
-
-    Of normal weights a share ``(sqrt(2s² − 1)/s²)^d`` counts: the fewer the dimensions, the wider the
-    proposal may be.
-    """
-    share = _KEPT ** (1.0 / d)  # sqrt(2s² − 1)/s² = share, solved for s²
-    return float(min(_WIDEST, np.sqrt((1 + np.sqrt(1 - share**2)) / share**2)))
 
 
 class BeliefFilter:
@@ -480,8 +469,8 @@ class BeliefFilter:
         return belief
 
     def refine(self, belief: Belief) -> Belief:
-        """Return the belief drawn anew with this filter's particles: more of them than it was kept with, for a
-        question that asks for accuracy."""
+        """Return the belief drawn anew with this filter's particles: more of them than it was kept with, for
+        a question that asks for accuracy."""
         first = self._redraw(belief, 0)
         rows = np.flatnonzero(first.effective_size < _FINE * self.particles)
         if not len(rows):
@@ -605,25 +594,27 @@ class BeliefFilter:
     # ------------------------------------------------------------------------------------- drawing anew
 
     def _redraw(self, belief: Belief, attempt: int) -> Belief:
-        """Draw particles from a normal fitted to the posterior and weigh them over the whole history.
+        """Draw particles from a Student's t fitted to the posterior and weigh them over the whole history.
 
-        The normal is that of the mode and the curvature there; or, where several genotypes may make several
-        modes and where the first was not good enough, that of the weighted particles' moments.
+        Its centre and spread are those of the mode and the curvature there; or, where several genotypes may
+        make several modes and where the first was not good enough, those of the weighted particles.
         """
         d = belief.x.shape[2]
-        z, _ = _points(self.particles, d)
-        before, widen = belief.prior, _widening(d)
+        z, u = _points(self.particles, d)
+        before = belief.prior
         mean = belief.mean(belief.x)
         if attempt == 0 and before.mean.shape[1] == 1:
             mean, covariance = self._mode(belief, mean)
-            covariance *= widen**2
+            covariance *= _WIDEN**2
         else:
             centred = belief.x - mean[:, None]
-            covariance = np.einsum("nk,nki,nkj->nij", belief.weight, centred, centred) * widen**2
+            covariance = np.einsum("nk,nki,nkj->nij", belief.weight, centred, centred) * _WIDEN**2
             covariance[:, np.arange(d), np.arange(d)] += (_FLOOR * before.sd) ** 2
-        x = mean[:, None] + np.einsum("nij,kj->nki", np.linalg.cholesky(covariance), z)
+        t = z * np.sqrt(_FREEDOM / chdtri(_FREEDOM, np.clip(1.0 - u, 1e-9, 1 - 1e-9)))[:, None]
+        x = mean[:, None] + np.einsum("nij,kj->nki", np.linalg.cholesky(covariance), t)
         # no log determinant: the proposal's constant is the same for all particles of a patient
-        log_ratio = before.log_density(x) + 0.5 * np.einsum("kd,kd->k", z, z)
+        log_proposal = -0.5 * (_FREEDOM + d) * np.log1p(np.einsum("kd,kd->k", t, t) / _FREEDOM)
+        log_ratio = before.log_density(x) - log_proposal
         fit, parts = self._relive(belief, x)
         return replace(belief, x=x, log_ratio=log_ratio, log_likelihood=fit, **parts)
 
@@ -647,7 +638,7 @@ class BeliefFilter:
             score, slope = np.where(better, new[0], score), np.where(better[:, None], new[1], slope)
             curvature = np.where(better[:, None, None], new[2], curvature)
             damping = np.where(better, damping * 0.1, damping * 10.0)
-        return x, np.linalg.inv(curvature)
+        return x, np.asarray(np.linalg.inv(curvature), dtype=np.float64)
 
     def _slope(self, belief: Belief, x: Floats, beside: Floats) -> tuple[Floats, Floats, Floats]:
         """Return log posterior (n,), its slope (n, d) and expected curvature (n, d, d) at x (n, d)."""
@@ -710,8 +701,7 @@ class BeliefFilter:
         readings = len(self.scenario.readings) * len(self.scenario.read_outputs)
         n, block = len(belief.unit), max(1, _COURSES // (k * units * readings))
         parts = [
-            self._live(belief.select(np.arange(first, min(first + block, n))))
-            for first in range(0, n, block)
+            self._live(belief.select(np.arange(first, min(first + block, n)))) for first in range(0, n, block)
         ]
         state, response, samples = (np.concatenate(part) for part in zip(*parts, strict=True))
         return state, response, samples

@@ -47,7 +47,7 @@ class LikelihoodFactor:
         courses: Courses,
         *,
         omega: ArrayLike | None = None,
-        particles: int = 1024,
+        particles: int = 4096,
         seed: int = 0,
         fit: MapFit | None = None,
     ) -> LikelihoodFactor:

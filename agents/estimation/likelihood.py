@@ -189,7 +189,8 @@ def _variance(error: ResidualError | SampleErrors, f: Floats) -> tuple[Floats, F
     """Return variance and its slope, on the scale of `_scaled`."""
     proportional, additive = np.asarray(error.proportional), np.asarray(error.additive)
     size, sign = np.where(f == 0.0, 1.0, np.abs(f)), np.sign(f)
-    with np.errstate(invalid="ignore"):  # the logarithm of 0 where there is no such part
+    # the logarithm of 0 where there is no such part; a prediction without bound has no finite variance
+    with np.errstate(invalid="ignore", over="ignore"):
         by_sd = proportional * size + additive
         v = np.where(error.adds_sd, by_sd**2, (proportional * size) ** 2 + additive**2)
         slope = 2.0 * proportional * sign * np.where(error.adds_sd, by_sd, proportional * size)

@@ -184,6 +184,28 @@ def conditional_covariance(courses: Courses, eta: Floats, *, prior_weight: float
     return np.where(fine, np.linalg.inv(point.half_hessian), np.nan)
 
 
+def descents(courses: Courses, starts: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return where the search ends from each of many starts (n, s, d), so that several modes are found.
+
+    Returns
+    -------
+    Points (n, s, d), Laplace's covariances (n, s, d, d), and objectives (n, s), infinite where there is none;
+    mean and covariance of the prior for a patient without measurements. An end need not be a minimum: none is
+    followed further, as `estimate` does.
+    """
+    n, s, d = starts.shape
+    eta, objective = np.zeros((n, s, d)), np.zeros((n, s))
+    covariance = np.tile(courses.omega, (n, s, 1, 1))
+    rows = np.flatnonzero(courses.observed.any(axis=1))
+    if len(rows):
+        _check(courses.select(rows))
+        problem = _Problem.of(courses.select(np.repeat(rows, s)), np.arange(d), 1.0)
+        found = _descend(problem, starts[rows].reshape(-1, d))
+        eta[rows], objective[rows] = found.x.reshape(-1, s, d), found.now.objective.reshape(-1, s)
+        covariance[rows] = np.linalg.inv(found.now.half_hessian).reshape(-1, s, d, d)
+    return eta, covariance, objective
+
+
 def _errors(courses: Courses) -> SampleErrors:
     """Residual errors of the samples (n, m)."""
     return SampleErrors.of([item.error for item in courses.model.outputs], courses.sample_output)

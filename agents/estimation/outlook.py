@@ -56,8 +56,8 @@ class Outlook:
         return {name: values.reshape(n, k, c, u) for name, values in course.items()}
 
     def straight_dose(self, units: int) -> Floats:
-        """Return the constant dose (n, k) by which each particle would be on target after so many units if its
-        response were linear in the dose: exact where it is, and in the order of the dose where it is not."""
+        """Return the constant dose (n, k) by which each particle would be on target after so many units if
+        its response were linear in the dose: exact where it is, and in the order of the dose elsewhere."""
         distance, shape = self._distance(units)
         most = self.scenario.doses.maximum
         at_low, at_high = distance(np.zeros(shape).ravel()), distance(np.full(shape, most).ravel())
@@ -123,7 +123,5 @@ class Outlook:
         count = np.full(len(rows), len(units))
         events = prescribed(scenario, people, dose, unit, begins, count, column)
         begin = self.clock[rows][which]
-        reads, _ = run(
-            scenario, state, theta, events, len(units), begin=begin, which=which, rule="belief"
-        )
+        reads, _ = run(scenario, state, theta, events, len(units), begin=begin, which=which, rule="belief")
         return {item.name: item.of(reads) for item in scenario.responses}

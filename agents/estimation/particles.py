@@ -1,11 +1,12 @@
 """The posterior of recorded patients: importance-weighted particles, moved where weights alone fail.
 
-Particles are drawn from a mixture of a t density at the MAP estimate (its Laplace approximation, with heavier
-tails) and the prior, a defence against modes that the estimate does not know of, and weighted by prior and
-likelihood of the whole history over the mixture's density. Where few particles carry the weight, the mixture
-is fitted to them and drawn from again; where that is not enough they are carried to the posterior in tempered
-steps (`resample_move`). Quasi-random points, the same ones for every patient: results depend on the seed, and
-not on who else is there.
+Particles are drawn from a mixture that was fitted to the posterior step by step from the prior on
+(`importance`), and weighted by prior and likelihood of the whole history over the mixture's density. Where
+few particles carry the weight, the mixture is fitted to them and drawn from again; where that is not enough
+they are carried to the posterior in tempered steps (`resample_move`). Quasi-random points, the same ones for
+every patient: results depend on the seed, and not on who else is there.
+
+`WeightedEffects.effective_size` tells how much to trust moments, of moved particles too.
 
 This is for records that are there. `BeliefFilter` follows the observations of an environment as they come.
 """
@@ -24,29 +25,25 @@ from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
 
 from dosewright.agents.estimation.courses import Courses
+from dosewright.agents.estimation.importance import EFFECTIVE, Points, Proposals, proposals
 from dosewright.agents.estimation.likelihood import SampleErrors, log_likelihood
-from dosewright.agents.estimation.map import MapFit, estimate
-from dosewright.agents.estimation.mixture import Component, Mixture, quasi_random
+from dosewright.agents.estimation.map import MapFit
+from dosewright.agents.estimation.mixture import Mixture, quasi_random
 from dosewright.agents.estimation.resample_move import (
     Moved,
     effective_size,
     moments,
     resample_move,
-    systematic,
 )
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 # shares of the particles that carry weight
-GOOD = 0.50  # below it the proposal is adapted
-FAIR = 0.25  # particles are moved where an adapted proposal stays below it
-POOR = 0.10  # and where the first one does, or new records leave less
-_FREEDOM = 5.0  # of the t densities: heavier than any posterior's tails
-_DEFENCE = 0.15  # share of the particles that come from the prior
-_KERNELS, _OTHERS = 64, 0.1  # kernels of an adapted proposal; share of the first one in it
-_ROUNDS = 2  # of adapting the proposal, before particles are moved
-_FLOOR = 0.02  # variance added to that of weighted particles, in prior variances
+FAIR = 0.25  # below it they are drawn again, from a proposal fitted to them
+POOR = 0.10  # below it they are moved, or after new records drawn anew
+_REDRAWS = 2
+_DRAWN = 1000  # number that tells the particles' random numbers from those of pilots
 _PER_PATIENT = ("eta", "log_likelihood", "log_proposal", "variance", "acceptance")
 _BLOCK = 2**18  # copies of patients simulated at a time: bounds memory, changes nothing
 
@@ -103,7 +100,7 @@ class WeightedEffects:
     @property
     def log_marginal_error(self) -> Floats:
         """(n,) Monte Carlo standard error of `log_marginal`, as of independent draws."""
-        return np.sqrt(self.variance + 1.0 / self.effective_size - 1.0 / self.eta.shape[1])
+        return np.sqrt(np.maximum(1.0 / self.effective_size - 1.0 / self.eta.shape[1], 0.0))
 
     @cached_property
     def log_weight(self) -> Floats:
@@ -117,9 +114,9 @@ class WeightedEffects:
 
     @property
     def effective_size(self) -> Floats:
-        """(n,) Kish's effective number of particles; those that were moved count fully, although neighbours
-        may still be alike."""
-        return effective_size(self.log_weight)
+        """(n,) Number of independent draws of the posterior that the particles are worth: Kish's, by the
+        spread of their weights; of those that were moved, by the ancestors that they share."""
+        return 1.0 / (self.variance + 1.0 / effective_size(self.log_weight))
 
     def expect(self, values: Floats) -> Floats:
         """Return the posterior mean (n, …) of values (n, k, …)."""
@@ -199,7 +196,7 @@ class Posterior(WeightedEffects):
         return np.stack([error.apply(truth[..., o], z[..., o]) for o, error in enumerate(errors)], axis=-1)
 
     def extend(self, courses: Courses) -> Posterior:
-        """Return the posterior after more records: particles re-weighted, and moved where few then count.
+        """Return the posterior after more records: particles re-weighted, or drawn anew where few count.
 
         Parameters
         ----------
@@ -216,33 +213,19 @@ class Posterior(WeightedEffects):
                 f"records of {', '.join(courses.ids[:3])}… with effects {', '.join(courses.names)} cannot "
                 f"extend those of {', '.join(self.courses.ids[:3])}… with {', '.join(self.courses.names)}"
             )
-        new = _Target(courses, self.mean, self.omega)
-        k = self.eta.shape[1]
         after = replace(self, courses=courses, log_likelihood=recorded_likelihood(courses, self.eta))
         poor = after.below(POOR)
-        for block in _blocks(len(poor), k):
-            rows = poor[block]
-            now, old = new.select(rows), _Target(self.courses, self.mean, self.omega).select(rows)
-
-            def fit(eta: Floats, weight: Floats, rows: Indices, now: _Target = now) -> Mixture:
-                return _adapted(eta, weight, now.select(rows), ())
-
-            moved = resample_move(
-                self.eta[rows], self.log_weight[rows], old.log_density, now.log_density, fit, self.seed,
-                now.courses.ids,
-            )  # fmt: skip
-            before = self.log_marginal[rows], self.log_marginal_error[rows] ** 2
-            after = after.with_moved(rows, moved, now, *before)
-        return after
+        if not len(poor):
+            return after
+        k, best = self.eta.shape[1], self.log_weight[poor].argmax(axis=1)
+        anew = _sampled(
+            _Target(courses, self.mean, self.omega).select(poor), self.eta[poor, best][:, None], k, self.seed
+        )
+        return after.replace_rows(poor, anew)
 
     def below(self, share: float) -> Indices:
         """Return the patients of whom less than a share of the particles carries weight."""
         return np.flatnonzero(~(self.effective_size >= share * self.eta.shape[1]))
-
-    def usable_weight(self, rows: Indices) -> Floats:
-        """Return the weights (r, k) of some patients, equal where no particle has any."""
-        weight = self.weight[rows]
-        return np.where(np.isfinite(weight.sum(axis=1, keepdims=True)), weight, 1.0 / weight.shape[1])
 
     def replace_rows(self, rows: Indices, other: Posterior) -> Posterior:
         """Return this posterior with the particles of some patients taken from another."""
@@ -251,26 +234,21 @@ class Posterior(WeightedEffects):
             part[rows] = getattr(other, name)
         return replace(self, **parts)
 
-    def with_moved(
-        self, rows: Indices, moved: Moved, target: _Target, log_first: Floats, variance: Floats
-    ) -> Posterior:
-        """Return this posterior with some patients' particles moved.
-
-        `log_first` (r,) is the log integral of the density that they came from, `variance` (r,) its own.
-        """
+    def with_moved(self, rows: Indices, moved: Moved, target: _Target) -> Posterior:
+        """Return this posterior with some patients' particles moved from a normalised density."""
         parts = {name: getattr(self, name).copy() for name in _PER_PATIENT}
         parts["eta"][rows], parts["acceptance"][rows] = moved.eta, moved.acceptance
         parts["log_likelihood"][rows] = moved.log_density - target.log_prior(moved.eta)
         # they follow the posterior: prior times likelihood over the marginal likelihood
-        parts["log_proposal"][rows] = moved.log_density - (log_first + moved.log_ratio)[:, None]
-        parts["variance"][rows] = variance + moved.variance
+        parts["log_proposal"][rows] = moved.log_density - moved.log_ratio[:, None]
+        parts["variance"][rows] = moved.variance
         return replace(self, **parts)
 
 
 def sample(
     courses: Courses,
     *,
-    particles: int = 1024,
+    particles: int = 4096,
     seed: int = 0,
     fit: MapFit | None = None,
     mean: ArrayLike | None = None,
@@ -287,7 +265,7 @@ def sample(
     seed
         Of all random numbers.
     fit
-        MAP estimates of the same records, made here by default.
+        MAP estimates of the same records, where there are any: modes are looked for from there as well.
     mean, omega : (d,), (d, d)
         Another prior of the effects than N(0, ``courses.omega``).
 
@@ -304,9 +282,9 @@ def sample(
         np.zeros(d) if mean is None else np.asarray(mean, dtype=np.float64),
         courses.omega if omega is None else np.asarray(omega, dtype=np.float64),
     )
-    at, covariance = _estimates(courses) if fit is None else (fit.eta, fit.covariance)
+    start = np.zeros((len(courses), 1, d)) if fit is None else fit.eta[:, None]
     parts = [
-        _sampled(target.select(rows), at[rows], covariance[rows], particles, seed)
+        _sampled(target.select(rows), start[rows], particles, seed)
         for rows in _blocks(len(courses), particles)
     ]
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _PER_PATIENT}
@@ -321,6 +299,8 @@ def recorded_likelihood(courses: Courses, eta: Floats) -> Floats:
 
 
 def _likelihood(courses: Courses, eta: Floats) -> Floats:
+    if not courses.observed.any():
+        return np.zeros(eta.shape[:2])
     errors = SampleErrors.of([item.error for item in courses.model.outputs], courses.sample_output)
     low, high = (np.where(courses.observed, part, 0.0)[:, None] for part in (courses.low, courses.high))
     each = log_likelihood(errors.expand(1), courses.predict(eta), low, high, courses.event[:, None])
@@ -328,45 +308,60 @@ def _likelihood(courses: Courses, eta: Floats) -> Floats:
     return np.where(np.isnan(total), -np.inf, total)
 
 
-def _estimates(courses: Courses) -> tuple[Floats, Floats]:
-    """Return MAP estimates (n, d) and covariances (n, d, d); without measurements those of the prior."""
-    n, d = len(courses), courses.effects
-    eta, covariance = np.zeros((n, d)), np.tile(courses.omega, (n, 1, 1))
-    rows = np.flatnonzero(courses.observed.any(axis=1))
-    if len(rows):
-        fit = estimate(courses.select(rows))
-        eta[rows], covariance[rows] = fit.eta, fit.covariance
-    return eta, covariance
+def _sampled(target: _Target, start: Floats, k: int, seed: int) -> Posterior:
+    """Sample patients; modes are looked for from starts (n, s, d) as well."""
+    n, d = len(start), len(target.mean)
+    # filled below, patient by patient as their proposals are ready
+    nothing = np.full((n, k), np.nan)
+    posterior = Posterior(
+        target.mean, target.omega, np.full((n, k, d), np.nan), nothing, nothing, np.zeros(n),
+        target.courses, np.full(n, np.nan), seed,
+    )  # fmt: skip
+    for rows, mixture, maker in proposals(target, start, k, seed):
+        drawn = _settled(target.select(rows), mixture, maker, k, seed)
+        posterior = posterior.replace_rows(rows, drawn)
+    lost = np.isneginf(posterior.log_likelihood).all(axis=1)
+    if lost.any():
+        raise ValueError(
+            f"patient {target.courses.ids[int(np.argmax(lost))]}: no draw explains the records; look for a "
+            "dose, time or level out of all range"
+        )
+    return posterior
 
 
-def _sampled(target: _Target, at: Floats, covariance: Floats, k: int, seed: int) -> Posterior:
-    """Sample patients with a MAP estimate (n, d) and its covariance (n, d, d)."""
-    laplace = Component(1.0 - _DEFENCE, at[:, None], _factors(covariance, target.omega), _FREEDOM)
-    posterior = _drawn(target, Mixture((laplace, target.prior(_DEFENCE))), k, seed, 0)
-    # far from normal: a few particles say too little of where the others should be
-    strange = posterior.below(POOR)
-    for number in range(1, _ROUNDS + 1):
-        rows = np.setdiff1d(posterior.below(GOOD), strange)
-        if len(rows):
-            some = target.select(rows)
-            mixture = _adapted(posterior.eta[rows], posterior.weight[rows], some, (laplace.select(rows),))
-            posterior = posterior.replace_rows(rows, _drawn(some, mixture, k, seed, number))
-    rows = np.union1d(strange, posterior.below(FAIR))
-    if not len(rows):
+def _settled(target: _Target, mixture: Mixture, maker: Proposals, k: int, seed: int) -> Posterior:
+    """Draw from mixtures, again from better ones where few particles carry weight, and move what is left."""
+    posterior = _drawn(target, mixture, k, seed, _DRAWN)
+    rows, now = np.arange(len(mixture.share)), posterior
+    for number in range(1, _REDRAWS + 1):
+        few = now.below(FAIR)
+        if not len(few):
+            return posterior
+        rows, some, maker = rows[few], target.select(rows[few]), maker.select(few)
+        points = Points.of(some, now.eta[few], now.log_likelihood[few], now.log_proposal[few])
+        mixture = maker.fitted(points, points.power(k / EFFECTIVE))
+        now = _drawn(some, mixture, k, seed, _DRAWN + number)
+        posterior = posterior.replace_rows(rows, now)
+    poor = now.below(POOR)
+    if not len(poor):
         return posterior
-    some = target.select(rows)
-    mixture = Mixture((replace(laplace.select(rows), share=0.5), some.prior(0.5)))
-    eta = mixture.at(quasi_random(k, at.shape[1] + 2, seed, _ROUNDS + 1))
-    alike = np.full((len(rows), k), -math.log(k))
+    return posterior.with_moved(
+        rows[poor], *_moved(target.select(rows[poor]), mixture.select(poor), maker.select(poor), k, seed)
+    )
+
+
+def _moved(target: _Target, mixture: Mixture, maker: Proposals, k: int, seed: int) -> tuple[Moved, _Target]:
+    """Carry particles from mixtures to the posterior; return also the patients."""
+    eta = mixture.at(quasi_random(k, len(target.mean) + 2, seed, _DRAWN + _REDRAWS + 1))
 
     def first(eta: Floats, rows: Indices) -> Floats:
         return mixture.select(rows).log_density(eta)
 
     def fit(eta: Floats, weight: Floats, rows: Indices) -> Mixture:
-        return _adapted(eta, weight, some.select(rows), ())
+        return maker.select(rows).around(eta, weight)
 
-    moved = resample_move(eta, alike, first, some.log_density, fit, seed, some.courses.ids)
-    return posterior.with_moved(rows, moved, some, np.zeros(len(rows)), np.zeros(len(rows)))
+    alike = np.full((len(eta), k), -math.log(k))
+    return resample_move(eta, alike, first, target.log_density, fit, seed, target.courses.ids), target
 
 
 @dataclass(frozen=True, eq=False)
@@ -390,11 +385,9 @@ class _Target:
         some = self if len(rows) == len(self.courses) else self.select(rows)
         return some.log_prior(eta) + some.log_likelihood(eta)
 
-    def prior(self, share: float) -> Component:
-        """The prior as a part of a mixture."""
-        n = len(self.courses)
-        omega = np.tile(self.omega, (n, 1, 1))
-        return Component(share, np.tile(self.mean, (n, 1, 1)), _factors(omega, self.omega))
+    def prior(self) -> Mixture:
+        """The prior, to draw from."""
+        return Mixture.normal(len(self.courses), self.mean, self.omega)
 
     def select(self, rows: Indices) -> _Target:
         """The same of some patients."""
@@ -410,35 +403,6 @@ def _drawn(target: _Target, mixture: Mixture, k: int, seed: int, number: int) ->
         target.mean, target.omega, eta, target.log_likelihood(eta), mixture.log_density(eta), np.zeros(n),
         target.courses, np.full(n, np.nan), seed,
     )  # fmt: skip
-
-
-def _adapted(eta: Floats, weight: Floats, target: _Target, others: tuple[Component, ...]) -> Mixture:
-    """Return a kernel estimate of weighted particles, besides the prior and other components.
-
-    Kernels follow a posterior that is bent or has several modes. Their width is Silverman's for normal data.
-    """
-    d = eta.shape[2]
-    centres = np.take_along_axis(eta, systematic(weight, 0.5, _KERNELS)[..., None], axis=1)
-    width = (4.0 / (_KERNELS * (d + 2))) ** (2.0 / (d + 4))
-    # few effective particles are close together: their covariance is that of the posterior at most
-    covariance = width * (moments(eta, weight)[1] + _FLOOR * target.omega)
-    rest = 1.0 - _DEFENCE - _OTHERS * len(others)
-    kernels = Component(rest, centres, _factors(covariance, target.omega), _FREEDOM)
-    others = tuple(replace(other, share=_OTHERS) for other in others)
-    return Mixture((kernels, *others, target.prior(_DEFENCE)))
-
-
-def _factors(covariance: Floats, omega: Floats) -> Floats:
-    """Return Cholesky factors (n, d, d); that of the prior where a covariance has none."""
-    factors = np.empty_like(covariance)
-    for i, one in enumerate(covariance):
-        try:
-            factors[i] = np.linalg.cholesky(one)
-        except np.linalg.LinAlgError:
-            factors[i] = np.linalg.cholesky(omega)
-        if not np.isfinite(factors[i]).all():
-            factors[i] = np.linalg.cholesky(omega)
-    return factors
 
 
 def _log_normal(eta: Floats, mean: Floats, omega: Floats) -> Floats:

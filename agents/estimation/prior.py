@@ -52,17 +52,17 @@ class Prior:
     @cached_property
     def factor(self) -> Floats:
         """(d, d) lower Cholesky factor of the covariance."""
-        return np.linalg.cholesky(self.covariance)
+        return np.asarray(np.linalg.cholesky(self.covariance), dtype=np.float64)
 
     @cached_property
     def precision(self) -> Floats:
         """(d, d) inverse of the covariance."""
-        return np.linalg.inv(self.covariance)
+        return np.asarray(np.linalg.inv(self.covariance), dtype=np.float64)
 
     @cached_property
     def _whitening(self) -> Floats:
         """(d, d) what makes centred unknowns standard normal, from the right."""
-        return np.linalg.inv(self.factor).T
+        return np.asarray(np.linalg.inv(self.factor).T, dtype=np.float64)
 
     @cached_property
     def sd(self) -> Floats:
@@ -80,8 +80,8 @@ class Prior:
 
     def _components(self, x: Floats) -> Floats:
         centred = x[:, :, None, :] - self.mean[:, None]
-        # no matrix product and no triangular solve: their last bit depends on how many patients there are, and
-        # with so few columns their threads cost more than they do
+        # no matrix product and no triangular solve: their last bit depends on how many patients there are,
+        # and with so few columns their threads cost more than they do
         z = np.einsum("nkcd,de->nkce", centred, self._whitening)
         return self.log_weight[:, None] - 0.5 * np.einsum("nkcd,nkcd->nkc", z, z)
 
@@ -252,8 +252,8 @@ def _options(scenario: Scenario, term: GenotypeTerm, seen: dict[str, Floats]) ->
     # only their expectation is known
     counts = np.where(np.abs(counts - np.round(counts)) > _WHOLE, np.nan, np.round(counts))
     carried = np.array([[(a == name) + (b == name) for name in alleles[1:]] for a, b in pairs])
-    same = np.all(counts[:, None] == carried, axis=2)
-    known = ~np.isnan(counts).any(axis=1)
+    same: NDArray[np.bool_] = np.all(np.equal(counts[:, None], carried), axis=2)
+    known: NDArray[np.bool_] = ~np.any(np.isnan(counts), axis=1)
     if np.any(known & ~same.any(axis=1)):
         row = int(np.argmax(known & ~same.any(axis=1)))
         raise ValueError(
@@ -264,7 +264,7 @@ def _options(scenario: Scenario, term: GenotypeTerm, seen: dict[str, Floats]) ->
         return value[np.argmax(same, axis=1)][:, None], np.zeros((n, 1))
     chance = _chances(scenario, term, pairs, seen)
     with np.errstate(divide="ignore"):
-        log_weight = np.where(known[:, None], np.where(same, 0.0, -np.inf), np.log(chance))
+        log_weight = np.where(np.asarray(known)[:, None], np.where(same, 0.0, -np.inf), np.log(chance))
     return np.tile(value, (n, 1)), log_weight
 
 

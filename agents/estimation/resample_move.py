@@ -9,6 +9,11 @@ Moved particles are spread where b is large, which weights alone cannot do.
 Gilks WR, Berzuini C. J R Stat Soc B 2001;63:127-146 (resample-move). Del Moral P, Doucet A, Jasra A. J R Stat
 Soc B 2006;68:411-436 (tempering, log marginal). Jasra A, Stephens DA, Doucet A, Tsagaris T. Scand J Stat
 2011;38:1-22 (the choice of β).
+
+Moves leave the masses of far modes as the resampling made them, and particles with one ancestor are not
+independent. The error is therefore that of the ancestors: with W_e the share of the particles that descend
+from particle e of the first density, the relative variance of the marginal is Σ W_e² − 1/k (Lee A, Whiteley
+N. Biometrika 2018;105:609-625, without its correction of order 1/k).
 """
 
 from __future__ import annotations
@@ -60,7 +65,7 @@ class Moved:
     eta : (n, k, d)
     log_density : (n, k) of b
     log_ratio : (n,) log of the integral of b over that of a
-    variance : (n,) of `log_ratio`, by the spread of the weights
+    variance : (n,) of `log_ratio`, by the ancestors that the particles have
     acceptance : (n,) share of the moves that were accepted
     """
 
@@ -110,6 +115,7 @@ def resample_move(
     out = Moved(eta.copy(), np.zeros((n, k)), np.zeros(n), np.zeros(n), np.zeros(n))
     rows, beta, scale = np.arange(n), np.zeros(n), np.full(n, 2.38 / math.sqrt(d))
     cloud, weight = _Cloud.at(eta, rows, first, wanted), log_weight
+    ancestor = np.tile(np.arange(k), (n, 1))
     for stage in range(_MOST):
         gain = cloud.gain
         possible = np.isfinite(weight + gain).any(axis=1)
@@ -121,14 +127,14 @@ def resample_move(
         step = _step(weight, gain, 1.0 - beta)
         weighted = weight + step[:, None] * gain
         out.log_ratio[rows] += np.asarray(logsumexp(weighted, axis=1))
-        out.variance[rows] += 1.0 / effective_size(weighted) - 1.0 / k
         beta = np.where(step >= 1.0 - beta, 1.0, beta + step)
         rng, share = (
             np.random.default_rng([seed, stage]),
             np.exp(weighted - logsumexp(weighted, axis=1, keepdims=True)),
         )
         factor, jump = _spread(cloud.eta, share), fit(cloud.eta, share, rows)
-        cloud = cloud.take(systematic(share, float(rng.random()), k))
+        drawn = systematic(share, float(rng.random()), k)
+        cloud, ancestor = cloud.take(drawn), np.take_along_axis(ancestor, drawn, axis=1)
         for _ in range(_ROUNDS):
             # steps of many lengths: a bent, thin posterior takes short ones across and long ones along
             z = rng.normal(size=(k, d)) * np.exp(_LENGTHS * rng.normal(size=(k, 1)))
@@ -143,8 +149,10 @@ def resample_move(
         out.eta[rows], out.log_density[rows] = cloud.eta, cloud.wanted
         there, going = np.flatnonzero(beta >= 1.0), np.flatnonzero(beta < 1.0)
         out.acceptance[rows[there]] /= 2.0 * (stage + 1) * _ROUNDS
+        out.variance[rows[there]] = _shared(ancestor[there])
         rows, beta, scale = rows[going], beta[going], scale[going]
-        cloud, weight = cloud.select(going), np.full((len(going), k), -math.log(k))
+        cloud, ancestor = cloud.select(going), ancestor[going]
+        weight = np.full((len(going), k), -math.log(k))
         if not len(rows):
             return out
     raise ValueError(
@@ -206,6 +214,12 @@ class _Cloud:
             np.where(accept, other.first, self.first),
             np.where(accept, other.wanted, self.wanted),
         )
+
+
+def _shared(ancestor: Indices) -> Floats:
+    """Return Σ W_e² − 1/k (n,) of particles with ancestors (n, k)."""
+    k = ancestor.shape[1]
+    return np.array([((np.bincount(row) / k) ** 2).sum() for row in ancestor]) - 1.0 / k
 
 
 def _step(log_weight: Floats, gain: Floats, most: Floats) -> Floats:

@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 
 _TAIL = 5  # a dose is judged also by the units after the next visit, at the true maintenance dose
 _CENTRE = 10.0  # weight of the squared log distance from the target, per unit
+_LEAST = 1e-3  # share of the target: what is below it is as far below as it gets
 _READINGS = 4_000_000  # simulated at a time: bounds memory, changes nothing
 
 
@@ -24,8 +25,8 @@ _READINGS = 4_000_000  # simulated at a time: bounds memory, changes nothing
 class Oracle:
     """Of all doses on the grid, give the best one for this very patient as he is today.
 
-    It knows the true parameters and the true state, doses missed so far included, but not the future: what
-    will drift, be missed or interact.
+    It knows the true parameters and the true state, doses missed so far included, and what a parameter that
+    differs between occasions will be on average; but not the future: what will drift, be missed or interact.
 
     Attributes
     ----------
@@ -73,7 +74,9 @@ class Oracle:
             block = max(1, _READINGS // (width * int(units)))
             for start in range(0, len(rows), block):
                 some = rows[start : start + block]
-                dose[some] = self._best(_outlook(scenario, treatment, some), int(days), int(units))
+                dose[some] = self._best(
+                    _outlook(scenario, treatment, some, int(units)), int(days), int(units)
+                )
         return dose, None
 
     def _best(self, outlook: Outlook, days: int, until: int) -> Floats:
@@ -90,15 +93,16 @@ class Oracle:
         expected = loss(scenario, responses, unit)[:, 0]
         # many doses keep the next days in range; drift and missed doses punish those that keep them at its
         # edge
-        with np.errstate(divide="ignore"):
-            distance = np.log(responses[scenario.output][:, 0] / scenario.target_at(unit)[:, None])
-        expected += _CENTRE * np.mean(np.clip(distance, -10, 10) ** 2, axis=-1) * until
+        share = responses[scenario.output][:, 0] / scenario.target_at(unit)[:, None]
+        distance = np.log(np.maximum(share, _LEAST))
+        expected += _CENTRE * np.mean(distance**2, axis=-1) * until
         return grid[np.argmin(expected, axis=1)]
 
 
-def _outlook(scenario: Scenario, treatment: Treatment, rows: NDArray[np.int64]) -> Outlook:
+def _outlook(scenario: Scenario, treatment: Treatment, rows: NDArray[np.int64], units: int) -> Outlook:
+    theta = treatment.theta_until(treatment.day + units)
     people = {name: values[rows] for name, values in treatment.people.items()}
     return Outlook(
-        scenario, people, treatment.theta[rows, None, None], None, treatment.state[rows, None],
+        scenario, people, theta[rows, None, None], None, treatment.state[rows, None],
         treatment.clock[rows], treatment.day[rows],
     )  # fmt: skip

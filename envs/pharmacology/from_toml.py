@@ -663,7 +663,8 @@ def _output(top: _Table, parameters: Sequence[Parameter]) -> tuple[str, Residual
         if value < 0:
             residual.fail(f"{key} = {value:g}; expected an SD, 0 or more")
     source = residual.text("source") if "source" in residual else top.text("source")
-    return unit, ResidualError(**values, flag=_flag(top, residual), source=source)
+    log_sd, proportional, additive = (values.get(key, 0.0) for key in ("log_sd", "proportional", "additive"))
+    return unit, ResidualError(log_sd, proportional, additive, flag=_flag(top, residual), source=source)
 
 
 def _scale(top: _Table) -> float:

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmarks.calibration import calibrate
 from scipy.stats import binom, chisquare
 
+from benchmarks.calibration import calibrate
 from dosewright.agents.estimation import BeliefFilter, known_people, prior
 from dosewright.agents.learning import BeliefVectorEnv
 from dosewright.agents.regimens import lacking, regimen
@@ -159,11 +159,13 @@ def test_wrapper_shows_finite_features_of_every_scenario(name: str, mode: Autore
 @pytest.mark.parametrize("name", names())
 def test_monitoring_and_planning_dose_every_scenario(name: str) -> None:
     known = scenario(name)
-    assert not {"bayesian", "bayesian-adaptive", "planner", "planner-adaptive", "oracle"} & set(lacking(known))
+    believed = {"bayesian", "bayesian-adaptive", "planner", "planner-adaptive", "oracle"}
+    assert not believed & set(lacking(known))
     treatment = Treatment(known, intake_of(known, 2, "clinic"))
     arms = {arm: (regimen(arm, known), None) for arm in ("bayesian-adaptive", "planner")}
     for _ in range(2):
         seen = treatment.observe()
+        dose = np.zeros(2)
         for arm, (rule, memory) in arms.items():
             dose, memory = rule.predict(seen, memory)
             arms[arm] = (rule, memory)

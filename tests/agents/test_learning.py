@@ -598,7 +598,7 @@ def test_ctrl_c_in_the_warm_start_leaves_a_checkpoint_that_begins_it_anew(
 ) -> None:
     calls, foresee = [0], Treatment.foresee
 
-    def interrupted(*arguments: Any) -> NDArray[np.float64]:
+    def interrupted(*arguments: Any) -> dict[str, NDArray[np.float64]]:
         calls[0] += 1
         if calls[0] == 5:
             raise KeyboardInterrupt

@@ -10,7 +10,9 @@ import pytest
 
 from dosewright.agents.estimation.courses import Courses
 from dosewright.agents.estimation.factor import LikelihoodFactor
+from dosewright.agents.estimation.mixture import Mixture, quasi_random
 from dosewright.agents.estimation.particles import Posterior, recorded_likelihood, sample
+from dosewright.agents.estimation.resample_move import resample_move
 from dosewright.agents.regimens.quantities import Area, Level, Plan
 from dosewright.agents.regimens.search import Draws, find_dose, first_time
 from dosewright.envs.nonmem import PatientRecords
@@ -104,12 +106,52 @@ def test_moments_and_marginal_likelihood_are_those_of_quadrature(courses: Course
     assert (posterior.log_marginal_error < 0.03).all()
 
 
-def test_a_thin_bent_posterior_is_reached_by_moving() -> None:
+def test_a_thin_bent_posterior() -> None:
     # one accurate level of a patient who may be anyone: CL and V on a curve, the prior everywhere along it
     wide = Courses.of(WIDE, [patient("x", [8.0], [4.0]), patient("y", [24.0], [0.5])])
     posterior = sample(wide, particles=2048)
-    assert posterior.moved.any() and (posterior.acceptance[posterior.moved] > 0.1).all()
-    agrees(posterior, Grid(wide, 900), mean=0.1, sd=0.08, marginal=0.12)
+    assert (posterior.effective_size > 0.25 * 2048).all()
+    agrees(posterior, Grid(wide, 600), mean=0.1, sd=0.15, marginal=0.08)
+
+
+def test_moved_particles_count_as_their_ancestors() -> None:
+    # from the prior to a posterior with a hundredth of its volume: 1 in 30 particles at best has descendants
+    n, k, rng = 1, 4096, np.random.default_rng(4)
+    omega = np.eye(2)
+    prior = Mixture.normal(n, np.zeros(2), omega)
+
+    def wanted(eta: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        near = -0.5 * (((eta - 1.5) / 0.1) ** 2).sum(axis=-1)
+        far = -0.5 * (((eta + 1.5) / 0.1) ** 2).sum(axis=-1) + np.log(0.25)
+        return np.logaddexp(near, far)
+
+    def fit(eta: np.ndarray, weight: np.ndarray, rows: np.ndarray) -> Mixture:
+        return Mixture.fitted(eta, 4, omega)
+
+    moved = resample_move(
+        rng.normal(size=(n, k, 2)), np.full((n, k), -np.log(k)),
+        lambda eta, rows: prior.log_density(eta), wanted, fit, 0, ["one"],
+    )  # fmt: skip
+    error = np.sqrt(moved.variance[0])
+    # the integral is 2π·0.01·1.25, a fifth of it in the far mode
+    assert abs(moved.log_ratio[0] - np.log(2 * np.pi * 0.0125)) < 3 * error
+    assert abs((moved.eta[0, :, 0] < 0).mean() - 0.2) < 0.1
+    assert 0.03 < error < 0.4 and (moved.acceptance > 0.1).all()
+
+
+def test_fitted_mixture_covers_its_points() -> None:
+    # two clusters of 3:1; a mixture of t densities has the points' mean and shares
+    rng = np.random.default_rng(2)
+    points = 0.1 * rng.normal(size=(1, 1024, 2)) + np.where(np.arange(1024) % 4 == 0, 3.0, -1.0)[:, None]
+    mixture = Mixture.fitted(points, 5, np.eye(2))
+    right = mixture.centres[0, :, 0] > 1.0
+    assert mixture.share[0, right].sum() == pytest.approx(0.25, abs=0.02)
+    drawn = mixture.at(quasi_random(4096, 4, 1))
+    assert drawn[0].mean(axis=0) == pytest.approx(points[0].mean(axis=0), abs=0.05)
+    # its density integrates to 1: importance weights of the prior's draws have mean 1 over it
+    prior = Mixture.normal(1, np.zeros(2), 9.0 * np.eye(2))
+    eta = prior.at(quasi_random(2**14, 4, 3))
+    assert np.exp(mixture.log_density(eta) - prior.log_density(eta)).mean() == pytest.approx(1.0, abs=0.05)
 
 
 def test_without_measurements_the_posterior_is_the_prior() -> None:
@@ -139,8 +181,8 @@ def test_extending_equals_sampling_anew() -> None:
         MODEL, [patient("a", [1.0, 12.0], [17.0, 6.5]), patient("b", [1.0, 24.0, 30.0], [17.0, 0.06, 0.02])]
     )
     extended = sample(before, particles=2048).extend(after)
-    assert extended.moved.tolist() == [False, True]
-    agrees(extended, Grid(after, 600), mean=0.1, sd=0.1, marginal=0.15)
+    assert not extended.moved.any()
+    agrees(extended, Grid(after, 600), mean=0.05, sd=0.05, marginal=0.05)
     with pytest.raises(ValueError, match="cannot extend"):
         extended.extend(after.select([0]))
 
@@ -283,26 +325,51 @@ def check_doses(posterior: Posterior, rows: list[dict[str, Any]]) -> None:
         assert found.value == pytest.approx(published, rel=0.05, abs=0.1), row
 
 
-@pytest.mark.parametrize("name, limits", [("001", (0.10, 0.08)), ("101", (0.15, 0.10))])
-def test_published_posteriors_and_doses(shared: Path, name: str, limits: tuple[float, float]) -> None:
-    courses, etas, folder = reference(shared, name)
-    posterior = sample(courses, particles=2048 if name == "101" else 4096)
-    assert check_moments(posterior, etas, rows_of(folder, "posterior_moments.csv", name), limits) == 0
-    check_doses(posterior, rows_of(folder, "posterior_doses.csv", name))
+# patients of model 504: mean and SD of CL, VC, KA and log marginal by quadrature, midpoints on a grid from
+# −6 to 6 that is refined where the density is, to cells of 0.006 (of 0.02: the same digits). Patients 1, 7
+# and 9 have a far second mode, of slow absorption, with 2, 0.1 and 2 % of the mass; 17 is bent.
+QUADRATURE = {
+    "1": ([0.8999, 0.1507, -0.1244], [0.0256, 0.2723, 0.3027], -18.5166),
+    "7": ([0.5190, 0.0083, 0.7756], [0.0257, 0.0990, 0.3955], -23.0396),
+    "9": ([0.4968, -0.4882, -0.1548], [0.0282, 0.2190, 0.2318], -25.2250),
+    "15": ([1.0023, 0.0602, -1.0586], [0.0299, 0.3582, 0.3727], -24.9686),
+    "17": ([0.3505, 0.5533, -1.6843], [0.1161, 0.3011, 0.3301], -26.2026),
+}
+
+
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_far_and_narrow_modes_have_the_mass_that_quadrature_finds(shared: Path, seed: int) -> None:
+    courses, etas, _ = reference(shared, "504")
+    order = [etas.index(name) for name in ("CL", "VC", "KA")]
+    posterior = sample(courses.select([courses.ids.index(name) for name in QUADRATURE]), seed=seed)
+    mean, sd = posterior.mean_sd()
+    want_mean, want_sd, marginal = (np.array(part) for part in zip(*QUADRATURE.values(), strict=True))
+    assert np.abs((mean[:, order] - want_mean) / want_sd).max() < 0.12
+    assert np.abs(sd[:, order] / want_sd - 1).max() < 0.25
+    assert (np.abs(posterior.log_marginal - marginal) < 3.5 * posterior.log_marginal_error).all()
+    assert (posterior.effective_size > 0.15 * 4096).all()
+
+
+def test_published_posteriors_and_doses(shared: Path) -> None:
+    courses, etas, folder = reference(shared, "101")
+    few = courses.select(np.arange(4))
+    rows = [row for row in rows_of(folder, "posterior_moments.csv", "101") if str(row["id"]) in few.ids]
+    doses = [row for row in rows_of(folder, "posterior_doses.csv", "101") if str(row["id"]) in few.ids]
+    posterior = sample(few)
+    assert check_moments(posterior, etas, rows, (0.15, 0.10)) == 0
+    check_doses(posterior, doses[::3])
 
 
 @pytest.mark.slow
-def test_published_posterior_within_its_own_tolerance(shared: Path) -> None:
-    courses, etas, folder = reference(shared, "001")
+@pytest.mark.parametrize(
+    "name, limits", [("001", (0.05, 0.04)), ("003", (0.15, 0.10)), ("101", (0.15, 0.10))]
+)
+def test_published_posteriors_within_their_own_tolerance(
+    shared: Path, name: str, limits: tuple[float, float]
+) -> None:
+    courses, etas, folder = reference(shared, name)
     posterior = sample(courses, particles=2**15)
-    assert check_moments(posterior, etas, rows_of(folder, "posterior_moments.csv", "001"), (0.05, 0.04)) == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name, share", [("003", 0.05), ("504", 0.10)])
-def test_published_posteriors_with_kinks_and_several_modes(shared: Path, name: str, share: float) -> None:
-    courses, etas, folder = reference(shared, name)
-    rows = rows_of(folder, "posterior_moments.csv", name)
-    posterior = sample(courses, particles=8192)
-    assert check_moments(posterior, etas, rows, (0.15, 0.10)) <= share * len(rows)
+    assert check_moments(posterior, etas, rows_of(folder, "posterior_moments.csv", name), limits) <= (
+        name == "003"
+    )
     check_doses(posterior, rows_of(folder, "posterior_doses.csv", name))

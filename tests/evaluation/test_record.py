@@ -11,6 +11,7 @@ import pytest
 from dosewright.agents import arm
 from dosewright.agents.regimens import Clinician
 from dosewright.envs import Intake, Noise, Regimen, Scenario, Treatment
+from dosewright.envs.scenarios import Band
 from dosewright.evaluation import (
     Trajectories,
     compare,
@@ -54,10 +55,12 @@ def test_a_log_is_the_course_of_the_same_regimen(
     np.testing.assert_array_equal(np.where(log.mask, log.actions, np.nan), treatment.given)
     np.testing.assert_allclose(log.rewards.sum(axis=1), total, rtol=0, atol=1e-12)
     days = followed_days(treatment.truth) / warfarin.horizon
-    for name, band in zip(("benefit", "harm"), warfarin.bands, strict=True):
+    benefit, harm = warfarin.benefit, warfarin.harm
+    assert isinstance(benefit, Band) and isinstance(harm, Band)
+    for name, band in (("benefit", benefit), ("harm", harm)):
         share = share_of_days(band, treatment.truth)
         np.testing.assert_allclose(log.outcomes[name].sum(axis=1), share * days, rtol=0, atol=1e-12)
-    assert (log.outcomes["first_harm"].sum(axis=1) == ever_in(warfarin.bands[1], treatment.truth)).all()
+    assert (log.outcomes["first_harm"].sum(axis=1) == ever_in(harm, treatment.truth)).all()
     assert 0 < log.truncated.sum() < N / 4
     assert (log.truncated == ~log.terminated).all()
     assert not np.any(log.behaviour_log_prob)

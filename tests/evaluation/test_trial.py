@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dosewright.envs import Noise, RealCohort, Treatment, scenario
 from dosewright.envs.cohort_table import Refusal
+from dosewright.envs.pharmacology.models.warfarin_hamberg2010 import maintenance_dose
 from dosewright.evaluation import (
     ExistingResultError,
     TrialResult,
@@ -56,7 +57,7 @@ class Seeing(Fixed):
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[NDArray[np.float64], Any]:
         assert len(self.treatment) == len(observation)
-        return WARFARIN.steady_dose(self.treatment.theta, WARFARIN.target), None
+        return maintenance_dose(self.treatment.theta, WARFARIN.target), None
 
 
 def trial(n: int = 240, block: int = 1000, seed: int = 1, arms: Any = None, **more: Any) -> TrialResult:
