@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dosewright.scripts.pgx import ANCESTRY, MISSING, sample_calls
-from dosewright.scripts.simulate import (
-    _numbers as named_numbers,  # pyright: ignore[reportPrivateUsage]
-)
-from dosewright.scripts.simulate import (
-    _pairs as named_texts,  # pyright: ignore[reportPrivateUsage]
-)
+from dosewright.scripts.person import check_vcf_options, genotype_options, named_numbers, named_texts
+from dosewright.scripts.pgx import sample_calls
 
 if TYPE_CHECKING:
     from dosewright.agents.bedside import Advice, Interval, Prospect
@@ -24,22 +19,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("drug")
 @click.argument("table", type=click.Path(path_type=Path, dir_okay=False))
-@click.option(
-    "--genotype", multiple=True, metavar="GENE=A/B", help="Diplotype, as in CYP3A5=*1/*3; once a gene."
-)
-@click.option(
-    "--vcf",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Genotypes of the model's genes from a VCF file; --genotype wins for its gene.",
-)
-@click.option("--sample", help="Sample of --vcf, where it has several.")
-@click.option(
-    "--outside",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="With --vcf: calls made elsewhere, which win over it.",
-)
-@click.option("--missing", **MISSING)
-@click.option("--ancestry", help=ANCESTRY)
+@genotype_options
 @click.option(
     "--covariate", multiple=True, metavar="NAME=VALUE", help="For the whole course; wins over a column."
 )
@@ -93,12 +73,9 @@ def dose(
 
     known = scenario(drug)
     genotypes = named_texts("--genotype", genotype)
+    check_vcf_options(vcf, sample, outside, ancestry, missing=missing)
     if vcf is not None:
         genotypes = _with_vcf(known, genotypes, vcf, sample, outside, missing, ancestry)
-    elif (sample, outside, ancestry, missing) != (None, None, None, MISSING["default"]):
-        raise ValueError(
-            "--sample, --outside, --missing and --ancestry are of a VCF file; give it with --vcf"
-        )
     case = read_case(
         known, table, genotypes=genotypes, covariates=named_numbers("--covariate", covariate), at=at,
         patient=patient,

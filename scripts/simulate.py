@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dosewright.scripts.pgx import ANCESTRY, MISSING, sample_calls
+from dosewright.scripts.person import check_vcf_options, genotype_options, named_numbers, named_texts
+from dosewright.scripts.pgx import sample_calls
 
 if TYPE_CHECKING:
     from dosewright.envs import Scenario
@@ -16,29 +17,6 @@ if TYPE_CHECKING:
 
 
 _INTERVALS = {"mg/day": "24h", "mg every 12 h": "12h"}  # unit of a scenario's doses to how often one is taken
-
-
-def _pairs(option: str, items: tuple[str, ...]) -> dict[str, str]:
-    """Return ``name=value`` options as a mapping."""
-    made: dict[str, str] = {}
-    for item in items:
-        name, separator, value = item.partition("=")
-        if not separator or not name or not value:
-            raise ValueError(f"{option} {item!r}; expected name=value")
-        if name in made:
-            raise ValueError(f"{option} {name} is given twice")
-        made[name] = value
-    return made
-
-
-def _numbers(option: str, items: tuple[str, ...]) -> dict[str, float]:
-    made = {}
-    for name, value in _pairs(option, items).items():
-        try:
-            made[name] = float(value)
-        except ValueError:
-            raise ValueError(f"{option} {name}={value}; expected a number") from None
-    return made
 
 
 @click.command()
@@ -51,22 +29,7 @@ def _numbers(option: str, items: tuple[str, ...]) -> dict[str, float]:
 @click.option("--every", help="Interval: a number and d, h, min or s. Default: 24h, or as the label's dose.")
 @click.option("--duration", default=None, help="Duration of an infusion, such as 1h; none: enters at once.")
 @click.option("--days", type=float, default=14, show_default=True, help="Length of the course.")
-@click.option(
-    "--genotype", multiple=True, metavar="GENE=A/B", help="Diplotype, as in CYP3A5=*1/*3; once a gene."
-)
-@click.option(
-    "--vcf",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Genotypes of the model's genes from a VCF file; --genotype wins for its gene.",
-)
-@click.option("--sample", help="Sample of --vcf, where it has several.")
-@click.option(
-    "--outside",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="With --vcf: calls made elsewhere, which win over it.",
-)
-@click.option("--missing", **MISSING)
-@click.option("--ancestry", help=ANCESTRY)
+@genotype_options
 @click.option(
     "--covariate", multiple=True, metavar="NAME=VALUE", help="Of the typical person and all others."
 )
@@ -106,14 +69,11 @@ def simulate(
     if dose is None:
         dose, every = _label_schedule(known, every)
     every = every or "24h"
-    genotypes, covariates = _pairs("--genotype", genotype), _numbers("--covariate", covariate)
+    genotypes, covariates = named_texts("--genotype", genotype), named_numbers("--covariate", covariate)
+    check_vcf_options(vcf, sample, outside, ancestry, missing=missing)
     if vcf is not None:
         person, calls = sample_calls(vcf, sample, outside, missing, ancestry)
         genotypes = _from_vcf(known, vcf, person, calls, genotypes)
-    elif (sample, outside, ancestry, missing) != (None, None, None, MISSING["default"]):
-        raise ValueError(
-            "--sample, --outside, --missing and --ancestry are of a VCF file; give it with --vcf"
-        )
     made = curve(
         known, dose, duration_in_days(every), days,
         duration_days=0.0 if duration is None else duration_in_days(duration), genotypes=genotypes,

@@ -1,8 +1,8 @@
 """What is known about one patient.
 
-On records with their times: `Courses`, the most probable parameters (`estimate`), their posterior (`sample`),
-and averages over models. On the stream of a scenario's observations: the belief (`BeliefFilter`), and what comes
-(`Outlook`).
+On records with their times: `Courses`, the most probable parameters (`estimate`), their posterior (`sample`)
+and averages over models. On the stream of a scenario's observations: the belief (`BeliefFilter`), and what
+comes (`Outlook`).
 """
 
 from dosewright.agents.estimation.averaging import Average, average, predictive_p_value

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -63,13 +64,18 @@ def _story(story: Story, folder: Path) -> Iterator[str]:
         yield from _visit(found[hour], folder)
 
 
+def _width(advice: Advice, name: str) -> float:
+    """Width of a parameter's 90 % interval, as a ratio."""
+    row = next(row for row in advice.parameters if row.name == name)
+    return math.log(row.high / row.low)
+
+
 def _course(found: dict[float, Advice]) -> Iterator[str]:
     """The visits in one table."""
     first = next(iter(found.values()))
     unit = first.case.scenario.doses.unit
-    column = max(
-        first.parameters, key=lambda row: abs(_last(found).parameters[_row(first, row.name)].ratio - 1)
-    )
+    # what the levels say most about
+    column = min(first.parameters, key=lambda row: _width(_last(found), row.name) / _width(first, row.name))
     yield (
         f"| day | measured | monitoring dose, {unit} | P(in target) | P(harm) | next level, 90 % | "
         f"{column.name}, 90 %, {column.unit} |\n|---|---|---|---|---|---|---|"
