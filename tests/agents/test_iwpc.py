@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from dosewright.agents.regimens import FixedDose, Guideline, names, regimen
+from dosewright.agents.regimens import FixedDose, Guideline, lacking, names, regimen
 from dosewright.envs import Intake, Regimen, Scenario, Treatment
 
 See = Callable[..., np.ndarray]
