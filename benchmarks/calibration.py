@@ -28,6 +28,7 @@ from dosewright.envs import Intake, Noise, Scenario, Treatment, names, scenario
 
 Floats = NDArray[np.float64]
 BINS, LEVEL, COVERED = 10, 0.01, (0.87, 0.93)
+BLOCK = 10  # patients who share points: steps that all shared would look like ranks that are not uniform
 FINE = 256  # particles by which a rank is taken: with few, ranks come in steps
 
 
@@ -75,9 +76,12 @@ def calibrate(
             break
         dose, state = rule.predict(observation, state)
         treatment.give(dose)
-    many, truth = BeliefFilter(known, fine), unknowns(known, intake.patients.theta)
-    parts = [np.arange(first, min(first + 50, patients)) for first in range(0, patients, 50)]
-    rank = [ranks(many.refine(belief.select(rows)), truth[rows]) for rows in parts]
+    truth = unknowns(known, intake.patients.theta)
+    parts = [np.arange(first, min(first + BLOCK, patients)) for first in range(0, patients, BLOCK)]
+    rank = [
+        ranks(BeliefFilter(known, fine, seed=number).refine(belief.select(rows)), truth[rows])
+        for number, rows in enumerate(parts)
+    ]
     return np.concatenate(rank), np.concatenate(shares)
 
 

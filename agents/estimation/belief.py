@@ -154,9 +154,9 @@ class Belief:
 
 
 @lru_cache
-def _points(k: int, d: int) -> tuple[Floats, Floats]:
+def _points(k: int, d: int, seed: int) -> tuple[Floats, Floats]:
     """Return k quasi-random standard normal points (k, d) and uniforms (k,), centred and scaled exactly."""
-    sobol = qmc.Sobol(d + 1, scramble=True, rng=np.random.default_rng(20100405))
+    sobol = qmc.Sobol(d + 1, scramble=True, rng=np.random.default_rng(20100405 + seed))
     u = sobol.random(k)
     z = ndtri(np.clip(u[:, :d], 1e-9, 1 - 1e-9))
     return (z - z.mean(axis=0)) / z.std(axis=0), u[:, d]
@@ -174,6 +174,8 @@ class BeliefFilter:
     fade
         Factor on all earlier log likelihoods whenever results of a visit come in: 1 is the exact posterior of
         constant parameters, less follows drift.
+    seed
+        Of the quasi-random points, the same for every patient.
 
     Attributes
     ----------
@@ -181,12 +183,12 @@ class BeliefFilter:
         Names of what is known of people, in the order of `Belief.people`.
     """
 
-    def __init__(self, scenario: Scenario, particles: int = 128, fade: float = 1.0) -> None:
+    def __init__(self, scenario: Scenario, particles: int = 128, fade: float = 1.0, seed: int = 0) -> None:
         if particles < 2 or particles & (particles - 1):
             raise ValueError(f"particles = {particles}; expected a power of two")
         if not 0 < fade <= 1:
             raise ValueError(f"fade = {fade}; expected a number above 0, at most 1")
-        self.scenario, self.particles, self.fade = scenario, particles, fade
+        self.scenario, self.particles, self.fade, self.seed = scenario, particles, fade, seed
         self._spec, self._length = scenario.observation, scenario.clock.length
         same = {**dict.fromkeys(scenario.population.absent, 0.0), **scenario.constants}
         self.covariates = tuple(dict.fromkeys((*same, *(entry.name for entry in scenario.covariates))))
@@ -244,7 +246,7 @@ class BeliefFilter:
         scenario, n, k = self.scenario, len(observation), self.particles
         people = known_people(scenario, observation)
         before = prior(scenario, people)
-        z, u = _points(k, len(before.sd))
+        z, u = _points(k, len(before.sd), self.seed)
         x = before.at(z, u)
         theta = parameters(scenario, before.theta, x)
         trend = self._trend(people, before)
@@ -600,7 +602,7 @@ class BeliefFilter:
         make several modes and where the first was not good enough, those of the weighted particles.
         """
         d = belief.x.shape[2]
-        z, u = _points(self.particles, d)
+        z, u = _points(self.particles, d, self.seed)
         before = belief.prior
         mean = belief.mean(belief.x)
         if attempt == 0 and before.mean.shape[1] == 1:
