@@ -2,7 +2,6 @@
 
 from dosewright.envs.pharmacology.engine import (
     SolverError,
-    daily_response,
     follow,
     outputs_now,
     simulate,
@@ -46,7 +45,6 @@ __all__ = [
     "SolverError",
     "Tailored",
     "columns",
-    "daily_response",
     "empty",
     "equation_model",
     "follow",

@@ -291,42 +291,6 @@ def outputs_now(model: PopulationModel, state: Floats, theta: Floats, outputs: N
     ]
 
 
-def daily_response(
-    model: PopulationModel,
-    output: str,
-    state: Floats,
-    theta: Floats,
-    dose: Floats,
-    count: NDArray[np.int64],
-    which: NDArray[np.int64] | None = None,
-) -> Floats:
-    """Move m patients in place over daily doses and return their response (m, d) at the end of each day.
-
-    For what is foreseen or believed: parameters constant, every dose taken, accuracy level "belief".
-
-    Parameters
-    ----------
-    state : (m, s), moved in place
-    theta : (m, p) parameters
-    dose : (r, d) prescribed, of r courses
-    count : (r,) days that each course is followed; the response after them is 0
-    which : (m,) course of each patient; each its own by default
-    """
-    courses, days = dose.shape
-    time, code, value = (
-        np.zeros((courses, 2 * days)),
-        np.zeros((courses, 2 * days), np.int8),
-        np.zeros((courses, 2 * days)),
-    )
-    day = np.arange(days)
-    time[:, ::2], time[:, 1::2] = day * 24.0, (day + 1) * 24.0
-    code[:, ::2] = Kind.BOLUS
-    value[:, ::2], value[:, 1::2] = dose, day
-    events = Events(time, code, value, 2 * count)
-    chosen = np.array([model.output(output)])
-    return follow(model, state, theta[:, None], events, chosen, days, which=which, rule="belief")[..., 0]
-
-
 def simulate(
     model: PopulationModel,
     patients: ArrayLike,

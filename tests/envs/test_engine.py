@@ -20,7 +20,6 @@ from dosewright.envs.pharmacology import (
     PopulationModel,
     Route,
     SolverError,
-    daily_response,
     empty,
     follow,
     outputs_now,
@@ -250,17 +249,6 @@ def test_chosen_outputs_come_in_the_order_asked_for() -> None:
     everything = simulate(MODEL, theta, doses, TIMES)
     chosen = simulate(MODEL, theta, doses, TIMES, ["Cs", "INR"])
     assert np.array_equal(chosen, everything[..., [MODEL.output("Cs"), MODEL.output("INR")]])
-
-
-def test_daily_response_is_the_course_under_daily_doses() -> None:
-    theta, days = people(3), np.arange(1, 6) * 24.0
-    dose = np.array([[5.0, 0.0, 7.5, 2.0, 5.0], [1.0, 2.0, 3.0, 4.0, 5.0]])
-    state, count, which = MODEL.initial(theta), np.array([5, 3]), np.array([0, 1, 1])
-    got = daily_response(MODEL, "INR", state, theta, dose, count, which)
-    schedules = [[(24.0 * day, float(dose[i, day])) for day in range(5)] for i in which]
-    expected = simulate(MODEL, theta, schedules, days, ["INR"], rule="belief")[..., 0]
-    expected[1:, 3:] = 0.0  # the second course is followed for three days
-    assert np.array_equal(got, expected)
 
 
 # ------------------------------------------------------------------------------------------- bad input
