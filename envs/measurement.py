@@ -12,6 +12,8 @@ from dosewright.envs.pharmacology import ResidualError
 
 Floats = NDArray[np.float64]
 
+MONITOR_QUEUE = 8  # results that a monitor with a delay can hold back
+
 
 @dataclass(frozen=True)
 class Measurement:

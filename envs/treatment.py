@@ -22,6 +22,7 @@ from dosewright.envs.genotypes import (
     phenotype_entry,
     phenotyped,
 )
+from dosewright.envs.measurement import MONITOR_QUEUE
 from dosewright.envs.noise import Noise
 from dosewright.envs.patients import Patients, genotype_ratio
 from dosewright.envs.pharmacology import outputs_now
@@ -31,8 +32,6 @@ from dosewright.envs.scenarios.scenario import GenotypeMode, Scenario
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-_QUEUE = 8  # results that a monitor with a delay can hold back
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,8 @@ class Intake:
         """Realise the lives of `patients` and encode what is known of them."""
         model, m = scenario.model, len(patients)
         spec = scenario.seen_as(genotype).observation
-        path = [] if scenario.trend is None else scenario.trend(patients.covariates, scenario.horizon)
-        trend = _trend(scenario, patients, path) if path else None
+        stretch, grown = scenario.stretches(patients.covariates)
+        trend = _trend(scenario, patients, grown)[:, stretch] if grown else None
         ratios = {
             (item.enzyme.gene, item.parameter): genotype_ratio(
                 model, patients, item.enzyme.gene, item.parameter
@@ -111,12 +110,12 @@ class Intake:
             model, model.initial(life.theta[:, 0]), life.theta[:, 0], np.arange(len(model.outputs))
         )
         before = {output.name: now[:, i] for i, output in enumerate(model.outputs)}
-        grown = {
-            name: np.stack([now[name] for now in path], axis=1)
-            for name in (path[0] if path else ())
+        shown = {
+            name: np.stack([now[name] for now in grown], axis=1)[:, stretch]
+            for name in (grown[0] if grown else ())
             if name in {entry.name for entry in scenario.covariates}
         }
-        return cls(patients, life, realism, vector, before, grown)
+        return cls(patients, life, realism, vector, before, shown)
 
 
 def _shown_genotype(
@@ -140,16 +139,14 @@ def _shown_genotype(
     return counts
 
 
-def _trend(scenario: Scenario, patients: Patients, path: Sequence[Mapping[str, Floats]]) -> Floats:
-    """Return (m, u, p) factors on the parameters of people whose covariates change as `path` says."""
+def _trend(scenario: Scenario, patients: Patients, grown: Sequence[Mapping[str, Floats]]) -> Floats:
+    """Return (m, g, p) factors on the parameters of people whose covariates are those `grown` in g
+    stretches."""
     model = scenario.model
     effects, _ = genotype_effects(model.genotype_terms, patients.genotypes)
     first = model.typical(patients.covariates, effects)
-    factors: dict[int, Floats] = {}
-    for now in path:  # units in which nothing changes share one object
-        if id(now) not in factors:
-            factors[id(now)] = model.typical({**patients.covariates, **now}, effects) / first
-    return np.stack([factors[id(now)] for now in path], axis=1)
+    factors = [model.typical({**patients.covariates, **now}, effects) / first for now in grown]
+    return np.stack(factors, axis=1)
 
 
 class Treatment:
@@ -203,7 +200,7 @@ class Treatment:
         self._pending, self._pending_at = np.full((n, m), np.nan), np.zeros((n, m))
         self._late, self._late_at = np.full((n, m), np.nan), np.zeros((n, m))
         # results of a monitor with a delay, the newest first (value, time of its sample)
-        self._queue = np.full((n, m, _QUEUE, 2), np.nan)
+        self._queue = np.full((n, m, MONITOR_QUEUE, 2), np.nan)
         self._vector = np.zeros((n, intake.vector.shape[1]), dtype=np.float32)
         # layouts differ between genotype modes by the covariates only
         self.spec = next(
@@ -553,7 +550,7 @@ class Treatment:
         self._queue[lanes, i] = queue
         people = {key: values[lanes] for key, values in self._people.items()}
         held = (~np.isnan(queue[:, :, 0])).sum(axis=1) - 1
-        shown = queue[np.arange(len(lanes)), np.minimum(np.minimum(ago(people), held), _QUEUE - 1)]
+        shown = queue[np.arange(len(lanes)), np.minimum(np.minimum(ago(people), held), MONITOR_QUEUE - 1)]
         return shown[:, 0], shown[:, 1]
 
     def _age(self, name: str, lanes: Ints) -> float | Floats:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosewright.agents.bedside.case import Case
-from dosewright.agents.bedside.posterior import Person, person, weighted_quantiles
+from dosewright.agents.bedside.posterior import Person, person, quantiles
 from dosewright.agents.bedside.prospects import DRAWS, Interval, Prospect, Prospects, Target
 from dosewright.agents.bedside.replay import Advised, replay
 from dosewright.agents.bedside.timeline import Timeline, timeline, with_remaining
@@ -265,7 +265,7 @@ def _parameters(known: Person, seed: int) -> tuple[ParameterRow, ...]:
     rows = []
     for column in model.random_effects:
         low, median, high = known.quantiles(theta[..., column], _ENDS)
-        below, middle, above = weighted_quantiles(typical[..., column], before, _ENDS)
+        below, middle, above = quantiles(typical[..., column], before, _ENDS)
         item = model.parameters[column]
         rows.append(ParameterRow(item.name, item.unit, median, low, high, middle, below, above))
     return tuple(rows)

@@ -84,19 +84,10 @@ def _course(axes: Axes, advice: Advice) -> None:
     axes.legend(frameon=False, fontsize=8, loc="upper left")
 
 
-class _Asked(dict[tuple[str, str], Floats]):
-    """Readings that remember which of them were asked for."""
-
-    def __missing__(self, key: tuple[str, str]) -> Floats:
-        self[key] = np.zeros((1, 1))
-        return self[key]
-
-
 def _is_level(advice: Advice, item: Measurement) -> bool:
     """Tell whether the target is one of the measured output itself, at one moment of a unit."""
-    asked = _Asked()
-    advice.prospects.scenario.responses[0].of(asked)
-    return len(asked) == 1 and next(iter(asked))[1] == item.output
+    reads = advice.prospects.scenario.responses[0].reads
+    return len(reads) == 1 and next(iter(reads))[1] == item.output
 
 
 def _drawn(advice: Advice) -> list[float]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dosewright.agents.bedside.case import Case, outputs_by_number
 from dosewright.agents.estimation import Courses, MapFit, Outlook, estimate, prior
 from dosewright.agents.estimation.likelihood import standardised
-from dosewright.agents.estimation.particles import Posterior, sample
+from dosewright.agents.estimation.particles import Posterior, sample, weighted_quantile
 from dosewright.agents.estimation.resample_move import systematic
 from dosewright.envs import Scenario
 from dosewright.envs.pharmacology import PopulationModel
@@ -85,7 +85,7 @@ class Person:
 
     def quantiles(self, values: Floats, shares: tuple[float, ...]) -> list[float]:
         """Return posterior quantiles of values (g, k)."""
-        return weighted_quantiles(values, self.weight, shares)
+        return quantiles(values, self.weight, shares)
 
     def draw(self, count: int) -> Draws:
         """Return particles that carry equal weight, by systematic resampling."""
@@ -168,24 +168,20 @@ class Draws:
     def outlook(self, scenario: Scenario, begin: float, unit: int) -> Outlook:
         """Return these patients as they are at the beginning of a unit, as particles of one patient."""
         theta, people = self.theta, self.case.people(begin)
-        column, stretches = None, theta[:, None]
-        if scenario.trend is not None:
-            column, factors = self._growth(scenario, unit)
-            stretches = theta[:, None] * factors
+        stretch, factors = self._growth(scenario, unit)
         return Outlook(
-            scenario, people, stretches[None], column, self.state(begin)[None], np.array([begin]),
-            np.array([unit]),
+            scenario, people, (theta[:, None] * factors)[None], stretch[None], self.state(begin)[None],
+            np.array([begin]), np.array([unit]),
         )  # fmt: skip
 
     def _growth(self, scenario: Scenario, unit: int) -> tuple[Ints, Floats]:
         """Return the stretch of every unit, and the factors (g, p) on the parameters in each, 1 now."""
-        assert scenario.trend is not None
-        case, first = self.case, self.case.people(-math.inf)
-        path = scenario.trend(first, scenario.horizon)
-        stretches = list({id(now): now for now in path}.values())
-        column = np.array([[id(item) for item in stretches].index(id(now)) for now in path])
+        case = self.case
+        stretch, grown = scenario.stretches(case.people(-math.inf))
+        if not grown:
+            return stretch, np.ones((1, 1))
         latest = case.people(case.now)
-        expected = path[min(unit, len(path) - 1)]
+        expected = grown[stretch[min(unit, len(stretch) - 1)]]
         model, alike = scenario.model, {
             term.effect: np.full(1, next(iter(term.per_allele.values())))
             for term in scenario.model.genotype_terms
@@ -196,7 +192,7 @@ class Draws:
             moved = {name: latest[name] * values / expected[name] for name, values in now.items()}
             return model.typical({**latest, **moved}, alike)[0]
 
-        return column, np.stack([typical(now) for now in stretches]) / typical(expected)
+        return stretch, np.stack([typical(now) for now in grown]) / typical(expected)
 
 
 def person(
@@ -301,9 +297,8 @@ def _genotypes(case: Case) -> tuple[tuple[dict[str, str], ...], Floats]:
     return tuple(combinations[i] for i in kept), np.asarray(log_prior)
 
 
-def weighted_quantiles(values: Floats, weight: Floats, shares: tuple[float, ...]) -> list[float]:
-    """Return quantiles of weighted values of any, but the same, shape; interpolated between them."""
-    flat, w = values.ravel(), weight.ravel()
-    order = np.argsort(flat, kind="stable")
-    middle = np.cumsum(w[order]) - 0.5 * w[order]
-    return [float(np.interp(share, middle / w.sum(), flat[order])) for share in shares]
+def quantiles(values: Floats, weight: Floats, shares: tuple[float, ...]) -> list[float]:
+    """Return quantiles of weighted values of any, but the same, shape."""
+    return [
+        float(weighted_quantile(values.reshape(1, -1), weight.reshape(1, -1), share)[0]) for share in shares
+    ]

@@ -188,7 +188,7 @@ class Prospects:
     def of(cls, draws: Draws, timeline: Timeline, text: str | None, seed: int) -> Prospects:
         """Return the future of a patient for a target as `target_of` reads it."""
         scenario = timeline.case.scenario
-        reach = reach_of(scenario, timeline)
+        reach = int(scenario.reach(np.array(timeline.unit), np.array(timeline.ahead)))
         target = target_of(scenario, text, timeline.unit + reach - 1)
         return cls(draws, timeline, target, reach, seed)
 
@@ -283,12 +283,6 @@ class Prospects:
             )
             for i in range(c)
         ]
-
-
-def reach_of(scenario: Scenario, timeline: Timeline) -> int:
-    """Return the units ahead at whose end the response should be on target, within follow-up."""
-    wanted = max(timeline.ahead, scenario.monitoring.after)
-    return max(min(wanted, scenario.horizon - timeline.unit), 1)
 
 
 def _sample(item: Measurement) -> Response:

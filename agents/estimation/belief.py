@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from scipy.special import chdtri, ndtri
 from scipy.stats import qmc
 
-from dosewright.agents.estimation.likelihood import log_likelihood
-from dosewright.agents.estimation.outlook import Outlook
+from dosewright.agents.estimation.likelihood import deviance, log_likelihood, residual_variance
+from dosewright.agents.estimation.outlook import Outlook, blocks, column_of
 from dosewright.agents.estimation.prior import Prior, known_people, parameters, prior
+from dosewright.agents.estimation.resample_move import systematic
 from dosewright.envs import Scenario
-from dosewright.envs.measurement import Measurement
-from dosewright.envs.pharmacology import ResidualError, outputs_now
+from dosewright.envs.measurement import MONITOR_QUEUE, Measurement
+from dosewright.envs.pharmacology import outputs_now
 from dosewright.envs.prescription import prescribed, run
 
 Floats = NDArray[np.float64]
@@ -44,7 +45,6 @@ _ROUNDS = 3  # a posterior far out in the prior is approached in steps
 # prior by which derivatives are taken
 _NEWTON_STEPS, _NEAR, _SHORT = 6, 0.01, 1e-3
 _SOME = 32  # particles by which a dose is looked for
-_COURSES = 4_000_000  # readings held in memory at a time
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Belief:
     prior : the patients' prior
     people : (n, q) what is known of them, in the order of `BeliefFilter.covariates`
     trend : (n, g, p) factors on the parameters in each stretch of time, for people who change; g = 0: none do
+    stretch : (n, u) stretch that each unit of follow-up is in; u = 0 where nobody changes
     x : (n, k, d) unknowns
     theta : (n, k, p) parameters, at the start where there is a trend
     state : (n, k, s) state of the model now
@@ -77,6 +78,7 @@ class Belief:
     prior: Prior
     people: Floats
     trend: Floats
+    stretch: Ints
     x: Floats
     theta: Floats
     state: Floats
@@ -117,23 +119,6 @@ class Belief:
         """Posterior mean and standard deviation of a quantity (n, k) or (n, k, q)."""
         mean = self.mean(quantity)
         return mean, np.sqrt(np.maximum(self.mean((quantity - mean[:, None]) ** 2), 0.0))
-
-    def thin(self, count: int, key: Floats) -> Belief:
-        """Return beliefs of so many particles that carry equal weight, by systematic resampling in the order
-        of `key` (n, k): of what depends on the key, hardly anything is lost."""
-        order = np.argsort(key, axis=1, kind="stable")
-        point = (np.arange(count) + 0.5) / count
-        reached = np.cumsum(np.take_along_axis(self.weight, order, axis=1), axis=1)
-        place = np.minimum((reached[:, None] < point[:, None]).sum(axis=2), reached.shape[1] - 1)
-        index = np.take_along_axis(order, place, axis=1)
-        taken = {
-            name: np.take_along_axis(value, index if value.ndim == 2 else index[:, :, None], axis=1)
-            for name in ("x", "theta", "state", "response")
-            for value in (getattr(self, name),)
-        }
-        even = np.zeros(index.shape)
-        samples = np.take_along_axis(self.predicted, index[:, None, :, None], axis=2)
-        return replace(self, log_ratio=even, log_likelihood=even, predicted=samples, **taken)
 
     def replace_rows(self, rows: Ints, other: Belief) -> Belief:
         """Return these beliefs with `rows` taken from `other`, in order."""
@@ -190,12 +175,11 @@ class BeliefFilter:
             raise ValueError(f"fade = {fade}; expected a number above 0, at most 1")
         self.scenario, self.particles, self.fade, self.seed = scenario, particles, fade, seed
         self._spec, self._length = scenario.observation, scenario.clock.length
-        same = {**dict.fromkeys(scenario.population.absent, 0.0), **scenario.constants}
-        self.covariates = tuple(dict.fromkeys((*same, *(entry.name for entry in scenario.covariates))))
+        seen = (entry.name for entry in scenario.covariates)
+        self.covariates = tuple(dict.fromkeys((*scenario.unseen, *seen)))
         # what is sampled at a visit: the measurements; then, where a rule puts treatments off, what it looked
         # at before each delay, of which no more is known than that it was too low
         self._samples: tuple[Measurement, ...] = scenario.measurements
-        self._first, self._before = (1, 1) if scenario.days[0] > 0 else (0, 0)
         if scenario.delay is not None:
             rule = scenario.delay
             self._delayed = [item.name for item in scenario.measurements].index(rule.measurement)
@@ -203,8 +187,8 @@ class BeliefFilter:
         # an error that goes with the level knows no zero: what was never given is as little as can be
         self._floor = np.array([-np.inf if item.error.additive else _NOTHING for item in self._samples])
         # visits that a result may lag behind its own
-        self._window = 2 if all(item.units_ago is None for item in scenario.measurements) else 9
-        self._segments: Ints | None = None
+        prompt = all(item.units_ago is None for item in scenario.measurements)
+        self._window = 2 if prompt else MONITOR_QUEUE + 1
 
     # ------------------------------------------------------------------------------------------- visits
 
@@ -249,7 +233,7 @@ class BeliefFilter:
         z, u = _points(k, len(before.sd), self.seed)
         x = before.at(z, u)
         theta = parameters(scenario, before.theta, x)
-        trend = self._trend(people, before)
+        trend, stretch = self._trend(people, before)
         visits, m = len(scenario.days) + 1, len(self._samples)
         nothing, none = np.zeros((n, visits)), np.full((n, visits, m), np.nan)
         start = scenario.model.initial(theta.reshape(n * k, -1)).reshape(n, k, -1)
@@ -262,6 +246,7 @@ class BeliefFilter:
             prior=before,
             people=np.stack([people[name] for name in self.covariates], axis=1),
             trend=trend,
+            stretch=stretch,
             x=x,
             theta=theta,
             state=start,
@@ -286,21 +271,19 @@ class BeliefFilter:
             return self._advance(belief, observation)
         return replace(belief, ahead=self._coming(observation))
 
-    def _trend(self, people: Mapping[str, Floats], before: Prior) -> Floats:
-        """(n, g, p) factors on the parameters of people whose covariates change, a column a stretch of
-        units."""
+    def _trend(self, people: Mapping[str, Floats], before: Prior) -> tuple[Floats, Ints]:
+        """Return the factors (n, g, p) on the parameters of people whose covariates change, and the stretch
+        (n, u) of every unit."""
         scenario, n = self.scenario, len(before.theta)
-        if scenario.trend is None:
-            return np.ones((n, 0, before.theta.shape[1]))
-        path = scenario.trend(people, scenario.horizon)
-        stretches = list({id(now): now for now in path}.values())  # units in which nothing changes share one
-        self._segments = np.array([[id(item) for item in stretches].index(id(now)) for now in path])
+        stretch, grown = scenario.stretches(people)
+        if not grown:
+            return np.ones((n, 0, before.theta.shape[1])), np.zeros((n, 0), dtype=np.int64)
+        # a factor is the same in every genotype
         alike = {term.effect: np.full(n, next(iter(term.per_allele.values()))) for term in
                  scenario.model.genotype_terms}  # fmt: skip
         first = scenario.model.typical(people, alike)
-        return np.stack(
-            [scenario.model.typical({**people, **now}, alike) / first for now in stretches], axis=1
-        )
+        factors = [scenario.model.typical({**people, **now}, alike) / first for now in grown]
+        return np.stack(factors, axis=1), np.tile(stretch, (n, 1))
 
     def _at_start(self, state: Floats, theta: Floats) -> tuple[Floats, Floats]:
         """Return response (n, k) and samples (n, k, m) before treatment."""
@@ -324,7 +307,7 @@ class BeliefFilter:
         shown, length = scenario.clock.shown, self._length
         clock = spec.read(observation, scenario.clock.entry) * length / shown
         dose = spec.read(observation, "last_dose")
-        first = belief.visit == 0 if self._first else np.zeros(n, dtype=bool)
+        first = (belief.visit == 0) & (scenario.days[0] > 0)
         if np.any(np.isnan(dose) & ~first):
             lane = int(np.argmax(np.isnan(dose) & ~first))
             raise ValueError(
@@ -335,7 +318,6 @@ class BeliefFilter:
         count, delays = self._passed((clock - belief.clock) / length, belief.ahead)
         rows, visit = np.arange(n), belief.visit + 1
         arrays = {name: getattr(belief, name).copy() for name in ("dose", "visit_unit", "delays", "sampled")}
-        low, high = belief.low.copy(), belief.high.copy()
         arrays["dose"][rows, belief.visit] = dose
         arrays["visit_unit"][rows, visit] = belief.unit + count
         arrays["delays"][rows, visit] = delays
@@ -347,7 +329,7 @@ class BeliefFilter:
         people = self._people(belief)
         events = prescribed(
             scenario, people, np.repeat(dose[:, None], len(units), axis=1), unit, begins, count,
-            self._column(unit), checks=checks,
+            column_of(belief.stretch, unit), checks=checks,
         )  # fmt: skip
         state = belief.state.reshape(n * k, -1).copy()
         reads, looked = run(
@@ -369,8 +351,6 @@ class BeliefFilter:
             clock=clock,
             unit=belief.unit + count,
             ahead=self._coming(observation),
-            low=low,
-            high=high,
         )
         return moved if scenario.delay is None else self._put_off(moved, delays)
 
@@ -392,19 +372,16 @@ class BeliefFilter:
         assert rule is not None
         here = np.arange(rule.at_most) < delays[:, None]
         rows = np.arange(len(delays))
-        belief.low[rows, belief.visit, m:] = np.where(here, -np.inf, np.nan)
-        belief.high[rows, belief.visit, m:] = np.where(here, rule.below, np.nan)
-        low, high = belief.low[rows, belief.visit], belief.high[rows, belief.visit]
-        fit = self._fit(belief.predicted[:, 0], low, high)
-        belief.credit[rows, belief.visit] = np.where(here.any(axis=1), 1.0, 0.0)
-        return replace(belief, log_likelihood=belief.log_likelihood + fit)
+        lows, highs, credit = belief.low.copy(), belief.high.copy(), belief.credit.copy()
+        lows[rows, belief.visit, m:] = np.where(here, -np.inf, np.nan)
+        highs[rows, belief.visit, m:] = np.where(here, rule.below, np.nan)
+        credit[rows, belief.visit] = here.any(axis=1)
+        fit = self._fit(belief.predicted[:, 0], lows[rows, belief.visit], highs[rows, belief.visit])
+        log_likelihood = belief.log_likelihood + fit
+        return replace(belief, low=lows, high=highs, credit=credit, log_likelihood=log_likelihood)
 
     def _people(self, belief: Belief) -> dict[str, Floats]:
         return dict(zip(self.covariates, belief.people.T, strict=True))
-
-    def _column(self, unit: Ints) -> Ints | None:
-        """Return the column of the parameters that holds in each unit."""
-        return None if self._segments is None else self._segments[unit]
 
     def _parameters(self, belief: Belief) -> Floats:
         """(n·k, g, p) parameters in each stretch of time."""
@@ -564,12 +541,10 @@ class BeliefFilter:
         lie beyond it.
         """
         error, here = item.error, ~np.isnan(result)
+        truth, value = predicted, np.where(here, result, 0.0)
         if error.log_sd:
             truth, value = np.log(predicted), np.log(np.where(here, np.maximum(result, _NOTHING), 1.0))
-            noise = np.full(len(result), error.log_sd)
-        else:
-            truth, value = predicted, np.where(here, result, 0.0)
-            noise = np.sqrt(belief.mean(_variance(error, predicted)))
+        noise = np.sqrt(belief.mean(residual_variance(error, predicted)))
         mean, spread = belief.mean_sd(truth)
         expected = np.maximum(np.hypot(spread, noise), _NOTHING)
         shown = np.clip(value, mean - _ABSURD * expected, mean + _ABSURD * expected)
@@ -657,20 +632,12 @@ class BeliefFilter:
             known = ~np.isnan(low)
             low, high = np.where(known, low, 1.0), np.where(known, high, 1.0)
             here = np.where(known, here, 1.0)
-            if item.error.log_sd:
-                push = np.maximum(np.abs(here), 1e-12) * 1e-4
-                weight = 1.0 / (item.error.log_sd * np.maximum(np.abs(here), 1e-12)) ** 2
-            else:
-                weight = 1.0 / _variance(item.error, here)
-                push = 1e-4 / np.sqrt(weight)
-            fit, up, down = (
-                log_likelihood(item.error, truth, low, high) for truth in (here, here + push, here - push)
-            )
+            fit, slant, weight = deviance(item.error, here, low, high)
             credit = np.where(known, belief.credit, 0.0)
-            score = score + np.sum(credit * np.where(known, fit, 0.0), axis=1)
+            score = score - 0.5 * np.sum(credit * np.where(known, fit, 0.0), axis=1)
             tangent = (samples[:, 1:, :, i] - samples[:, :1, :, i]) / width[:, None]
             tangent = np.where(known[:, None], tangent, 0.0)
-            slope += np.einsum("nv,ndv->nd", credit * (up - down) / (2 * push), tangent)
+            slope += np.einsum("nv,ndv->nd", -0.5 * credit * slant, tangent)
             curvature = curvature + np.einsum("nv,ndv,nev->nde", credit * weight, tangent, tangent)
         return np.nan_to_num(score, nan=-np.inf), slope, curvature
 
@@ -700,11 +667,8 @@ class BeliefFilter:
         1 later."""
         units = max(int(belief.unit.max()), 1)
         k = belief.theta.shape[1]
-        readings = len(self.scenario.readings) * len(self.scenario.read_outputs)
-        n, block = len(belief.unit), max(1, _COURSES // (k * units * readings))
-        parts = [
-            self._live(belief.select(np.arange(first, min(first + block, n)))) for first in range(0, n, block)
-        ]
+        rows = np.arange(len(belief.unit))
+        parts = [self._live(belief.select(some)) for some in blocks(self.scenario, rows, k * units)]
         state, response, samples = (np.concatenate(part) for part in zip(*parts, strict=True))
         return state, response, samples
 
@@ -726,7 +690,7 @@ class BeliefFilter:
             checks = np.where(reached[:, :, None], checks.reshape(n, visits, -1), np.nan).reshape(n, -1)
         people = self._people(belief)
         events = prescribed(
-            scenario, people, dose, unit, begins, belief.unit, self._column(unit), checks=checks
+            scenario, people, dose, unit, begins, belief.unit, column_of(belief.stretch, unit), checks=checks
         )
         start = scenario.model.initial(belief.theta.reshape(n * k, p))
         response, samples = self._at_start(start.reshape(n, k, -1), belief.theta)
@@ -757,8 +721,8 @@ class BeliefFilter:
         """Return the particles as they are now, to ask what doses would do."""
         n, k, p = belief.theta.shape
         theta = self._parameters(belief).reshape(n, k, -1, p)
-        people, column = self._people(belief), self._segments
-        return Outlook(self.scenario, people, theta, column, belief.state, belief.clock, belief.unit)
+        people = self._people(belief)
+        return Outlook(self.scenario, people, theta, belief.stretch, belief.state, belief.clock, belief.unit)
 
     def predict(self, belief: Belief, dose: Floats) -> dict[str, Floats]:
         """Return every response, name -> (n, k, c, u), of every particle under c courses of doses (n, c, u),
@@ -781,9 +745,7 @@ class BeliefFilter:
     def reach(self, belief: Belief) -> Ints:
         """(n,) units ahead at whose end the response should be on target: the scenario's, at least until the
         next visit, within follow-up."""
-        scenario = self.scenario
-        ahead = np.maximum(belief.ahead, scenario.monitoring.after)
-        return np.maximum(np.minimum(ahead, scenario.horizon - belief.unit), 1)
+        return self.scenario.reach(belief.unit, belief.ahead)
 
     def maintenance_dose(self, belief: Belief) -> tuple[Floats, Floats]:
         """Return posterior mean and SD (n,) of the log of the dose that brings the response on target and
@@ -798,12 +760,11 @@ class BeliefFilter:
         for units in np.unique(reach):
             rows = np.flatnonzero(reach == units)
             some = belief.select(rows)
-            few = some.thin(dose.shape[1], self.outlook(some).straight_dose(int(units)))
-            dose[rows] = self.outlook(few).dose_to_target(int(units))
+            outlook = self.outlook(some)
+            # in the order of the dose that each would need, systematic resampling loses hardly anything
+            order = np.argsort(outlook.straight_dose(int(units)), axis=1, kind="stable")
+            place = systematic(np.take_along_axis(some.weight, order, axis=1), 0.5, dose.shape[1])
+            few = outlook.pick(np.take_along_axis(order, place, axis=1))
+            dose[rows] = few.dose_to_target(int(units))
         log_dose = np.log(np.maximum(dose, least))
         return log_dose.mean(axis=1), log_dose.std(axis=1)
-
-
-def _variance(error: ResidualError, truth: Floats) -> Floats:
-    """Variance of a measured value about the truth, for errors that are not on the log scale."""
-    return (error.proportional * truth) ** 2 + error.additive**2

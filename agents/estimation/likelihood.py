@@ -149,6 +149,12 @@ def standardised(error: ResidualError | SampleErrors, truth: ArrayLike, value: A
     return (y - f) / np.sqrt(_variance(error, f)[0])
 
 
+def residual_variance(error: ResidualError | SampleErrors, truth: ArrayLike) -> Floats:
+    """Return the variance of a measured value about the truth; of its logarithm where the error is
+    log-normal."""
+    return _variance(error, np.asarray(truth, dtype=np.float64))[0]
+
+
 def deviance(
     error: ResidualError | SampleErrors,
     truth: ArrayLike,

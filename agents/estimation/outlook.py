@@ -5,8 +5,8 @@ Each of n patients may be one person, such as the truth that the oracle sees, or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from dosewright.envs.prescription import prescribed, run
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+_READINGS = 4_000_000  # simulated at a time: bounds memory, changes nothing
 _STEPS, _CLOSE = 8, 0.005  # of the search for a dose; relative distance from the target that ends it
 
 
@@ -30,7 +31,7 @@ class Outlook:
         The decision problem.
     people : covariate -> (n,)
     theta : (n, k, g, p) parameters in g stretches of time
-    column : (horizon,) stretch of every unit; None: there is one
+    stretch : (n, horizon) stretch of every unit; (n, 0): there is one
     state : (n, k, s) of the model
     clock, unit : (n,) model time, and number of the coming unit
     """
@@ -38,7 +39,7 @@ class Outlook:
     scenario: Scenario
     people: Mapping[str, Floats]
     theta: Floats
-    column: Ints | None
+    stretch: Ints
     state: Floats
     clock: Floats
     unit: Ints
@@ -54,6 +55,11 @@ class Outlook:
         theta = np.repeat(self.theta.reshape(n * k, *self.theta.shape[2:]), c, axis=0)
         course = self._follow(np.repeat(np.arange(n), c), dose.reshape(n * c, u), state, theta, which)
         return {name: values.reshape(n, k, c, u) for name, values in course.items()}
+
+    def pick(self, index: Ints) -> Outlook:
+        """Return the patients with some of their particles, `index` (n, m)."""
+        theta = np.take_along_axis(self.theta, index[:, :, None, None], axis=1)
+        return replace(self, theta=theta, state=np.take_along_axis(self.state, index[:, :, None], axis=1))
 
     def straight_dose(self, units: int) -> Floats:
         """Return the constant dose (n, k) by which each particle would be on target after so many units if
@@ -119,9 +125,22 @@ class Outlook:
         unit = np.minimum(self.unit[rows, None] + units, scenario.horizon - 1)
         begins = self.clock[rows, None] + units * scenario.clock.length
         people = {name: values[rows] for name, values in self.people.items()}
-        column = None if self.column is None else self.column[unit]
+        column = column_of(self.stretch[rows], unit)
         count = np.full(len(rows), len(units))
         events = prescribed(scenario, people, dose, unit, begins, count, column)
         begin = self.clock[rows][which]
         reads, _ = run(scenario, state, theta, events, len(units), begin=begin, which=which, rule="belief")
         return {item.name: item.of(reads) for item in scenario.responses}
+
+
+def column_of(stretch: Ints, unit: Ints) -> Ints | None:
+    """Return the column of the parameters that holds in units (n, u), of stretches (n, horizon); None where
+    there is one throughout."""
+    return np.take_along_axis(stretch, unit, axis=1) if stretch.shape[1] else None
+
+
+def blocks(scenario: Scenario, rows: Ints, courses: int) -> Iterator[Ints]:
+    """Yield patients `rows` in parts that fit into memory, where each has so many units of courses read."""
+    size = max(1, _READINGS // (courses * len(scenario.readings) * len(scenario.read_outputs)))
+    for first in range(0, len(rows), size):
+        yield rows[first : first + size]

@@ -121,9 +121,8 @@ def known_people(scenario: Scenario, observation: NDArray[np.float32]) -> dict[s
     """Return what is known about n people, covariate -> (n,): what an observation (n, k) shows, and what is
     the same for everybody in the scenario."""
     spec, n = scenario.observation, len(observation)
-    same = {**dict.fromkeys(scenario.population.absent, 0.0), **scenario.constants}
     seen = {entry.name: spec.read(observation, entry.name) for entry in scenario.covariates}
-    return {**{name: np.full(n, value) for name, value in same.items()}, **seen}
+    return {**{name: np.full(n, value) for name, value in scenario.unseen.items()}, **seen}
 
 
 def prior(scenario: Scenario, people: dict[str, Floats]) -> Prior:

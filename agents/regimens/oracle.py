@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosewright.agents.estimation import Outlook
+from dosewright.agents.estimation.outlook import blocks
 from dosewright.agents.regimens.planner import loss
 from dosewright.envs import Scenario, Treatment
 
@@ -18,7 +19,6 @@ Floats = NDArray[np.float64]
 _TAIL = 5  # a dose is judged also by the units after the next visit, at the true maintenance dose
 _CENTRE = 10.0  # weight of the squared log distance from the target, per unit
 _LEAST = 1e-3  # share of the target: what is below it is as far below as it gets
-_READINGS = 4_000_000  # simulated at a time: bounds memory, changes nothing
 
 
 @dataclass(eq=False)
@@ -67,13 +67,10 @@ class Oracle:
         until = np.minimum(
             np.maximum(ahead + _TAIL, scenario.monitoring.after), scenario.horizon - treatment.day
         )
-        width = len(scenario.doses.doses) * len(scenario.readings) * len(scenario.read_outputs)
         dose = np.zeros(len(observation))
         for days, units in np.unique(np.stack([ahead, until])[:, ahead > 0], axis=1).T:
             rows = np.flatnonzero((ahead == days) & (until == units))
-            block = max(1, _READINGS // (width * int(units)))
-            for start in range(0, len(rows), block):
-                some = rows[start : start + block]
+            for some in blocks(scenario, rows, len(scenario.doses.doses) * int(units)):
                 dose[some] = self._best(
                     _outlook(scenario, treatment, some, int(units)), int(days), int(units)
                 )
@@ -102,7 +99,8 @@ class Oracle:
 def _outlook(scenario: Scenario, treatment: Treatment, rows: NDArray[np.int64], units: int) -> Outlook:
     theta = treatment.theta_until(treatment.day + units)
     people = {name: values[rows] for name, values in treatment.people.items()}
+    one = np.zeros((len(rows), 0), dtype=np.int64)  # a stretch: parameters stay as they are
     return Outlook(
-        scenario, people, theta[rows, None, None], None, treatment.state[rows, None],
-        treatment.clock[rows], treatment.day[rows],
+        scenario, people, theta[rows, None, None], one, treatment.state[rows, None], treatment.clock[rows],
+        treatment.day[rows],
     )  # fmt: skip

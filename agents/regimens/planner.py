@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosewright.agents.estimation import Belief
+from dosewright.agents.estimation.outlook import blocks
 from dosewright.agents.regimens.bayesian import Bayesian
 from dosewright.envs import Scenario
 
@@ -21,7 +22,6 @@ Ints = NDArray[np.int64]
 
 # Candidates as multiples of the monitoring dose
 MULTIPLES = np.array([0.0, 0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.6, 2.0, 2.6])
-_READINGS = 4_000_000  # simulated at a time: bounds memory, changes nothing
 
 
 def loss(scenario: Scenario, responses: Mapping[str, Floats], unit: Ints) -> Floats:
@@ -57,12 +57,9 @@ class Planner(Bayesian):
         belief = self.filter.step(state, observation, episode_start)
         centre, reach = self.dose(belief), self.filter.reach(belief)
         dose = np.empty(len(observation))
-        width = len(MULTIPLES) * len(self.scenario.readings) * len(self.scenario.read_outputs)
         for units in np.unique(reach):
-            rows = np.flatnonzero(reach == units)
-            block = max(1, _READINGS // (self.particles * width * int(units)))
-            for start in range(0, len(rows), block):
-                some = rows[start : start + block]
+            courses = self.particles * len(MULTIPLES) * int(units)
+            for some in blocks(self.scenario, np.flatnonzero(reach == units), courses):
                 dose[some] = self._best(belief.select(some), centre[some], int(units))
         return dose, belief
 

@@ -53,6 +53,14 @@ class Clock:
     days: float = 1.0
 
 
+class _Asked(dict[tuple[str, str], Floats]):
+    """Readings that remember which of them were asked for."""
+
+    def __missing__(self, key: tuple[str, str]) -> Floats:
+        self[key] = np.zeros((1, 1))
+        return self[key]
+
+
 @dataclass(frozen=True)
 class Response:
     """A latent quantity of every unit, made from what was read in it.
@@ -71,6 +79,13 @@ class Response:
     unit: str
     of: Callable[[Mapping[tuple[str, str], Floats]], Floats]
     before: str | None = None
+
+    @property
+    def reads(self) -> frozenset[tuple[str, str]]:
+        """What it is made of: (reading, output)."""
+        asked = _Asked()
+        self.of(asked)
+        return frozenset(asked)
 
 
 @dataclass(frozen=True)
@@ -386,14 +401,6 @@ class Monitoring:
     fade: float = 0.9
 
 
-class _Asked(dict[tuple[str, str], Floats]):
-    """Readings that remember which of them were asked for."""
-
-    def __missing__(self, key: tuple[str, str]) -> Floats:
-        self[key] = np.zeros((1, 1))
-        return self[key]
-
-
 @dataclass(frozen=True, eq=False)
 class Scenario:
     """One drug's decision problem. Frozen; a change of any number that scores a regimen is a new `version`.
@@ -569,10 +576,9 @@ class Scenario:
     @cached_property
     def read_outputs(self) -> tuple[str, ...]:
         """Outputs of the model that responses and measurements are made of: only these are computed."""
-        asked = _Asked()
-        for item in self.responses:
-            item.of(asked)
-        used = {output for _, output in asked} | {item.output for item in self.measurements}
+        used = {output for item in self.responses for _, output in item.reads} | {
+            item.output for item in self.measurements
+        }
         return tuple(output.name for output in self.model.outputs if output.name in used)
 
     @cached_property
@@ -587,6 +593,26 @@ class Scenario:
             checks=0 if self.delay is None else self.delay.at_most,
             readings=len(self.readings),
         )
+
+    @property
+    def unseen(self) -> Mapping[str, float]:
+        """Covariates that are the same for everybody and that an observation does not show."""
+        return {**dict.fromkeys(self.population.absent, 0.0), **self.constants}
+
+    def reach(self, unit: NDArray[np.int64], ahead: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the units ahead at whose end the response should be on target, seen from a unit with so many
+        until the next visit: as far as monitoring looks, at least until then, within follow-up."""
+        wanted = np.maximum(ahead, self.monitoring.after)
+        return np.maximum(np.minimum(wanted, self.horizon - unit), 1)
+
+    def stretches(self, people: People) -> tuple[NDArray[np.int64], list[dict[str, Floats]]]:
+        """Return the stretch of time (u,) that each unit of follow-up is in, and the changing covariates of
+        people in every stretch; units in which nothing changes share one. Nobody changes: no stretch."""
+        if self.trend is None:
+            return np.zeros(0, dtype=np.int64), []
+        path = self.trend(people, self.horizon)
+        number = {key: i for i, key in enumerate(dict.fromkeys(id(now) for now in path))}
+        return np.array([number[id(now)] for now in path]), list({id(now): now for now in path}.values())
 
     def target_at(self, unit: NDArray[np.int64]) -> Floats:
         """Return what the response that is dosed to should be in each unit, of any shape."""

@@ -63,6 +63,8 @@ def test_particles_of_a_known_patient_live_his_course(name: str) -> None:
     # the whole course at once is the course in steps
     again = kept.refine(belief)
     np.testing.assert_allclose(again.state, belief.state, rtol=5e-3, atol=1e-3 * np.abs(belief.state).max())
+    # and memory lives in the belief: a filter that never saw the patient goes on with it
+    assert np.array_equal(BeliefFilter(known, 2).refine(belief).state, again.state)
 
 
 def test_docetaxel_is_put_off_in_the_belief_as_in_the_patient() -> None:
