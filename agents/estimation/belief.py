@@ -22,9 +22,10 @@ from scipy.special import chdtri, ndtri
 from scipy.stats import qmc
 
 from dosewright.agents.estimation.likelihood import deviance, log_likelihood, residual_variance
+from dosewright.agents.estimation.mixture import Mixture, quasi_random
 from dosewright.agents.estimation.outlook import Outlook, blocks, column_of
 from dosewright.agents.estimation.prior import Prior, known_people, parameters, prior
-from dosewright.agents.estimation.resample_move import systematic
+from dosewright.agents.estimation.resample_move import moments, resample_move, systematic
 from dosewright.envs import Scenario
 from dosewright.envs.measurement import MONITOR_QUEUE, Measurement
 from dosewright.envs.pharmacology import outputs_now
@@ -39,12 +40,14 @@ _WIDEN = 1.2  # the proposal's SD over the posterior's
 _FREEDOM = 6.0  # degrees of freedom of the proposal, a Student's t: heavy enough for the posterior's tails
 _FLOOR = 0.1  # smallest SD of the proposal over the prior's
 _ABSURD = 6.0  # SD of prediction and assay from which a result says no more
+_UNHEARD_OF = 32.0  # log prior density below the most of a patient's particles: eight SD
 _NOTHING = 1e-9  # of a level in its unit
 _ROUNDS = 3  # a posterior far out in the prior is approached in steps
-# Of the search for the mode: steps at most, squared SD of the posterior from the mode that ends it, SD of the
-# prior by which derivatives are taken
-_NEWTON_STEPS, _NEAR, _SHORT = 6, 0.01, 1e-3
+# Of the search for the mode: steps at most, squared SD of the posterior from the mode that ends it, longest
+# step and that by which derivatives are taken, in SD of the prior
+_NEWTON_STEPS, _NEAR, _LONG, _SHORT = 6, 0.01, 3.0, 1e-3
 _SOME = 32  # particles by which a dose is looked for
+_USUAL = 0.25  # of the largest dose, at which particles are put in order for that
 
 
 @dataclass(frozen=True)
@@ -449,14 +452,43 @@ class BeliefFilter:
 
     def refine(self, belief: Belief) -> Belief:
         """Return the belief drawn anew with this filter's particles: more of them than it was kept with, for
-        a question that asks for accuracy."""
-        first = self._redraw(belief, 0)
-        rows = np.flatnonzero(first.effective_size < _FINE * self.particles)
-        if not len(rows):
-            return first
-        second = self._redraw(first.select(rows), 1)
-        better = np.flatnonzero(second.effective_size > first.effective_size[rows])
-        return first.replace_rows(rows[better], second.select(better))
+        a question that asks for accuracy. Of patients whose posterior no redraw fits, they are moved."""
+        drawn = self._redraw(belief, 0)
+        rows = np.flatnonzero(drawn.effective_size < _FINE * self.particles)
+        if len(rows):
+            second = self._redraw(drawn.select(rows), 1)
+            better = np.flatnonzero(second.effective_size > drawn.effective_size[rows])
+            drawn = drawn.replace_rows(rows[better], second.select(better))
+        poor = np.flatnonzero(drawn.effective_size < _FINE * self.particles)
+        return drawn.replace_rows(poor, self._moved(drawn.select(poor))) if len(poor) else drawn
+
+    def _moved(self, belief: Belief) -> Belief:
+        """Carry particles to the posterior by resample-move, from a Student's t of the belief's moments."""
+        n, k, d = belief.x.shape
+
+        def around(x: Floats, weight: Floats, rows: Ints) -> Mixture:
+            mean, covariance = moments(x, weight)
+            covariance[:, np.arange(d), np.arange(d)] += (_FLOOR * belief.prior.sd) ** 2
+            factor = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
+            return Mixture(np.ones((len(rows), 1)), mean[:, None], factor[:, None], np.array([_FREEDOM]))
+
+        def wanted(x: Floats, rows: Ints) -> Floats:
+            some = belief.select(rows)
+            return some.prior.log_density(x) + self._relive(some, x)[0]
+
+        start = around(belief.x, belief.weight, np.arange(n))
+        moved = resample_move(
+            start.at(quasi_random(k, d + 2, self.seed)),
+            np.full((n, k), -np.log(k)),
+            lambda x, rows: start.select(rows).log_density(x),
+            wanted,
+            around,
+            self.seed,
+            [str(row) for row in range(n)],
+        )
+        fit, parts = self._relive(belief, moved.eta)
+        # they follow the posterior, so prior over proposal is one over the likelihood
+        return replace(belief, log_ratio=-fit, log_likelihood=fit, **parts)
 
     def _arrived(self, belief: Belief, observation: NDArray[np.float32]) -> Floats:
         """(n, w, m) results that came in since the previous visit, by the visit at which they were drawn,
@@ -593,7 +625,7 @@ class BeliefFilter:
         log_proposal = -0.5 * (_FREEDOM + d) * np.log1p(np.einsum("kd,kd->k", t, t) / _FREEDOM)
         log_ratio = before.log_density(x) - log_proposal
         fit, parts = self._relive(belief, x)
-        return replace(belief, x=x, log_ratio=log_ratio, log_likelihood=fit, **parts)
+        return replace(belief, log_ratio=log_ratio, log_likelihood=fit, **parts)
 
     def _mode(self, belief: Belief, x: Floats) -> tuple[Floats, Floats]:
         """Return mode (n, d) of the posterior and inverse curvature (n, d, d) there, by damped Gauss-Newton
@@ -608,7 +640,10 @@ class BeliefFilter:
             if not far.any():
                 break
             scaled = curvature + damping[:, None, None] * np.eye(d) * np.einsum("nii->ni", curvature)[:, None]
-            then = x + np.linalg.solve(scaled, slope[..., None])[..., 0]
+            change = np.linalg.solve(scaled, slope[..., None])[..., 0]
+            # a far step may end where no solver follows
+            length = np.abs(change / before.sd).max(axis=1, keepdims=True)
+            then = x + change * np.minimum(1.0, _LONG / np.maximum(length, _LONG))
             new = self._slope(belief, then, beside)
             better = far & (new[0] > score)
             x = np.where(better[:, None], then, x)
@@ -648,8 +683,16 @@ class BeliefFilter:
 
     def _relive(self, belief: Belief, x: Floats) -> tuple[Floats, dict[str, Floats]]:
         """Return the log likelihood (n, k) of all results so far for unknowns (n, k, d), and the parts of the
-        belief that change with them."""
-        theta = parameters(self.scenario, belief.prior.theta, x)
+        belief that change with them.
+
+        Unknowns that nobody has are not tried: no solver follows them. They have no likelihood, and the
+        course of the patient's likeliest particle before any result.
+        """
+        before = belief.prior.log_density(x)
+        best = np.argmax(before, axis=1)[:, None]
+        heard_of = before > np.take_along_axis(before, best, axis=1) - _UNHEARD_OF
+        tried = np.where(heard_of[..., None], x, np.take_along_axis(x, best[..., None], axis=1))
+        theta = parameters(self.scenario, belief.prior.theta, tried)
         state, response, samples = self._history(replace(belief, theta=theta))
         fit = sum(
             (
@@ -658,9 +701,11 @@ class BeliefFilter:
             ),
             np.zeros(x.shape[:2]),
         )
+        fit = np.where(heard_of, fit, -np.inf)
         index = np.maximum(belief.visit[:, None] - np.arange(self._window), 0)
         predicted = samples.transpose(0, 2, 1, 3)[np.arange(len(x))[:, None], index]
-        return fit, {"theta": theta, "state": state, "response": response, "predicted": predicted}
+        parts = {"x": tried, "theta": theta, "state": state, "response": response, "predicted": predicted}
+        return fit, parts
 
     def _history(self, belief: Belief) -> tuple[Floats, Floats, Floats]:
         """Return state (n, k, s) and response (n, k) now, and the samples (n, k, v, m) of each visit so far,
@@ -761,8 +806,10 @@ class BeliefFilter:
             rows = np.flatnonzero(reach == units)
             some = belief.select(rows)
             outlook = self.outlook(some)
-            # in the order of the dose that each would need, systematic resampling loses hardly anything
-            order = np.argsort(outlook.straight_dose(int(units)), axis=1, kind="stable")
+            # in the order of what a usual dose would do, systematic resampling loses hardly anything
+            order = np.argsort(
+                outlook.after(int(units), _USUAL * scenario.doses.maximum), axis=1, kind="stable"
+            )
             place = systematic(np.take_along_axis(some.weight, order, axis=1), 0.5, dose.shape[1])
             few = outlook.pick(np.take_along_axis(order, place, axis=1))
             dose[rows] = few.dose_to_target(int(units))

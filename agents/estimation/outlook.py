@@ -61,15 +61,11 @@ class Outlook:
         theta = np.take_along_axis(self.theta, index[:, :, None, None], axis=1)
         return replace(self, theta=theta, state=np.take_along_axis(self.state, index[:, :, None], axis=1))
 
-    def straight_dose(self, units: int) -> Floats:
-        """Return the constant dose (n, k) by which each particle would be on target after so many units if
-        its response were linear in the dose: exact where it is, and in the order of the dose elsewhere."""
-        distance, shape = self._distance(units)
-        most = self.scenario.doses.maximum
-        at_low, at_high = distance(np.zeros(shape).ravel()), distance(np.full(shape, most).ravel())
-        with np.errstate(divide="ignore", invalid="ignore"):
-            guess = most * at_low / (at_low - at_high)
-        return np.nan_to_num(np.clip(guess, 0.0, None), nan=np.inf).reshape(shape)
+    def after(self, units: int, dose: float) -> Floats:
+        """Return the response (n, k) that is dosed to, after so many units of one constant dose."""
+        n, k = self.state.shape[:2]
+        distance, target = self._distance(units)
+        return (distance(np.full(n * k, dose), np.arange(n * k)) + target).reshape(n, k)
 
     def dose_to_target(self, units: int) -> Floats:
         """Return the constant dose (n, k) by which each particle is on target at the end of so many units;
@@ -77,11 +73,11 @@ class Outlook:
 
         Regula falsi in the Illinois form: exact at once where the response is linear in the dose.
         """
-        distance, shape = self._distance(units)
-        size = shape[0] * shape[1]
-        target = np.repeat(self.scenario.target_at(self.unit + units - 1), shape[1])
+        distance, target = self._distance(units)
+        size = len(target)
         low, high = np.zeros(size), np.full(size, self.scenario.doses.maximum)
-        at_low, at_high = distance(low), distance(high)
+        everyone = np.arange(size)
+        at_low, at_high = distance(low, everyone), distance(high, everyone)
         dose, side = np.where(np.abs(at_low) < np.abs(at_high), low, high), np.zeros(size)
         going = at_low * at_high < 0
         for _ in range(_STEPS):
@@ -90,8 +86,10 @@ class Outlook:
             with np.errstate(divide="ignore", invalid="ignore"):
                 guess = (low * at_high - high * at_low) / (at_high - at_low)
             dose = np.where(going & np.isfinite(guess), guess, dose)
-            here = distance(dose)
             # who is close enough stays, in any company
+            some = np.flatnonzero(going)
+            here = np.zeros(size)
+            here[some] = distance(dose[some], some)
             going &= np.abs(here) > _CLOSE * np.abs(target)
             same = here * at_low > 0
             at_high = np.where(same & (side == 1), at_high / 2, at_high)
@@ -99,22 +97,23 @@ class Outlook:
             side = np.where(same, 1, -1)
             low, at_low = np.where(same, dose, low), np.where(same, here, at_low)
             high, at_high = np.where(same, high, dose), np.where(same, at_high, here)
-        return dose.reshape(shape)
+        return dose.reshape(self.state.shape[:2])
 
-    def _distance(self, units: int) -> tuple[Callable[[Floats], Floats], tuple[int, int]]:
-        """Return how far from its target the response of every particle is after so many units of a constant
-        dose (n·k,), as a function of the dose; and (n, k)."""
+    def _distance(self, units: int) -> tuple[Callable[[Floats, Ints], Floats], Floats]:
+        """Return how far from its target the response is after so many units of a constant dose, as a
+        function of the doses (m,) and of which particles (m,) of all n·k they are for; and their targets
+        (n·k,)."""
         n, k, s = self.state.shape
-        rows, everyone = np.repeat(np.arange(n), k), np.arange(n * k)
+        rows = np.repeat(np.arange(n), k)
         target = self.scenario.target_at(self.unit + units - 1)[rows]
         state, theta = self.state.reshape(n * k, s), self.theta.reshape(n * k, *self.theta.shape[2:])
 
-        def distance(dose: Floats) -> Floats:
-            course = np.repeat(dose[:, None], units, axis=1)
-            response = self._follow(rows, course, state.copy(), theta, everyone)[self.scenario.output]
-            return response[:, -1] - target
+        def distance(dose: Floats, some: Ints) -> Floats:
+            course, each = np.repeat(dose[:, None], units, axis=1), np.arange(len(some))
+            response = self._follow(rows[some], course, state[some], theta[some], each)[self.scenario.output]
+            return response[:, -1] - target[some]
 
-        return distance, (n, k)
+        return distance, target
 
     def _follow(
         self, rows: Ints, dose: Floats, state: Floats, theta: Floats, which: Ints

@@ -43,7 +43,7 @@ _MOST = 60  # steps of β: each keeps half, so b would lie 2^60 times further ou
 class Density(Protocol):
     """Unnormalised densities of n patients."""
 
-    def __call__(self, eta: Floats, rows: Indices) -> Floats:
+    def __call__(self, eta: Floats, rows: Indices, /) -> Floats:
         """Return the log density (r, k) at eta (r, k, d) of patients `rows` (r,); −∞ where it is 0."""
         ...
 
@@ -51,7 +51,7 @@ class Density(Protocol):
 class Fit(Protocol):
     """Mixtures fitted to weighted particles."""
 
-    def __call__(self, eta: Floats, weight: Floats, rows: Indices) -> Mixture:
+    def __call__(self, eta: Floats, weight: Floats, rows: Indices, /) -> Mixture:
         """Return those of particles (r, k, d) of patients `rows`, with normalised weights (r, k)."""
         ...
 

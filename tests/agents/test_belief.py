@@ -96,6 +96,13 @@ HISTORIES = {
 }
 
 
+# needs six times the usual dose
+FAR = History(
+    (0, 3, 5, 7, 10, 14, 21, 28, 42), (6, 9, 12, 15, 15, 15, 15, 15),
+    {0: 1.1, 3: 1.1, 5: 1.05, 7: 1.1, 10: 1.2, 14: 1.25, 21: 1.35, 28: 1.3, 42: 1.35},
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("particles", [128, 1024])
 @pytest.mark.parametrize("name", HISTORIES)
 def test_posterior_agrees_with_brute_force(observed: See, name: str, particles: int) -> None:
@@ -109,20 +116,25 @@ def test_posterior_agrees_with_brute_force(observed: See, name: str, particles: 
 
 @pytest.mark.slow  # a million draws; the histories above are its small form
 def test_posterior_far_out_in_the_prior_agrees_with_brute_force(observed: See) -> None:
-    # needs six times the usual dose: with 512 particles and more; 128 are 0.4 SD low there, and their SD 30 %
-    # small
-    far = History(
-        (0, 3, 5, 7, 10, 14, 21, 28, 42), (6, 9, 12, 15, 15, 15, 15, 15),
-        {0: 1.1, 3: 1.1, 5: 1.05, 7: 1.1, 10: 1.2, 14: 1.25, 21: 1.35, 28: 1.3, 42: 1.35},
-    )  # fmt: skip
-    mean, sd, effective = far.posterior(1_000_000)
+    # with 512 particles and more; 128 are 0.4 SD low there, and their SD 30 % small
+    mean, sd, effective = FAR.posterior(1_000_000)
     assert effective > 1000
     for particles in (512, 1024):
         belief_filter = BeliefFilter(WARFARIN, particles)
         got, got_sd = (
-            v[0] for v in belief_filter.maintenance_dose(believe(belief_filter, far.seen(observed)))
+            v[0] for v in belief_filter.maintenance_dose(believe(belief_filter, FAR.seen(observed)))
         )
         assert abs(got - mean) < 0.1 * sd and got_sd == pytest.approx(sd, rel=0.1)
+
+
+def test_no_particle_is_run_where_nobody_is(observed: See) -> None:
+    # a redraw's heavy tails reach where no solver follows; such a particle has no weight
+    kept = BeliefFilter(WARFARIN, 1024)
+    belief = believe(kept, FAR.seen(observed))
+    before, impossible = belief.prior.log_density(belief.x)[0], np.isneginf(belief.log_likelihood[0])
+    assert before.max() - before.min() < 32.0  # eight SD
+    assert impossible.any() and not belief.weight[0, impossible].any()
+    assert np.isfinite(belief.theta).all() and np.isfinite(belief.state).all()
 
 
 def test_histories_cover_beliefs_with_and_without_particles_drawn_anew(observed: See) -> None:
