@@ -166,8 +166,8 @@ def _print_parameters(advice: Advice, console: Any) -> None:
     for row in advice.parameters:
         table.add_row(
             f"{row.name}{'' if row.unit == '1' else f', {row.unit}'}",
-            f"{row.median:.4g} ({row.low:.4g} to {row.high:.4g})",
-            f"{row.population_median:.4g} ({row.population_low:.4g} to {row.population_high:.4g})",
+            _span(row.median, row.low, row.high, 4),
+            _span(row.population_median, row.population_low, row.population_high, 4),
             f"{row.ratio:.2f}",
         )
     console.print(table)
@@ -182,19 +182,23 @@ def _print_parameters(advice: Advice, console: Any) -> None:
 def _print_levels(advice: Advice, console: Any) -> None:
     if not advice.levels:
         return
+    from dosewright.agents.bedside.digits import digits
+
     unit = advice.case.scenario.model.time_unit
     table = _table(f"time, {unit}", "output", "measured", "population", "individual", "residual, SD")
     for row in advice.levels:
-        measured = f"< {row.limit:.4g}" if math.isnan(row.measured) else f"{row.measured:.4g}"
+        measured = f"< {digits(row.limit, 4)}" if math.isnan(row.measured) else digits(row.measured, 4)
         residual = "" if math.isnan(row.residual) else f"{row.residual:+.2f}"
         table.add_row(
             f"{row.time:g}", f"{row.output}{'' if row.unit == '1' else f', {row.unit}'}", measured,
-            f"{row.population:.4g}", f"{row.individual:.4g}", residual,
+            digits(row.population, 4), digits(row.individual, 4), residual,
         )  # fmt: skip
     console.print(table)
 
 
 def _print_doses(advice: Advice, console: Any) -> None:
+    from dosewright.agents.bedside.digits import digits
+
     scenario, prospects = advice.case.scenario, advice.prospects
     clock, last = scenario.clock, advice.timeline.unit + prospects.reach - 1
     response = advice.target.name.removeprefix("sample of ")
@@ -203,7 +207,7 @@ def _print_doses(advice: Advice, console: Any) -> None:
         f"target: {advice.target.label}{given}, "
         f"at the end of {clock.unit} {last}; harm: {scenario.harm.label}, in any {clock.unit} until then"
     )
-    click.echo(f"monitoring dose: {prospects.monitoring_dose:.3g} {scenario.doses.unit}, not rounded")
+    click.echo(f"monitoring dose: {digits(prospects.monitoring_dose)} {scenario.doses.unit}, not rounded")
     level = prospects.next_level
     heading = "next level" if level is None else f"next {level[0].name}, {_in(level[1], clock)}"
     table = _table(f"dose, {scenario.doses.unit}", "P(in target)", "P(harm)", f"{response} (90 %)", heading)
@@ -222,13 +226,15 @@ def _in(units: int, clock: Any) -> str:
 def _print_models(advice: Advice) -> None:
     if len(advice.models) == 1:
         return
+    from dosewright.agents.bedside.digits import digits
+
     words = []
     for row in advice.models:
         if math.isnan(row.weight):
             words.append(f"{row.name} not asked: {row.reason}")
             continue
         said = "" if row.prospect is None else (
-            f" ({row.prospect.response.mean:.3g}, P(in target) {row.prospect.in_target:.0%})"
+            f" ({digits(row.prospect.response.mean)}, P(in target) {row.prospect.in_target:.0%})"
         )  # fmt: skip
         words.append(f"{row.name} {row.weight:.0%}{said}")
     click.echo(
@@ -264,7 +270,13 @@ def _chances(item: Prospect) -> tuple[str, str]:
 
 
 def _interval(item: Interval | None) -> str:
-    return "" if item is None else f"{item.mean:.3g} ({item.low:.3g} to {item.high:.3g})"
+    return "" if item is None else _span(item.mean, item.low, item.high, 3)
+
+
+def _span(middle: float, low: float, high: float, count: int) -> str:
+    from dosewright.agents.bedside.digits import digits
+
+    return f"{digits(middle, count)} ({digits(low, count)} to {digits(high, count)})"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosewright.agents.bedside.case import Case
+from dosewright.agents.bedside.digits import digits
 from dosewright.agents.bedside.posterior import Person, person, quantiles
 from dosewright.agents.bedside.prospects import DRAWS, Interval, Prospect, Prospects, Target
 from dosewright.agents.bedside.replay import Advised, replay
@@ -411,7 +412,7 @@ def _flags(known: Person, prospects: Prospects) -> tuple[str, ...]:
         scenario = prospects.scenario
         flags.append(
             f"with probability {prospects.out_of_reach:.0%} no dose up to {scenario.doses.maximum:g} "
-            f"{scenario.doses.unit} reaches {prospects.target.aim:.3g}"
+            f"{scenario.doses.unit} reaches {digits(prospects.target.aim)}"
         )
     if line.unit >= line.case.scenario.horizon:
         flags.append(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosewright.agents import arm
+from dosewright.agents.bedside.digits import digits
 from dosewright.agents.bedside.timeline import Timeline
 from dosewright.agents.estimation import Belief
 from dosewright.agents.estimation.prior import names as unknown_names
@@ -198,7 +199,7 @@ def _nomogram(found: Nomogram, moment: _Moment, timeline: Timeline) -> str:
     read = scenario.measurement
     if table.value is None:
         value = float(moment.seen[read.name][0]) if moment.seen[f"{read.name}_new"][0] > 0.5 else np.nan
-        what = f"{read.name} {value:.3g} is in "
+        what = f"{read.name} {digits(value)} is in "
     else:
         value, what = float(table.value(moment.seen)[0]), ""
     if np.isnan(value):
@@ -215,7 +216,7 @@ def _action(table: AdjustmentTable, row: AdjustmentRow | None, moment: _Moment, 
         return "nothing until the next visit"
     if abs(now - was) > _CHANGED * max(was, now):
         ratio = f"dose × {now / was:.2f}" if was > 0 else "a dose again"
-        return f"{ratio}, {was:.3g} → {_dose(timeline, now)}"
+        return f"{ratio}, {digits(was)} → {_dose(timeline, now)}"
     scenario = timeline.case.scenario
     day = float(moment.seen[scenario.clock.entry][0])
     since = day - float(moment.before.changed[0])
@@ -235,13 +236,13 @@ def _proportional(found: Proportional, moment: _Moment, timeline: Timeline) -> s
     if np.isnan(value):
         return f"nothing new was measured: {_dose(timeline, was)} in force is kept"
     unit = timeline.case.scenario.responses[0].unit
-    read = f"{timeline.case.scenario.output} {value:.3g}, its target {target:.3g}{_unit(unit)}"
+    read = f"{timeline.case.scenario.output} {digits(value)}, its target {digits(target)}{_unit(unit)}"
     if moment.after.omitted[0]:
         return f"{read}: nothing until the next visit"
     if abs(now - was) <= _CHANGED * max(was, now):
         return f"{read}: {_dose(timeline, was)} is kept"
     bound = "" if abs(now / was - target / value) < 1e-6 else ", as far as one change goes"
-    return f"{read}: dose × {now / was:.2f}{bound}, {was:.3g} → {_dose(timeline, now)}"
+    return f"{read}: dose × {now / was:.2f}{bound}, {digits(was)} → {_dose(timeline, now)}"
 
 
 def _pid(found: PID, moment: _Moment) -> str:
@@ -252,7 +253,7 @@ def _pid(found: PID, moment: _Moment) -> str:
     if np.isnan(error):
         return f"nothing measured yet: bias of {found.rule.bias:g}"
     return (
-        f"filtered response {error + found.rule.target:.3g} against {found.rule.target:g}: bias "
+        f"filtered response {digits(error + found.rule.target)} against {found.rule.target:g}: bias "
         f"{found.rule.bias:g}, proportional {found.rule.gain * error:+.3g}, integral {state.integral[0]:+.3g}"
     )
 
@@ -265,7 +266,7 @@ def _bayesian(found: Bayesian, belief: Belief, timeline: Timeline) -> str:
     else:
         last = unit + int(found.filter.reach(belief)[0]) - 1
         target = float(own.target_at(np.array([last]))[0])
-        aim = f"{own.output} {target:.3g} at the end of {own.clock.unit} {last}"
+        aim = f"{own.output} {digits(target)} at the end of {own.clock.unit} {last}"
     goal = f"for {aim}"
     if type(found) is not Bayesian:
         goal = f"least expected loss of {len(MULTIPLES)} multiples of the dose {goal}"
@@ -287,7 +288,7 @@ def _bayesian(found: Bayesian, belief: Belief, timeline: Timeline) -> str:
 
 
 def _dose(timeline: Timeline, dose: float) -> str:
-    return f"{dose:.3g} {timeline.case.scenario.doses.unit}"
+    return f"{digits(dose)} {timeline.case.scenario.doses.unit}"
 
 
 def _unit(unit: str) -> str:

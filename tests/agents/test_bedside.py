@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dosewright.agents.bedside import Case, advise, outputs_by_number, read_case
+from dosewright.agents.bedside.digits import digits
 from dosewright.agents.bedside.posterior import person
 from dosewright.agents.bedside.prospects import target_of
 from dosewright.agents.bedside.timeline import timeline
@@ -365,3 +366,17 @@ def test_an_allele_pair_without_a_course_is_asked_for(tmp_path: Path) -> None:
     path.write_text("ID,TIME,AMT,RATE,DV,age_y,male,bsa_m2\n1,0,4600,100,.,50,1,1.9\n1,40,.,.,0.5,50,1,1.9\n")
     with pytest.raises(ValueError, match="give --genotype DPYD"):
         person(read_case(scenario("fluorouracil"), path))
+
+
+@pytest.mark.parametrize(
+    ("value", "count", "shown"),
+    [
+        (3560.4, 3, "3560"),
+        (12_749.0, 4, "12750"),
+        (0.0345678, 3, "0.0346"),
+        (18.0, 3, "18"),
+        (-0.5, 3, "-0.5"),
+    ],
+)
+def test_numbers_show_their_digits_and_no_power_of_ten(value: float, count: int, shown: str) -> None:
+    assert digits(value, count) == shown
