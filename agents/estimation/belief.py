@@ -74,7 +74,7 @@ class Belief:
     delays : (n, v) how often the treatment of each visit was put off
     sampled : (n, v, m) model time of each sample; NaN where none was drawn
     low, high : (n, v, m) what is known of it, a value or an interval; NaN where no result came in
-    credit : (n, v) weight that fading has left to the results of each visit
+    credit : (n, v, m) weight that fading has left to each result
     innovation : (n, 2) last two standardised innovations, newest first, 0 where there are none
     """
 
@@ -267,7 +267,7 @@ class BeliefFilter:
             sampled=sampled,
             low=none,
             high=none.copy(),
-            credit=nothing.copy(),
+            credit=np.zeros((n, visits, m)),
             innovation=np.zeros((n, 2)),
         )
         if scenario.days[0] > 0:  # what is given to everybody before the first decision
@@ -378,7 +378,7 @@ class BeliefFilter:
         lows, highs, credit = belief.low.copy(), belief.high.copy(), belief.credit.copy()
         lows[rows, belief.visit, m:] = np.where(here, -np.inf, np.nan)
         highs[rows, belief.visit, m:] = np.where(here, rule.below, np.nan)
-        credit[rows, belief.visit] = here.any(axis=1)
+        credit[rows, belief.visit, m:] = here
         fit = self._fit(belief.predicted[:, 0], lows[rows, belief.visit], highs[rows, belief.visit])
         log_likelihood = belief.log_likelihood + fit
         return replace(belief, low=lows, high=highs, credit=credit, log_likelihood=log_likelihood)
@@ -548,10 +548,10 @@ class BeliefFilter:
                 low[:, i], high[:, i], z[:, i] = known
         any_here = here.any(axis=1)
         fade = np.where(any_here, self.fade, 1.0)[:, None]
-        lows, highs, credit = belief.low.copy(), belief.high.copy(), belief.credit * fade
+        lows, highs, credit = belief.low.copy(), belief.high.copy(), belief.credit * fade[:, None]
         lows[rows, visit] = np.where(here, low, belief.low[rows, visit])
         highs[rows, visit] = np.where(here, high, belief.high[rows, visit])
-        credit[any_here, visit[any_here]] = 1.0
+        credit[rows, visit] = np.where(here, 1.0, credit[rows, visit])
         first = z[rows, np.argmax(here, axis=1)]
         innovation = np.where(any_here, first, belief.innovation[:, 0])
         before = np.where(any_here, belief.innovation[:, 0], belief.innovation[:, 1])
@@ -588,14 +588,15 @@ class BeliefFilter:
         low, high = np.where(below, -np.inf, low), np.where(below, 0.0, high)
         return np.where(here, low, np.nan), np.where(here, high, np.nan), z
 
-    def _fit(self, predicted: Floats, low: Floats, high: Floats) -> Floats:
+    def _fit(self, predicted: Floats, low: Floats, high: Floats, credit: Floats | None = None) -> Floats:
         """Return the log likelihood (n, k) of samples (n, m), of which NaN is not known, under predictions
-        (n, k, m)."""
+        (n, k, m); each counts as much as its credit (n, m), by default in full."""
         total = np.zeros(predicted.shape[:-1])
+        credit = np.ones_like(low) if credit is None else credit
         for i, item in enumerate(self._samples):
             rows = np.flatnonzero(~np.isnan(low[:, i]))
             if len(rows):
-                total[rows] += log_likelihood(
+                total[rows] += credit[rows, i, None] * log_likelihood(
                     item.error, predicted[rows, :, i], low[rows, None, i], high[rows, None, i]
                 )
         return total
@@ -612,13 +613,14 @@ class BeliefFilter:
         z, u = _points(self.particles, d, self.seed)
         before = belief.prior
         mean = belief.mean(belief.x)
-        if attempt == 0 and before.mean.shape[1] == 1:
-            mean, covariance = self._mode(belief, mean)
-            covariance *= _WIDEN**2
-        else:
-            centred = belief.x - mean[:, None]
-            covariance = np.einsum("nk,nki,nkj->nij", belief.weight, centred, centred) * _WIDEN**2
-            covariance[:, np.arange(d), np.arange(d)] += (_FLOOR * before.sd) ** 2
+        centred = belief.x - mean[:, None]
+        covariance = np.einsum("nk,nki,nkj->nij", belief.weight, centred, centred) * _WIDEN**2
+        covariance[:, np.arange(d), np.arange(d)] += (_FLOOR * before.sd) ** 2
+        # by each patient's own genotypes, in any company
+        single = np.flatnonzero(np.isfinite(before.log_weight).sum(axis=1) == 1)
+        if attempt == 0 and len(single):
+            mean[single], curved = self._mode(belief.select(single), mean[single])
+            covariance[single] = curved * _WIDEN**2
         t = z * np.sqrt(_FREEDOM / chdtri(_FREEDOM, np.clip(1.0 - u, 1e-9, 1 - 1e-9)))[:, None]
         x = mean[:, None] + np.einsum("nij,kj->nki", np.linalg.cholesky(covariance), t)
         # no log determinant: the proposal's constant is the same for all particles of a patient
@@ -668,7 +670,7 @@ class BeliefFilter:
             low, high = np.where(known, low, 1.0), np.where(known, high, 1.0)
             here = np.where(known, here, 1.0)
             fit, slant, weight = deviance(item.error, here, low, high)
-            credit = np.where(known, belief.credit, 0.0)
+            credit = np.where(known, belief.credit[:, :, i], 0.0)
             score = score - 0.5 * np.sum(credit * np.where(known, fit, 0.0), axis=1)
             tangent = (samples[:, 1:, :, i] - samples[:, :1, :, i]) / width[:, None]
             tangent = np.where(known[:, None], tangent, 0.0)
@@ -696,7 +698,7 @@ class BeliefFilter:
         state, response, samples = self._history(replace(belief, theta=theta))
         fit = sum(
             (
-                belief.credit[:, [v]] * self._fit(samples[:, :, v], belief.low[:, v], belief.high[:, v])
+                self._fit(samples[:, :, v], belief.low[:, v], belief.high[:, v], belief.credit[:, v])
                 for v in range(int(belief.visit.max()) + 1)
             ),
             np.zeros(x.shape[:2]),

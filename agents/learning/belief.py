@@ -122,12 +122,15 @@ class BeliefFeatures:
             # to its edge
             edge = scenario.maintenance_dose(belief.theta, harm.above)
             return belief.mean((dose[:, None] > edge).astype(np.float64))
-        units = int(self.filter.reach(belief).max())
+        reach = self.filter.reach(belief)
+        units = int(reach.max())
         course = np.repeat(dose[:, None, None], units, axis=2)
         foreseen = self.filter.predict(belief, course)
         responses = {key: values[:, :, 0].reshape(-1, units) for key, values in foreseen.items()}
-        unit = np.repeat(belief.unit[:, None] + np.arange(units), belief.x.shape[1], axis=0)
-        harmed = (harm.of(responses, unit) > 0) & (unit < scenario.horizon)
+        k = belief.x.shape[1]
+        unit = np.repeat(belief.unit[:, None] + np.arange(units), k, axis=0)
+        within = np.arange(units) < np.repeat(reach, k)[:, None]
+        harmed = (harm.of(responses, np.minimum(unit, scenario.horizon - 1)) > 0) & within
         return belief.mean(harmed.any(axis=1).reshape(len(dose), -1).astype(np.float64))
 
 
@@ -237,7 +240,7 @@ class BeliefVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
         if mask is None:
             self._belief = None
         lanes = np.arange(self.num_envs) if mask is None else np.flatnonzero(mask)
-        self._start[:] = False
+        self._start[lanes] = False
         self._harmed[lanes] = 0.0
         self._begin(lanes, observation)
         return self._scaled(), info

@@ -221,13 +221,13 @@ def test_late_result_counts_like_one_on_time_after_particles_are_drawn_anew(obse
 def test_fading_gives_each_older_result_a_smaller_credit(observed: See) -> None:
     history = HISTORIES["two results"]
     full = History((0, 3, 5, 7), history.doses, {0: 1.0, 3: 1.3, 5: 1.9, 7: 2.6}).seen(observed)
-    assert believe(BeliefFilter(WARFARIN, fade=0.9), full).credit[0, :4] == pytest.approx(
+    assert believe(BeliefFilter(WARFARIN, fade=0.9), full).credit[0, :4, 0] == pytest.approx(
         [0.729, 0.81, 0.9, 1.0]
     )
-    assert believe(BeliefFilter(WARFARIN), full).credit[0, :4].tolist() == [1.0] * 4
+    assert believe(BeliefFilter(WARFARIN), full).credit[0, :4, 0].tolist() == [1.0] * 4
     # only results fade: a visit without one leaves the belief as it is
     assert believe(BeliefFilter(WARFARIN, fade=0.9), history.seen(observed)).credit[
-        0, [0, 3]
+        0, [0, 3], 0
     ] == pytest.approx([0.9, 1])
 
 
@@ -288,8 +288,11 @@ def test_a_patient_who_begins_in_the_middle_of_a_batch_begins_anew(admitted: Cal
     identical(belief.select(np.array([1, 3])), believe(arm.filter, [o[[1, 3]] for o in rest[:3]]))
 
 
-def test_known_and_unknown_genotypes_share_a_batch_without_touching_each_other(observed: See) -> None:
-    history, usual = HISTORIES["as expected"], BeliefFilter(WARFARIN)
+@pytest.mark.parametrize("name", ["as expected", "sensitive"])  # without and with particles drawn anew
+def test_known_and_unknown_genotypes_share_a_batch_without_touching_each_other(
+    observed: See, name: str
+) -> None:
+    history, usual = HISTORIES[name], BeliefFilter(WARFARIN)
     known = history.seen(observed)
     unknown = history.seen(
         lambda **e: observed(**(e | {"vkorc1_A": np.nan, "cyp2c9_*2": np.nan, "cyp2c9_*3": np.nan}))

@@ -8,7 +8,7 @@ from scipy.stats import binom, chisquare
 
 from benchmarks.calibration import calibrate
 from dosewright.agents.estimation import BeliefFilter, known_people, prior
-from dosewright.agents.learning import BeliefVectorEnv
+from dosewright.agents.learning import BeliefFeatures, BeliefVectorEnv
 from dosewright.agents.regimens import lacking, regimen
 from dosewright.envs import (
     AutoresetMode,
@@ -160,6 +160,60 @@ def test_prior_without_the_diplotype_holds_the_true_one(name: str, genotype) -> 
     gap = np.einsum("nc,ncd->nd", weight, before.mean) - exact.mean[:, 0]
     error = gap.std(axis=0) / np.sqrt(300) + 1e-9
     assert np.all(np.abs(gap.mean(axis=0)) < 4 * error + 1e-3)
+
+
+@pytest.mark.parametrize("name", ["fluorouracil", "docetaxel", "vancomycin"])  # late results; cycles put off
+def test_faded_results_weigh_the_same_in_passing_and_over_the_whole_history(name: str) -> None:
+    known = scenario(name)
+    treatment, rule = Treatment(known, intake_of(known, 30, "clinic")), regimen("clinical-nomogram", known)
+    kept, state, belief = BeliefFilter(known, 64, fade=0.8), None, None
+    for _ in range(5):
+        observation = treatment.observe()
+        belief = kept.step(belief, observation)
+        dose, state = rule.predict(observation, state)
+        if treatment.active.any():
+            treatment.give(dose)
+    assert belief is not None
+    again = belief.log_ratio + kept._relive(belief, belief.x)[0]
+    weight = np.exp(again - again.max(axis=1, keepdims=True))
+    weight /= weight.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(belief.weight, weight, atol=1e-3)
+
+
+def test_features_of_a_patient_do_not_depend_on_how_far_others_are() -> None:
+    # the first visits of tacrolimus look three days ahead, later ones two weeks
+    known = scenario("tacrolimus")
+    treatment, kept, seen = Treatment(known, intake_of(known, 2)), BeliefFilter(known, 64), []
+    for _ in range(8):
+        seen.append(treatment.observe())
+        treatment.give(np.full(2, 20.0))
+    features, early, late = BeliefFeatures(kept), None, None
+    for observation in seen:
+        late = kept.step(late, observation[[0]])
+    for observation in seen[:2]:
+        early = kept.step(early, observation[[1]])
+    assert early is not None and late is not None
+    assert (kept.reach(early)[0], kept.reach(late)[0]) == (3, 14)
+    both = late.select(np.array([0, 0])).replace_rows(np.array([1]), early)
+    shown, _ = features(both, np.stack([seen[7][0], seen[1][1]]))
+    alone, _ = features(early, seen[1][[1]])
+    harm = next(i for i, name in enumerate(features.names) if name.startswith("P(harm)"))
+    assert 0 < alone[0, harm] < 1
+    np.testing.assert_array_equal(shown[1], alone[0])
+
+
+def test_some_lanes_are_reset_while_others_wait_for_their_next_episode() -> None:
+    env = DosingVectorEnv("docetaxel", 3, autoreset_mode=AutoresetMode.NEXT_STEP, namespace="select")
+    wrapped = BeliefVectorEnv(env, BeliefFilter(env.scenario, 8))
+    wrapped.reset(seed=1)
+    done = np.zeros(3, dtype=bool)
+    while not done.all():
+        _, _, terminated, truncated, _ = wrapped.step(np.zeros((3, 1), np.float32))
+        done = terminated | truncated
+    wrapped.reset(options={"reset_mask": np.array([True, False, False])})
+    shown, *_ = wrapped.step(np.zeros((3, 1), np.float32))
+    cycle = shown[:, wrapped.features.names.index("day over horizon")]
+    assert cycle[0] > 0 and np.all(cycle[1:] == 0)
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
