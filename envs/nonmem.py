@@ -479,9 +479,11 @@ class _Cells:
         for i, text in enumerate(self.texts(name)):
             value = math.nan if text in MISSING else _number(text)
             if value is None:
-                hint = (
-                    "a decimal point" if re.fullmatch(r"[+-]?\d*,\d+", text) else "a number, '.' if missing"
-                )
+                hint = "a number, '.' if missing"
+                if re.fullmatch(r"[+-]?\d*,\d+", text):
+                    hint = "a decimal point"
+                elif name == "DV" and text.startswith("<"):
+                    hint = f"'.', 1 in a column BLQ, and {text[1:].strip()} in a column LLOQ"
                 self.fail(i, f"{name} = {text!r} is no number; write {hint}")
             found[i] = value
         return found

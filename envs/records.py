@@ -247,19 +247,44 @@ class PatientRecords:
         """Records of an observation (EVID 0), fitted or set aside: (r,)."""
         return self.evid == 0
 
-    def covariate(self, name: str) -> Floats:
-        """Return a covariate (r,) in which the last value is carried forward over missing cells.
+    def covariate(self, name: str, unit: str | None = None) -> Floats:
+        """Return a covariate (r,) in which the last value is carried forward over missing cells, in `unit`
+        where the table gives it another.
 
         Raises
         ------
         ValueError
-            If the patient has no covariate of that name.
+            If the patient has no covariate of that name, or its unit does not become the wanted one.
         """
         if name not in self.covariates:
             raise ValueError(f"patient {self.id!r}: no covariate {name!r}; {instead(name, self.covariates)}")
         values = self.covariates[name]
+        own = self.units.get(name)
+        if unit is not None and own is not None:
+            try:
+                values = values * factor(own, unit)
+            except ValueError as error:
+                raise ValueError(f"patient {self.id!r}, {name}: {error}") from None
         last = np.maximum.accumulate(np.where(np.isnan(values), 0, np.arange(len(values))))
         return values[last]
+
+    def dv_unit(self, i: int) -> str | None:
+        """Return the unit of DV in record `i`; None where the table says none.
+
+        Raises
+        ------
+        ValueError
+            If units are given by DVID, and the record has none.
+        """
+        kind = int(self.dvid[i])
+        if kind == 0 and "DV" not in self.units and "DV:0" not in self.units:
+            by_kind = [f"{name[3:]}={unit}" for name, unit in self.units.items() if name.startswith("DV:")]
+            if by_kind:
+                raise ValueError(
+                    f"{_place(self.line, i, self.id)}: DV = {_text(self.dv[i])} has no DVID, and units are "
+                    f"given by DVID ({', '.join(by_kind)}); give the record its DVID"
+                )
+        return self.units.get(f"DV:{kind}", self.units.get("DV"))
 
     def _check_names(self) -> None:
         # what could not be read again from a file
@@ -466,7 +491,11 @@ def _converted(
         level *= into(dv, next((f"DV:{k}" for k in kinds if f"DV:{k}" in units), "DV"))
     elif dv is not None:
         for kind, wanted in dv.items():
+            here = patient.observation & (patient.dvid == kind)
+            if here.any():
+                patient.dv_unit(int(np.argmax(here)))
             level[patient.dvid == kind] = into(wanted, f"DV:{kind}", "DV")
+        units = _together(units, kinds)
     return replace(
         patient,
         time=patient.time * hours,
@@ -477,6 +506,18 @@ def _converted(
         limit=patient.limit * level,
         units=units,
     )
+
+
+def _together(units: Mapping[str, str], kinds: set[int]) -> dict[str, str]:
+    """Return units with one of DV where all DVID have the same, and else one for each: a table has one or the
+    other."""
+    rest = {name: unit for name, unit in units.items() if name != "DV" and not name.startswith("DV:")}
+    each = {f"DV:{k}": units.get(f"DV:{k}", units.get("DV")) for k in sorted(kinds)}
+    each |= {name: unit for name, unit in units.items() if name.startswith("DV:")}
+    known = {name: unit for name, unit in each.items() if unit is not None}
+    if len(known) == len(each) and len(set(known.values())) == 1:
+        return rest | {"DV": next(iter(known.values()))}
+    return rest | known
 
 
 def instead(got: str, known: Iterable[str]) -> str:

@@ -210,11 +210,18 @@ def _print_doses(advice: Advice, console: Any) -> None:
     click.echo(f"monitoring dose: {digits(prospects.monitoring_dose)} {scenario.doses.unit}, not rounded")
     level = prospects.next_level
     heading = "next level" if level is None else f"next {level[0].name}, {_in(level[1], clock)}"
-    table = _table(f"dose, {scenario.doses.unit}", "P(in target)", "P(harm)", f"{response} (90 %)", heading)
+    given_in = f"given in {clock.unit} {advice.timeline.unit}"
+    table = _table(
+        f"dose, {scenario.doses.unit}", given_in, "P(in target)", "P(harm)", f"{response} (90 %)", heading
+    )
     for item in advice.candidates:
         mark = " *" if item.dose == advice.monitoring.dose else ""
         table.add_row(
-            f"{item.dose:g}{mark}", *_chances(item), _interval(item.response), _interval(item.level)
+            f"{item.dose:g}{mark}",
+            item.given,
+            *_chances(item),
+            _interval(item.response),
+            _interval(item.level),
         )
     console.print(table)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,5 +66,7 @@ def named_numbers(option: str, items: tuple[str, ...]) -> dict[str, float]:
         try:
             made[name] = float(value)
         except ValueError:
-            raise ValueError(f"{option} {name}={value}; expected a number") from None
+            made[name] = math.nan
+        if not math.isfinite(made[name]):
+            raise ValueError(f"{option} {name}={value}; expected a number")
     return made

@@ -150,9 +150,9 @@ class Advice:
         ``effective_size``, ``log_marginal``, ``converged``); ``parameters`` (name, unit, median, low, high,
         ``population_…``, ``ratio``); ``levels`` (time, output, unit, measured, limit, population, individual,
         residual); ``monitoring_dose`` (``exact``, then a prospect); ``candidates``, prospects: ``dose``,
-        ``in_target``, ``harm``, ``benefit``, ``loss``, ``response`` and ``level``, these with mean, low and
-        high (5 and 95 %); ``models`` (name, weight, reason, prospect); ``regimens`` (name, dose, given, why,
-        prospect); ``flags``, ``notes``, ``seen_by_rules``, ``summary``.
+        ``given``, ``in_target``, ``harm``, ``benefit``, ``loss``, ``response`` and ``level``, these with
+        mean, low and high (5 and 95 %); ``models`` (name, weight, reason, prospect); ``regimens`` (name,
+        dose, given, why, prospect); ``flags``, ``notes``, ``seen_by_rules``, ``summary``.
         """
         line, scenario, person = self.timeline, self.case.scenario, self.person
         found = {
@@ -377,6 +377,8 @@ def _regimens(advised: list[Advised], found: Mapping[float, Prospect]) -> tuple[
 def _against(mine: Prospect, rival: Prospect, name: str) -> str:
     if mine.dose == rival.dose:
         return f"that is the dose of {name} itself"
+    if mine.given == rival.given:
+        return f"by {name}'s {rival.dose:g} the same is given"
     return (
         f"against {name}'s {rival.dose:g}: P(harm) {rival.harm:.0%} → {mine.harm:.0%}, P(in target) "
         f"{rival.in_target:.0%} → {mine.in_target:.0%}, benefit a unit {rival.benefit:.2f} → "
@@ -427,18 +429,18 @@ def _summary(regimens: tuple[RegimenRow, ...], monitoring: Prospect, unit: str) 
     rows = [(row.advised.name, row.prospect) for row in regimens if row.prospect is not None]
     if not rows:
         return (f"no regimen could be replayed; by the posterior {monitoring.dose:g} {unit}",)
-    groups: dict[float, list[str]] = {}
-    for name, prospect in rows:
-        groups.setdefault(prospect.dose, []).append(name)
-    spread = ", ".join(f"{dose:g} ({', '.join(names)})" for dose, names in sorted(groups.items()))
-    sentences = [f"{len(groups)} different doses in {unit}: {spread}"] if len(groups) > 1 else [
-        f"all regimens give {next(iter(groups)):g} {unit}"
+    groups: dict[str, list[str]] = {}
+    for name, prospect in sorted(rows, key=lambda row: row[1].dose):
+        groups.setdefault(prospect.given, []).append(name)
+    spread = ", ".join(f"{given} ({', '.join(names)})" for given, names in groups.items())
+    sentences = [f"{len(groups)} different doses: {spread}"] if len(groups) > 1 else [
+        f"all regimens give {next(iter(groups))}"
     ]  # fmt: skip
     by_target = max(rows, key=lambda row: row[1].in_target)[1]
     safest = min(rows, key=lambda row: (row[1].harm, -row[1].in_target))[1]
     sentences.append(
-        f"in target most often with {by_target.dose:g} ({by_target.in_target:.0%}, harm "
-        f"{by_target.harm:.0%}); "
+        f"of the regimens' doses, in target most often with {by_target.dose:g} ({by_target.in_target:.0%}, "
+        f"harm {by_target.harm:.0%}); "
         f"least harm with {safest.dose:g} ({safest.harm:.0%}, in target {safest.in_target:.0%})"
     )
     return tuple(sentences)

@@ -23,6 +23,7 @@ Floats = NDArray[np.float64]
 LATE = 0.25
 """Share of a unit by which a decision may come late and still be the one at the unit's start."""
 _MOMENT = 1e-6  # share of a unit
+_ABSURD = 10.0  # times the most that an assay shows
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,13 +140,25 @@ def read_case(
     ------
     ValueError
         For a patient that is not there; an unknown gene, allele or covariate; a covariate that is missing or
-        out of range; a unit that cannot be converted; a decision before the first record.
+        out of range; a unit that cannot be converted; a clock that begins anew; a dose into a compartment
+        without a route; a level far beyond what the assay shows; a decision before the first record.
     """
+    if at is not None and not math.isfinite(at):
+        raise ValueError(f"--at {at:g}: expected a time in the table's unit and clock")
     found = _one(read_nonmem(path), path, patient)
     genes = _known_genes(scenario, genotypes or {})
     model, clock = scenario.model, scenario.clock
     outputs, kinds = outputs_by_number(scenario), {int(k) for k in found.dvid[found.observation]}
-    notes = [f"TIME has no unit in its header: read in {model.time_unit}"] * ("TIME" not in found.units)
+    bare = [
+        f"{column} in {unit}"
+        for column, unit, here in (
+            ("TIME", model.time_unit, "TIME" in found.units),
+            ("AMT", model.amount_unit, "AMT" in found.units or not found.dose.any()),
+            ("DV", "the model's unit", not kinds or any(name.startswith("DV") for name in found.units)),
+        )
+        if not here
+    ]
+    notes = [f"no unit in the header, read as the model's: {', '.join(bare)}"] if bare else []
     if 0 in kinds and len(outputs) > 2:
         notes.append(f"measurements without DVID are read as {outputs[0]}")
     scale = factor(found.units.get("TIME", model.time_unit), model.time_unit)
@@ -155,6 +168,8 @@ def read_case(
         amount=model.amount_unit,
         dv={k: model.outputs[model.output(outputs[k])].unit for k in kinds if k in outputs},
     )
+    _check_times_and_doses(scenario, records)
+    notes += _beyond(scenario, records, outputs)
     records, more = _with_covariates(scenario, records, covariates or {})
     notes += more
     first = float(records.time[records.dose].min(initial=math.inf))
@@ -191,6 +206,47 @@ def _one(patients: Sequence[PatientRecords], path: str | Path, wanted: str | Non
     return patients[ids.index(wanted)]
 
 
+def _check_times_and_doses(scenario: Scenario, records: PatientRecords) -> None:
+    """Refuse a clock that begins anew, and doses where the model takes none."""
+    back = np.diff(records.time) < 0
+    if back.any():
+        i = int(np.argmax(back)) + 1
+        raise ValueError(
+            f"line {records.line[i]}, patient {records.id!r}: TIME = {records.time[i]:g} after "
+            f"{records.time[i - 1]:g}; a course is dosed on one clock, so let times run on across a reset"
+        )
+    model = scenario.model
+    for i in np.flatnonzero(records.dose):
+        number = int(records.compartment[i])
+        if number and not _routes(model, number):
+            known = ", ".join(
+                f"{model.states.index(route.state) + 1} ({route.name})" for route in model.routes
+            )
+            raise ValueError(
+                f"line {records.line[i]}, patient {records.id!r}: CMT = {number} of a dose, into which no "
+                f"route of {model.name} leads; give {known}, or leave CMT out for the first"
+            )
+
+
+def _beyond(scenario: Scenario, records: PatientRecords, outputs: Mapping[int, str]) -> list[str]:
+    """Refuse levels far beyond what an assay shows, as a wrong unit makes them; return those beyond it."""
+    high = {item.output: item.high for item in scenario.measurements}
+    notes = []
+    for i in np.flatnonzero(records.observation & ~records.mdv & np.isnan(records.limit)):
+        name, level = outputs.get(int(records.dvid[i]), ""), float(records.dv[i])
+        most = high.get(name, math.inf)
+        unit = scenario.model.outputs[scenario.model.output(name)].unit if name in high else ""
+        place = f"line {records.line[i]}, patient {records.id!r}: DV = {level:g} {unit}"
+        if level > _ABSURD * most:
+            raise ValueError(
+                f"{place} of {name}, where {most:g} is the most that is ever shown; is it another unit? Give "
+                "it in the header, as in DV[ng/mL]"
+            )
+        if level > most:
+            notes.append(f"{place} is above {most:g}, the most that the scenario's assay shows")
+    return notes
+
+
 def _known_genes(scenario: Scenario, genotypes: Mapping[str, str]) -> dict[str, str]:
     """Return the genotypes, checked against the model's terms."""
     terms = scenario.model.genotype_terms
@@ -211,15 +267,19 @@ def _with_covariates(
 ) -> tuple[PatientRecords, list[str]]:
     """Return the records with covariates by the scenario's names and nothing else, and what to say of it."""
     entries = _entries(scenario)
-    others = [] if scenario.alternative is None else [c.name for c in scenario.alternative.covariates]
-    names = dict.fromkeys((*entries, *(c.name for c in scenario.model.covariates), *others))
+    others = () if scenario.alternative is None else scenario.alternative.covariates
+    # covariate -> unit
+    names = {item.name: item.unit for item in (*others, *scenario.model.covariates)} | entries
     names.pop("baseline", None)
     by_lower = {name.lower(): name for name in names}
     for name in given:
         if name.lower() not in by_lower:
             raise ValueError(f"--covariate {name}: unknown to {scenario.name}; {instead(name, names)}")
     options = {by_lower[name.lower()]: value for name, value in given.items()}
-    columns = {by_lower.get(name.lower(), name): records.covariate(name) for name in records.covariates}
+    columns = {
+        by_lower.get(name.lower(), name): records.covariate(name, names.get(by_lower.get(name.lower(), "")))
+        for name in records.covariates
+    }
     same = {**dict.fromkeys(scenario.population.absent, 0.0), **scenario.constants}
     found: dict[str, Floats] = {}
     for name in names:
@@ -231,7 +291,7 @@ def _with_covariates(
             found[name] = np.full(len(records), same[name])
         elif name.startswith("race_"):  # none of the flags set: race is mixed or not recorded
             found[name] = np.zeros(len(records))
-    notes = _checked(scenario, found, records)
+    notes = _checked(scenario, found, records, options)
     unused = [name for name in columns if name not in names]
     if unused:
         notes.append(f"columns that {scenario.name} does not use: {', '.join(unused)}")
@@ -249,8 +309,11 @@ def _entries(scenario: Scenario) -> dict[str, str]:
     return {entry.name: entry.unit for entry in scenario.covariates if entry.name not in alleles}
 
 
-def _checked(scenario: Scenario, found: Mapping[str, Floats], records: PatientRecords) -> list[str]:
-    """Refuse covariates that are missing or impossible; return which ones are an extrapolation."""
+def _checked(
+    scenario: Scenario, found: Mapping[str, Floats], records: PatientRecords, options: Mapping[str, float]
+) -> list[str]:
+    """Refuse covariates that are missing or impossible, whether in a column or among the options; return
+    which ones are an extrapolation."""
     entries = _entries(scenario)
     needed = {c.name: c.unit for c in scenario.model.covariates if c.name != "baseline"}
     needed |= {e.name: e.unit for e in scenario.covariates if e.neutral is None and e.name in entries}
@@ -264,13 +327,18 @@ def _checked(scenario: Scenario, found: Mapping[str, Floats], records: PatientRe
         )
     for entry in scenario.covariates:
         values = found.get(entry.name, np.zeros(0))
+        flag = entry.unit == "1" and (entry.low, entry.high) == (0, 1)
         bad = (values < entry.low) | (values > entry.high)
-        if bad.any():
-            i = int(np.argmax(bad))
-            raise ValueError(
-                f"patient {records.id!r}, line {records.line[i]}: {entry.name} = {values[i]:g}; allowed "
-                f"{entry.low:g} to {entry.high:g} {entry.unit}"
-            )
+        if flag:
+            bad |= (values != 0) & (values != 1)
+        empty = np.isnan(values) & (entry.neutral is None)
+        if bad.any() or empty.any():
+            i = int(np.argmax(bad | empty))
+            unit = "" if entry.unit == "1" else f" {entry.unit}"
+            allowed = "0 or 1" if flag else f"{entry.low:g} to {entry.high:g}{unit}"
+            place = f"patient {records.id!r}, line {records.line[i]}"
+            where = f"--covariate {entry.name}" if entry.name in options else f"{place}: {entry.name}"
+            raise ValueError(f"{where} = {'missing' if empty[i] else f'{values[i]:g}'}; allowed {allowed}")
     notes = []
     for item in scenario.model.covariates:
         values = found.get(item.name, np.zeros(0))
@@ -315,7 +383,13 @@ def _until(records: PatientRecords, now: float) -> PatientRecords:
     )
 
 
+def _routes(model: PopulationModel, compartment: int) -> list[str]:
+    """Return the routes into a compartment, counted from 1."""
+    if compartment > len(model.states):
+        return []
+    return [route.name for route in model.routes if route.state == model.states[compartment - 1]]
+
+
 def _route(model: PopulationModel, compartment: int) -> str:
     """Return the route of a dose's compartment, as `Courses` reads it: the first where none is given."""
-    routes = [route.name for route in model.routes if route.state == model.states[compartment - 1]]
-    return routes[0] if compartment and routes else model.routes[0].name
+    return _routes(model, compartment)[0] if compartment else model.routes[0].name

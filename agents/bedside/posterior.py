@@ -75,8 +75,8 @@ class Person:
 
     @property
     def effective_size(self) -> float:
-        """Kish's effective number of particles."""
-        return float(1.0 / np.sum(self.weight**2))
+        """Effective number of particles, of moved ones by the ancestors that they have."""
+        return float(1.0 / np.sum(self.genotype_weight**2 / self.posterior.effective_size))
 
     @property
     def converged(self) -> bool:

@@ -7,10 +7,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dosewright.agents.bedside.digits import digits
 from dosewright.agents.bedside.posterior import Draws
 from dosewright.agents.bedside.timeline import Timeline
 from dosewright.agents.estimation import Outlook
@@ -79,6 +81,8 @@ class Prospect:
     ----------
     dose
         Of the grid, in the scenario's unit.
+    given
+        What is given of it in the coming unit, rounded as the scenario rounds: "2 × 750 mg".
     in_target
         Probability that the response lies in the target at the end of the look ahead.
     harm
@@ -92,6 +96,7 @@ class Prospect:
     """
 
     dose: float
+    given: str
     in_target: float
     harm: float
     benefit: float
@@ -130,6 +135,8 @@ def target_of(scenario: Scenario, text: str | None, unit: int) -> Target:
     except ValueError:
         raise ValueError(f"--target {text!r}: expected numbers, as in {name}=8..12") from None
     ends = [end for end in (low, high) if end is not None]
+    if not all(math.isfinite(end) for end in ends):
+        raise ValueError(f"--target {text!r}: expected numbers, as in {name}=8..12")
     if not ends or (low is not None and high is not None and not low < high) or min(ends) < 0:
         raise ValueError(
             f"--target {text!r}: expected a range from a smaller to a larger number, none below 0"
@@ -234,11 +241,26 @@ class Prospects:
 
     @cached_property
     def candidates(self) -> Floats:
-        """(c,) doses of the grid around the monitoring dose."""
+        """(c,) doses of the grid around the monitoring dose; of those by which the same is given, one."""
         grid = self.scenario.doses
         place = int(np.argmin(np.abs(grid.doses - grid.snap(self.monitoring_dose))))
         first = max(place - NEIGHBOURS, 0)
-        return grid.doses[first : place + NEIGHBOURS + 1]
+        # the last of the same: rounding goes upwards at the half, so it is the one named after what is given
+        same = {self.given(float(dose)): float(dose) for dose in grid.doses[first : place + NEIGHBOURS + 1]}
+        same[self.given(float(grid.doses[place]))] = float(grid.doses[place])
+        return np.array(list(same.values()))
+
+    def given(self, dose: float) -> str:
+        """Return what is given of a dose in the coming unit, as in ``2 × 750 mg``."""
+        own, unit = self.timeline.case.scenario, self.timeline.unit
+        said = []
+        for item in own.administrations:
+            made = item.give(np.array([[dose]]), self.outlook.people, np.array([[unit]]))
+            amounts = np.broadcast_to(made.amount, (1, 1, item.count))[0, 0]
+            for amount, each in groupby(amounts[amounts > 0].tolist()):
+                number = len(list(each))
+                said.append(f"{number} × {digits(amount, 4)}" if number > 1 else digits(amount, 4))
+        return f"{' + '.join(said)} {own.model.amount_unit}" if said else "nothing"
 
     @cached_property
     def next_level(self) -> tuple[Measurement, int] | None:
@@ -274,6 +296,7 @@ class Prospects:
         return [
             Prospect(
                 dose=float(doses[i]),
+                given=self.given(float(doses[i])),
                 in_target=float(self.target.contains(last[:, i]).mean()),
                 harm=float(harm[:, i].mean()),
                 benefit=float(benefit[:, i].mean()),

@@ -234,7 +234,15 @@ def _proportional(found: Proportional, moment: _Moment, timeline: Timeline) -> s
     value, target = float(found.rule.value(moment.seen)[0]), float(found.rule.target(moment.seen)[0])
     was, now = float(moment.before.dose[0]), float(moment.after.dose[0])
     if np.isnan(value):
-        return f"nothing new was measured: {_dose(timeline, was)} in force is kept"
+        # a rule may ask for more than the first measurement
+        measured = [item.name for item in timeline.case.scenario.measurements]
+        new = [name for name in measured if moment.seen[f"{name}_new"][0] > 0.5]
+        lacks = (
+            f"of the levels that the rule reads only {', '.join(new)} is new"
+            if new
+            else "nothing new was measured"
+        )
+        return f"{lacks}: {_dose(timeline, was)} in force is kept"
     unit = timeline.case.scenario.responses[0].unit
     read = f"{timeline.case.scenario.output} {digits(value)}, its target {digits(target)}{_unit(unit)}"
     if moment.after.omitted[0]:

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dosewright.agents.estimation.readings import Graded, Happened, Reading, Readings, refuse
 from dosewright.agents.estimation.segments import Doses, Segment
-from dosewright.envs import PatientRecords, genotype_effects
+from dosewright.envs import PatientRecords, converted, genotype_effects
 from dosewright.envs.pharmacology import Dose, PopulationModel
 
 Floats = NDArray[np.float64]
@@ -102,9 +102,10 @@ class Courses:
         Parameters
         ----------
         model
-            The population model; amounts and times of the records are in its units.
+            The population model.
         patients
-            Records, one patient each.
+            Records, one patient each: in the model's units, or in those that the records say (`units`), which
+            are converted.
         outputs
             DVID, or compartment where a record has no DVID, -> name of the output that is measured there. By
             default every measurement is of the one output that has a residual error.
@@ -135,7 +136,8 @@ class Courses:
             For a compartment that no route of the model leads to, a rate or duration that the model does not
             have, a measurement that is of no output, a grade that the scale does not have, an event that is
             not 0 or 1, at the time from which on it is asked or across a reset, a hazard that falls, a
-            covariate without a column, a model that asks for genotypes: with patient, line and remedy.
+            covariate without a column or with an impossible value, a unit that does not become the model's, a
+            model that asks for genotypes: with patient, line and remedy.
 
         Examples
         --------
@@ -154,6 +156,7 @@ class Courses:
         routes = _routes(model, compartments)
         readings = Readings.of(model, outputs, grades, events)
         reader = _Reader(model, readings, routes, dict(covariates or {}), occasion, carried)
+        patients = converted(patients, time=model.time_unit, amount=model.amount_unit)
         histories = [reader.history(records) for records in patients]
         courses = _assembled(model, histories, genotypes, occasion is not None)
         courses._check_hazards(patients, histories)
@@ -503,10 +506,14 @@ class _Reader:
 
     def _columns(self, records: PatientRecords) -> tuple[Indices, Mapping[str, Floats], Indices]:
         """Parameter column of each record; covariates and occasion of each column."""
-        table = [self._covariate(records, name, self.covariates.get(name, name)) for name in self.needed]
+        units = {item.name: item.unit for item in self.model.covariates}
+        table = [
+            self._covariate(records, name, self.covariates.get(name, name), units.get(name))
+            for name in self.needed
+        ]
         level = np.zeros(len(records.time))
         if self.occasion is not None:
-            level = self._covariate(records, self.occasion, self.occasion)
+            level = self._covariate(records, self.occasion, self.occasion, None)
         rows = np.stack([*table, level], axis=1)
         changes = np.append(True, (np.diff(rows, axis=0) != 0).any(axis=1))
         columns = np.cumsum(changes) - 1
@@ -515,8 +522,8 @@ class _Reader:
         values = {name: column[changes] for name, column in zip(self.needed, table, strict=True)}
         return columns, values, number[changes]
 
-    def _covariate(self, records: PatientRecords, name: str, column: str) -> Floats:
-        """Values (r,) of a column; a gap takes the previous value."""
+    def _covariate(self, records: PatientRecords, name: str, column: str, unit: str | None) -> Floats:
+        """Values (r,) of a column, in a unit; a gap takes the previous value."""
         match = {key.lower(): key for key in records.covariates}.get(column.lower())
         if match is None:
             have = ", ".join(records.covariates) or "none"
@@ -524,7 +531,15 @@ class _Reader:
                 f"patient {records.id!r}: {self.model.name} asks for {name!r}, and there is no column "
                 f"{column!r}; columns: {have}. Name the column in `covariates`"
             )
-        return records.covariate(match)
+        values = records.covariate(match, unit)
+        for item in self.model.covariates:
+            bad = values <= item.least if item.name == name else np.zeros(len(values), dtype=bool)
+            if bad.any():
+                i = int(np.argmax(bad))
+                refuse(
+                    records, i, f"{column} = {values[i]:g}; {self.model.name} needs it above {item.least:g}"
+                )
+        return values
 
     def _dose(self, records: PatientRecords, i: int, column: int, stretches: list[_Stretch]) -> None:
         """Add a dose and those that follow it; begin a new stretch where it is at steady state."""

@@ -174,7 +174,10 @@ def deviance(
     if is_log.any():
         with np.errstate(divide="ignore", invalid="ignore"):
             per = np.where(is_log, 1.0 / np.asarray(truth, dtype=np.float64), 1.0)
-            found = Deviance(found.value, found.slope * per, found.weight * per**2)
+            # below the limit for certain, as before the first dose: no change of the prediction matters
+            slope = np.where(found.slope == 0, 0.0, found.slope * per)
+            weight = np.where(found.weight == 0, 0.0, found.weight * per**2)
+            found = Deviance(found.value, slope, weight)
     return _with_events(found, truth, low, event)
 
 
@@ -229,11 +232,13 @@ def _interval(f: Floats, low: Floats, high: Floats, v: Floats, change: Floats) -
     """Deviance of intervals: −2 log(Φ(b) − Φ(a)) with a, b the bounds in SDs from the prediction."""
     sd = np.sqrt(v)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        a, b = (low - f) / sd, (high - f) / sd
+        # a bound without end is that far from any prediction, the logarithm of 0 included
+        a = np.where(np.isneginf(low), -np.inf, (low - f) / sd)
+        b = np.where(np.isposinf(high), np.inf, (high - f) / sd)
         # in the upper tail both are close to 1: take the lower one
         flip = a > 0
         lower, upper = log_ndtr(np.where(flip, -b, a)), log_ndtr(np.where(flip, -a, b))
-        log_p = upper + np.log(-np.expm1(lower - upper))
+        log_p = np.where(np.isneginf(upper), -np.inf, upper + np.log(-np.expm1(lower - upper)))
         at_a, at_b = (np.exp(-0.5 * (x**2 + _LOG_TWO_PI) - log_p) for x in (a, b))
         a_part, b_part = np.where(at_a > 0, a * at_a, 0.0), np.where(at_b > 0, b * at_b, 0.0)
         rise = -(at_b - at_a) / sd - (b_part - a_part) * 0.5 * change / v

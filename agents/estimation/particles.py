@@ -301,11 +301,28 @@ def recorded_likelihood(courses: Courses, eta: Floats) -> Floats:
 def _likelihood(courses: Courses, eta: Floats) -> Floats:
     if not courses.observed.any():
         return np.zeros(eta.shape[:2])
-    errors = SampleErrors.of([item.error for item in courses.model.outputs], courses.sample_output)
-    low, high = (np.where(courses.observed, part, 0.0)[:, None] for part in (courses.low, courses.high))
-    each = log_likelihood(errors.expand(1), courses.predict(eta), low, high, courses.event[:, None])
-    total = np.where(courses.observed[:, None], each, 0.0).sum(axis=-1)
+    return predicted_likelihood(courses, courses.predict(eta))
+
+
+def predicted_likelihood(courses: Courses, predicted: Floats, rows: slice = slice(None)) -> Floats:
+    """Return the log density (r, k) of all measurements of some patients by their predictions (r, k, m); −∞
+    where there is none."""
+    outputs, observed = courses.sample_output[rows], courses.observed[rows]
+    errors = SampleErrors.of([item.error for item in courses.model.outputs], outputs)
+    low, high = (np.where(observed, part[rows], 0.0)[:, None] for part in (courses.low, courses.high))
+    each = log_likelihood(errors.expand(1), predicted, low, high, courses.event[rows, None])
+    total = np.where(observed[:, None], each, 0.0).sum(axis=-1)
     return np.where(np.isnan(total), -np.inf, total)
+
+
+def refuse_unexplained(log_likelihood: Floats, ids: Sequence[str]) -> None:
+    """Refuse patients of whom no particle has a likelihood (n, k)."""
+    lost = np.isneginf(log_likelihood).all(axis=1)
+    if lost.any():
+        raise ValueError(
+            f"patient {ids[int(np.argmax(lost))]}: no draw explains the records; look for a dose, time or "
+            "level out of all range"
+        )
 
 
 def _sampled(target: _Target, start: Floats, k: int, seed: int) -> Posterior:
@@ -320,12 +337,7 @@ def _sampled(target: _Target, start: Floats, k: int, seed: int) -> Posterior:
     for rows, mixture, maker in proposals(target, start, k, seed):
         drawn = _settled(target.select(rows), mixture, maker, k, seed)
         posterior = posterior.replace_rows(rows, drawn)
-    lost = np.isneginf(posterior.log_likelihood).all(axis=1)
-    if lost.any():
-        raise ValueError(
-            f"patient {target.courses.ids[int(np.argmax(lost))]}: no draw explains the records; look for a "
-            "dose, time or level out of all range"
-        )
+    refuse_unexplained(posterior.log_likelihood, target.courses.ids)
     return posterior
 
 

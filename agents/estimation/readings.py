@@ -16,6 +16,7 @@ import numpy as np
 
 from dosewright.envs import PatientRecords
 from dosewright.envs.pharmacology import PopulationModel
+from dosewright.envs.pharmacology.units import factor
 
 
 @dataclass(frozen=True)
@@ -158,9 +159,16 @@ class Readings:
         output = self._output(records, i, key, observed)
         if output is None or not observed:
             return None if output is None else Reading(output)
+        unit, scale = records.dv_unit(i), 1.0
+        if unit is not None:
+            try:
+                scale = factor(unit, self.model.outputs[output].unit)
+            except ValueError as error:
+                refuse(records, i, f"{self.model.outputs[output].name} in {unit!r}: {error}")
         if np.isnan(records.limit[i]):
-            return Reading(output, float(records.dv[i]), float(records.dv[i]), observed)
-        return Reading(output, -math.inf, float(records.limit[i]), observed, censored=True)
+            level = scale * float(records.dv[i])
+            return Reading(output, level, level, observed)
+        return Reading(output, -math.inf, scale * float(records.limit[i]), observed, censored=True)
 
     def _output(self, records: PatientRecords, i: int, key: int, observed: bool) -> int | None:
         if isinstance(self.outputs, int):

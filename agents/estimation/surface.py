@@ -32,10 +32,14 @@ from scipy.spatial.distance import cdist
 from scipy.special import ndtri
 
 from dosewright.agents.estimation.courses import Courses
-from dosewright.agents.estimation.likelihood import SampleErrors, log_likelihood
 from dosewright.agents.estimation.map import MapFit
 from dosewright.agents.estimation.mixture import quasi_random
-from dosewright.agents.estimation.particles import Posterior, WeightedEffects
+from dosewright.agents.estimation.particles import (
+    Posterior,
+    WeightedEffects,
+    predicted_likelihood,
+    refuse_unexplained,
+)
 from dosewright.agents.estimation.resample_move import moments
 
 Floats = NDArray[np.float64]
@@ -176,7 +180,8 @@ def learn(
     Raises
     ------
     ValueError
-        For estimates with effects held at 0, too few particles or points, or what `Courses.simulate` refuses.
+        For estimates with effects held at 0, too few particles or points, what `Courses.simulate` refuses, or
+        a patient whose records no particle explains.
 
     Examples
     --------
@@ -206,6 +211,7 @@ def learn(
     rows = np.flatnonzero(~surface.fits)
     if len(rows) and particles * _MORE <= points:
         surface = surface.replace_rows(rows, around(rows, particles * _MORE))
+    refuse_unexplained(surface.points.log_likelihood, courses.ids)
     return surface
 
 
@@ -226,7 +232,7 @@ class _Ahead:
         eta = at[:, None] + np.einsum("nij,kj->nki", _WIDER * factor, first)
         predicted, ahead = self._one_run(eta)
         posterior = Posterior(
-            np.zeros(d), courses.omega, eta, _likelihood(courses, predicted),
+            np.zeros(d), courses.omega, eta, predicted_likelihood(courses, predicted),
             _log_normal(first, _WIDER, factor), np.zeros(n), courses, np.full(n, np.nan), seed,
         )  # fmt: skip
         known = _Known.of(posterior, self.quantity(ahead), predicted)
@@ -331,11 +337,11 @@ def _learned(known: _Known, points: WeightedEffects, looks: Any) -> Surface:
         own, weight = slice(i, i + 1), posterior.weight[i]
         at = look.at_points(smooth[i])
         log_density[i], values[i] = (
-            _likelihood(posterior.courses, known.predictions(i, at), own)[0],
+            predicted_likelihood(posterior.courses, known.predictions(i, at), own)[0],
             at[:, -1],
         )
         residual = look.left_out @ smooth[i]
-        without = _likelihood(posterior.courses, known.predictions(i, smooth[i] - residual), own)[0]
+        without = predicted_likelihood(posterior.courses, known.predictions(i, smooth[i] - residual), own)[0]
         change = without - posterior.log_likelihood[i]
         off[i] = np.sqrt(weight @ residual[:, -1] ** 2) / max(sd[i], 1e-300), np.sqrt(weight @ change**2)
     bad = np.asarray(~(np.isfinite(log_density).any(axis=1) & np.isfinite(values).all(axis=1)))
@@ -395,17 +401,6 @@ def _covariance(z: Floats, other: Floats) -> Floats:
 
 def _trend(z: Floats) -> Floats:
     return np.concatenate([np.ones((len(z), 1)), z], axis=1)
-
-
-def _likelihood(courses: Courses, predicted: Floats, rows: slice = slice(None)) -> Floats:
-    """Log density (r, k) of all measurements of some patients, by predictions (r, k, m); −∞ where there is
-    none."""
-    outputs, observed = courses.sample_output[rows], courses.observed[rows]
-    errors = SampleErrors.of([item.error for item in courses.model.outputs], outputs)
-    low, high = (np.where(observed, part[rows], 0.0)[:, None] for part in (courses.low, courses.high))
-    each = log_likelihood(errors.expand(1), predicted, low, high, courses.event[rows, None])
-    total = np.where(observed[:, None], each, 0.0).sum(axis=-1)
-    return np.where(np.isnan(total), -np.inf, total)
 
 
 def _one_each(doses: Sequence[Any]) -> bool:

@@ -47,6 +47,7 @@ class BeliefFeatures:
     def __init__(self, belief_filter: BeliefFilter) -> None:
         self.filter, self.scenario = belief_filter, belief_filter.scenario
         scenario = self.scenario
+        self._settles = scenario.maintenance_dose is not None and isinstance(scenario.harm, Band)
         unknowns = names(scenario)
         put_off = () if scenario.delay is None else ("times this treatment was put off", "it is left out")
         self.names: tuple[str, ...] = (
@@ -60,7 +61,7 @@ class BeliefFeatures:
             *(f"log response over target at the next visit, {m:g} x maintenance dose" for m in _LOOK_AHEAD),
             "last innovation",
             "innovation before it",
-            "P(harm) in steady state at the last dose",
+            f"P(harm) {'in steady state' if self._settles else 'ahead'} at the last dose",
             "last dose over maintenance dose",
             "newest result in hand is new",
             "its log over target",

@@ -339,6 +339,14 @@ def test_units_are_converted(tmp_path: Path) -> None:
         ({}, {"patient": "P2"}, ("no patient 'P2'", "P1")),
         ({"head": HEAD.replace("albumin_g_l", "alb")}, {}, ("no covariate albumin_g_l (g/L)", "--covariate")),
         ({"head": HEAD.replace("ng/mL", "nmol/L")}, {}, ("nmol/L", "ng/mL")),
+        ({"head": HEAD.replace("weight_kg", "weight_kg[lb]")}, {}, ("weight_kg", "lb")),
+        ({"head": HEAD.replace("DV[ng/mL]", "DV[1=ng/mL]")}, {}, ("6.2 has no DVID", "1=ng/mL")),
+        ({"head": HEAD + ",CMT", "tail": ONE + ",9"}, {}, ("CMT = 9", "line 2", "1 (oral)")),
+        ({"rows": (*ROWS, "P1,97,.,.,.,61000,0")}, {}, ("DV = 61000 ng/mL", "line 6", "another unit")),
+        ({"tail": ONE.replace("48,1,", "48,0.5,")}, {}, ("line 2", "male = 0.5", "0 or 1")),
+        ({}, {"covariates": {"male": 7.0}}, ("--covariate male = 7", "0 or 1")),
+        ({}, {"at": math.nan}, ("--at nan", "time")),
+        ({"rows": (*ROWS, "P1,0,5,12,3,.,4")}, {}, ("TIME = 0 after 96", "line 6", "run on across a reset")),
         ({"rows": (*ROWS, "P2,0,5,12,3,.,1")}, {}, ("2 patients", "--id")),
     ],
 )
@@ -348,6 +356,42 @@ def test_bad_input_is_one_error_with_a_remedy(
     with pytest.raises(ValueError) as caught:
         read_case(scenario("tacrolimus"), table(tmp_path, **change), **arguments)
     assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_covariates_are_converted_from_the_unit_in_their_header(tmp_path: Path) -> None:
+    head = HEAD.replace("albumin_g_l", "albumin_g_l[g/dL]")
+    case = read_case(scenario("tacrolimus"), table(tmp_path, head=head, tail=ONE.replace(",40,", ",4,")))
+    assert case.records.covariates["albumin_g_l"].tolist() == [40.0] * 4
+
+
+def test_of_doses_by_which_the_same_is_given_one_is_asked(tmp_path: Path) -> None:
+    # 65 mL/min: every 12 h, each infusion by 250 mg, so that 750 and 1000 mg a day are both 2 × 500 mg
+    path = tmp_path / "v.csv"
+    head = "ID,TIME,AMT,RATE,DV,EVID,age_y,male,weight_kg,crcl_ml_min,creatinine_mg_dl"
+    rows = [f"1,{12 * i},750,750,.,1,60,1,70,65,1.1" for i in range(4)]
+    path.write_text("\n".join([head, *rows, "1,47.5,.,.,16.5,0,60,1,70,65,1.1"]) + "\n")
+    advice = advise(read_case(scenario("vancomycin"), path, at=48.0))
+    given = [item.given for item in advice.candidates]
+    assert {"2 × 500 mg", "2 × 750 mg"} < set(given) and len(set(given)) == len(given)
+    prospects = advice.prospects
+    assert prospects.given(750.0) == prospects.given(1000.0) == "2 × 500 mg"
+    # regimens are told apart by what is given
+    named = {row.prospect.given for row in advice.regimens if row.prospect is not None}
+    assert advice.summary[0].startswith(f"{len(named)} different doses: ")
+
+
+def test_few_particles_are_flagged_after_they_were_moved(tmp_path: Path) -> None:
+    # troughs ten times what the doses explain: the particles that were moved there have few ancestors
+    path = tmp_path / "v.csv"
+    head = "ID,TIME,AMT,RATE,DV,EVID,age_y,male,weight_kg,crcl_ml_min,creatinine_mg_dl"
+    rows = [f"1,{12 * i},750,750,.,1,60,1,70,65,1.1" for i in range(4)]
+    rows += ["1,23.5,.,.,150,0,60,1,70,65,1.1", "1,47.5,.,.,290,0,60,1,70,65,1.1"]
+    rows.sort(key=lambda row: float(row.split(",")[1]))
+    path.write_text("\n".join([head, *rows]) + "\n")
+    found = person(read_case(scenario("vancomycin"), path, at=48.0), seed=0)
+    assert found.posterior.moved.all()
+    assert found.effective_size == pytest.approx(found.posterior.effective_size[0])
+    assert found.effective_size < 100
 
 
 def test_nothing_is_decided_for_the_day_of_a_fixed_load(tmp_path: Path) -> None:

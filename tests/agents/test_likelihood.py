@@ -114,6 +114,14 @@ def test_what_cannot_be_is_impossible_and_not_missing() -> None:
     assert log_likelihood(LOG, 2.0, -np.inf, 1.0) == pytest.approx(stats.lognorm.logcdf(1.0, 0.2, scale=2.0))
 
 
+def test_nothing_is_certainly_below_the_limit_and_says_nothing_else() -> None:
+    # before the first dose; the prediction's logarithm has no value there, the probability has
+    found = deviance(LOG, np.zeros(2), -np.inf, [0.5, 1e-9])
+    assert [part.tolist() for part in found] == [[0.0, 0.0]] * 3
+    assert log_likelihood(LOG, 0.0, -np.inf, 0.5) == 0.0
+    assert log_likelihood(LOG, 0.0, 0.5, np.inf) == -np.inf
+
+
 def test_samples_of_several_outputs_have_their_own_errors() -> None:
     output = np.array([[0, 1, 2], [2, 2, 0]])
     errors = SampleErrors.of([LOG, COMBINED, COMBINED_1], output)

@@ -1,5 +1,7 @@
 """Quantities learned at few particles against exact posteriors, quadrature and many particles."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import ndtr
@@ -201,3 +203,31 @@ def test_bad_input_is_refused() -> None:
         learn(estimate(courses), log_trough, AHEAD, ["C"], [[Dose(12.0, 1.0)]] * 2)
     with pytest.raises(ValueError, match="effects V were held at 0"):
         learn(estimate(courses, effects=["CL"]), log_trough, AHEAD, ["C"])
+
+
+def before_the_dose(limit: float) -> PatientRecords:
+    """A level below the limit before the first dose, where there is a limit, and two after it."""
+    return PatientRecords.of(
+        "a", [0.0, 1.0, 2.0, 7.0], amount=[np.nan, 1000.0, np.nan, np.nan], evid=[0, 1, 0, 0],
+        dv=[np.nan, np.nan, 17.0, 12.0], mdv=[np.isnan(limit), 1, 0, 0], limit=[limit, *[np.nan] * 3],
+        compartment=1,
+    )  # fmt: skip
+
+
+def test_a_level_below_the_limit_before_the_first_dose_changes_nothing() -> None:
+    # its probability is 1 whatever the parameters are
+    model = one_compartment(ERRORS["log"])
+    found = [Courses.of(model, [before_the_dose(limit)]) for limit in (0.5, np.nan)]
+    fits = [estimate(courses) for courses in found]
+    assert fits[0].converged.all()
+    np.testing.assert_allclose(fits[0].eta, fits[1].eta, rtol=1e-9)
+    marginals = [sample(courses, particles=512).log_marginal[0] for courses in found]
+    assert marginals[0] == pytest.approx(marginals[1], abs=1e-9)
+
+
+def test_records_that_no_particle_explains_are_refused() -> None:
+    never = replace(before_the_dose(0.5), dv=np.array([5.0, np.nan, 17.0, 12.0]), limit=np.full(4, np.nan))
+    fit = estimate(Courses.of(one_compartment(ERRORS["log"]), [never]))
+    assert not fit.converged.any()
+    with pytest.raises(ValueError, match="patient a: no draw explains the records"):
+        learn(fit, lambda x: x[..., 0].min(axis=2), AHEAD, ["C"])
