@@ -1,6 +1,6 @@
 """Is the belief calibrated? Simulation-based calibration and predictive coverage, for every scenario.
 
-``python -m benchmarks.calibration [DRUG ...] [--patients N] [--particles K]``
+``python -m benchmarks.calibration [DRUG ...] [--patients N] [--particles K] [--fine K]``
 
 Patients are drawn from the scenario's population, treated by the clinic's rule in `textbook`, and believed
 from what is observed alone. If the filter computes the posterior, then the rank of the true parameter among
@@ -21,6 +21,7 @@ from scipy.special import ndtr
 from scipy.stats import chisquare
 
 from dosewright.agents.estimation import Belief, BeliefFilter
+from dosewright.agents.estimation.likelihood import residual_variance
 from dosewright.agents.estimation.prior import names as unknown_names
 from dosewright.agents.estimation.prior import unknowns
 from dosewright.agents.regimens import regimen
@@ -29,7 +30,6 @@ from dosewright.envs import Intake, Noise, Scenario, Treatment, names, scenario
 Floats = NDArray[np.float64]
 BINS, LEVEL, COVERED = 10, 0.01, (0.87, 0.93)
 BLOCK = 10  # patients who share points: steps that all shared would look like ranks that are not uniform
-FINE = 256  # particles by which a rank is taken: with few, ranks come in steps
 
 
 def ranks(belief: Belief, truth: Floats) -> Floats:
@@ -47,19 +47,15 @@ def shares_below(kept: BeliefFilter, before: Belief, observation: NDArray[np.flo
         rows, offsets = np.nonzero(~np.isnan(arrived[:, :, i]))
         value = arrived[rows, offsets, i]
         truth, weight = expected.predicted[rows, offsets, :, i], expected.weight[rows]
-        if item.error.log_sd:
-            z = np.log(value[:, None] / truth) / item.error.log_sd
-        else:
-            z = (value[:, None] - truth) / np.hypot(item.error.proportional * truth, item.error.additive)
+        apart = np.log(value[:, None] / truth) if item.error.log_sd else value[:, None] - truth
+        z = apart / np.sqrt(residual_variance(item.error, truth))
         below = np.einsum("rk,rk->r", weight, ndtr(z))
         end = np.where(value <= 0, 0.5 * below, np.where(value >= item.high, 0.5 + 0.5 * below, below))
         shares.append(end)
     return np.concatenate(shares)
 
 
-def calibrate(
-    known: Scenario, patients: int, particles: int, seed: int, fine: int = FINE
-) -> tuple[Floats, Floats]:
+def calibrate(known: Scenario, patients: int, particles: int, seed: int, fine: int) -> tuple[Floats, Floats]:
     """Return ranks (n, d) of the true unknowns among `fine` particles at the end of follow-up, and the
     predictive probability below every result that came in."""
     noise = Noise("select", seed)
@@ -89,23 +85,24 @@ def calibrate(
 @click.argument("drugs", nargs=-1)
 @click.option("--patients", type=click.IntRange(100), default=1000, show_default=True)
 @click.option("--particles", type=click.IntRange(2), default=128, show_default=True)
+@click.option("--fine", type=click.IntRange(2), default=256, show_default=True, help="Particles of a rank.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-def main(drugs: tuple[str, ...], patients: int, particles: int, seed: int) -> None:
+def main(drugs: tuple[str, ...], patients: int, particles: int, fine: int, seed: int) -> None:
     """Print one row a scenario."""
     failed = False
     print(f"{'scenario':16s}{'least p (Holm)':>15s}  {'of':18s}{'90 % covers':>12s}{'results':>9s}{'s':>7s}")
     for name in drugs or names():
         known, begin = scenario(name), time.perf_counter()
-        rank, share = calibrate(known, patients, particles, seed)
+        rank, share = calibrate(known, patients, particles, seed, fine)
         counts = [np.histogram(column, BINS, (0.0, 1.0 + 1e-9))[0] for column in rank.T]
         p = np.array([chisquare(count).pvalue for count in counts])
         holm = float(min(1.0, p.min() * len(p)))
         covered = float(np.mean((share > 0.05) & (share < 0.95)))
-        fine = holm > LEVEL and COVERED[0] <= covered <= COVERED[1]
-        failed |= not fine
+        passed = holm > LEVEL and COVERED[0] <= covered <= COVERED[1]
+        failed |= not passed
         print(
             f"{name:16s}{holm:15.3f}  {unknown_names(known)[int(p.argmin())]:18s}{covered:12.1%}"
-            f"{len(share):9d}{time.perf_counter() - begin:7.0f}  {'ok' if fine else 'FAILED'}",
+            f"{len(share):9d}{time.perf_counter() - begin:7.0f}  {'ok' if passed else 'FAILED'}",
             flush=True,
         )
     sys.exit(int(failed))

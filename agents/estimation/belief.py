@@ -35,11 +35,12 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 REDRAW_BELOW = 0.10  # share of the particles that carry weight, below which they are drawn anew
-_FINE = 0.3  # the same where accuracy is asked for
+_FINE, _COARSE = 0.3, 0.2  # where accuracy is asked for: below which they are drawn once more, and moved
 _WIDEN = 1.2  # the proposal's SD over the posterior's
 _FREEDOM = 6.0  # degrees of freedom of the proposal, a Student's t: heavy enough for the posterior's tails
 _FLOOR = 0.1  # smallest SD of the proposal over the prior's
 _ABSURD = 6.0  # SD of prediction and assay from which a result says no more
+_MOVES = 24  # rounds of moves after each step from a redraw's t to the posterior
 _UNHEARD_OF = 32.0  # log prior density below the most of a patient's particles: eight SD
 _NOTHING = 1e-9  # of a level in its unit
 _ROUNDS = 3  # a posterior far out in the prior is approached in steps
@@ -459,7 +460,7 @@ class BeliefFilter:
             second = self._redraw(drawn.select(rows), 1)
             better = np.flatnonzero(second.effective_size > drawn.effective_size[rows])
             drawn = drawn.replace_rows(rows[better], second.select(better))
-        poor = np.flatnonzero(drawn.effective_size < _FINE * self.particles)
+        poor = np.flatnonzero(drawn.effective_size < _COARSE * self.particles)
         return drawn.replace_rows(poor, self._moved(drawn.select(poor))) if len(poor) else drawn
 
     def _moved(self, belief: Belief) -> Belief:
@@ -485,6 +486,7 @@ class BeliefFilter:
             around,
             self.seed,
             [str(row) for row in range(n)],
+            _MOVES,
         )
         fit, parts = self._relive(belief, moved.eta)
         # they follow the posterior, so prior over proposal is one over the likelihood

@@ -32,7 +32,6 @@ from dosewright.agents.estimation.mixture import Floats, Mixture
 Indices = NDArray[np.int64]
 
 _KEEP = 0.5  # share of the effective particles that a step of β leaves
-_ROUNDS = 6  # after each step of β, a walk and a jump each
 _LENGTHS = 1.0  # SD of the log length of a walk's step
 _ACCEPT = 0.3  # share of accepted walks that their scale is steered to
 _BISECTIONS = 40
@@ -92,7 +91,14 @@ def systematic(weight: Floats, u: float, count: int) -> Indices:
 
 
 def resample_move(
-    eta: Floats, log_weight: Floats, first: Density, wanted: Density, fit: Fit, seed: int, ids: Sequence[str]
+    eta: Floats,
+    log_weight: Floats,
+    first: Density,
+    wanted: Density,
+    fit: Fit,
+    seed: int,
+    ids: Sequence[str],
+    rounds: int = 6,
 ) -> Moved:
     """Carry particles from density `first` to density `wanted`.
 
@@ -105,6 +111,8 @@ def resample_move(
     fit
         Gives the proposals of jumps.
     ids : (n,) names of the patients, for messages
+    rounds
+        After each step of β, a walk and a jump each.
 
     Raises
     ------
@@ -135,7 +143,7 @@ def resample_move(
         factor, jump = _spread(cloud.eta, share), fit(cloud.eta, share, rows)
         drawn = systematic(share, float(rng.random()), k)
         cloud, ancestor = cloud.take(drawn), np.take_along_axis(ancestor, drawn, axis=1)
-        for _ in range(_ROUNDS):
+        for _ in range(rounds):
             # steps of many lengths: a bent, thin posterior takes short ones across and long ones along
             z = rng.normal(size=(k, d)) * np.exp(_LENGTHS * rng.normal(size=(k, 1)))
             walk = scale[:, None, None] * np.einsum("nij,kj->nki", factor, z)
@@ -148,7 +156,7 @@ def resample_move(
             out.acceptance[rows] += walked + jumped
         out.eta[rows], out.log_density[rows] = cloud.eta, cloud.wanted
         there, going = np.flatnonzero(beta >= 1.0), np.flatnonzero(beta < 1.0)
-        out.acceptance[rows[there]] /= 2.0 * (stage + 1) * _ROUNDS
+        out.acceptance[rows[there]] /= 2.0 * (stage + 1) * rounds
         out.variance[rows[there]] = _shared(ancestor[there])
         rows, beta, scale = rows[going], beta[going], scale[going]
         cloud, ancestor = cloud.select(going), ancestor[going]

@@ -86,7 +86,7 @@ def test_docetaxel_is_put_off_in_the_belief_as_in_the_patient() -> None:
 
 
 def test_refined_particles_are_moved_where_no_redraw_fits() -> None:
-    # after forty minutes of propofol seven unknowns make a bent posterior, which no Student's t is like; many
+    # after an hour of propofol seven unknowns make a bent posterior, which no Student's t is like; many
     # particles that are only weighted find it as well
     known, n = scenario("propofol"), 3
     treatment, rule = Treatment(known, intake_of(known, n)), regimen("clinical-nomogram", known)
@@ -97,7 +97,7 @@ def test_refined_particles_are_moved_where_no_redraw_fits() -> None:
         None,
         None,
     )
-    for _ in range(40):
+    for _ in range(60):
         observation = treatment.observe()
         belief, reference = few.step(belief, observation), many.step(reference, observation)
         dose, state = rule.predict(observation, state)
@@ -107,13 +107,13 @@ def test_refined_particles_are_moved_where_no_redraw_fits() -> None:
     np.testing.assert_allclose(refined.weight, 1 / 256, rtol=1e-9)
     mean, sd = reference.mean_sd(reference.x)
     got, got_sd = refined.mean_sd(refined.x)
-    # weighted particles as many are 0.19 SD off
+    # as many that are only weighted are 0.21 SD off
     assert np.sqrt(np.mean(((got - mean) / sd) ** 2)) < 0.13
     assert np.exp(np.mean(np.log(got_sd / sd))) == pytest.approx(1.0, abs=0.08)
 
 
 def small(name: str) -> tuple[np.ndarray, np.ndarray]:
-    return calibrate(scenario(name), 150, 128, 5)
+    return calibrate(scenario(name), 150, 128, 5, 256)
 
 
 @pytest.mark.parametrize("name", ["busulfan", "vancomycin", "tacrolimus"])
@@ -131,7 +131,7 @@ def test_ranks_of_the_truth_are_uniform_and_intervals_hold_what_they_say(name: s
 @pytest.mark.slow
 @pytest.mark.parametrize("name", names())
 def test_every_scenario_is_calibrated(name: str) -> None:
-    rank, share = calibrate(scenario(name), 1000, 128, 0)
+    rank, share = calibrate(scenario(name), 1000, 128, 0, 64 if name == "propofol" else 256)
     p = [chisquare(np.histogram(column, 10, (0, 1 + 1e-9))[0]).pvalue for column in rank.T]
     assert min(p) * len(p) > 0.01
     assert 0.87 <= np.mean((share > 0.05) & (share < 0.95)) <= 0.93
