@@ -153,9 +153,21 @@ class Draws:
         return quantity.value(self.course(plan, amount, quantity), self.times(plan, quantity))
 
     def times(self, plan: Plan, quantity: Quantity) -> Floats:
-        """Return the times (m,) at which a quantity reads levels."""
+        """Return the times (m,) at which a quantity reads levels.
+
+        Raises
+        ------
+        ValueError
+            For a time after the cycle of a plan at steady state.
+        """
         mine = [time for dose in plan.doses(0.0) for time in (dose.time, dose.time + dose.duration)]
-        return quantity.times(plan, np.unique([*mine, *(() if plan.steady else self.breaks)]))
+        times = quantity.times(plan, np.unique([*mine, *(() if plan.steady else self.breaks)]))
+        if plan.steady and times.max(initial=0.0) > plan.interval * (1 + 1e-9):
+            raise ValueError(
+                f"{_name(quantity)} reads a level at {times.max():g}; a plan at steady state is one cycle, "
+                f"0 to {plan.interval:g}: ask for a part of that (AUC24 is the cycle's × 24 / interval)"
+            )
+        return times
 
     def course(self, plan: Plan, amount: float, quantity: Quantity) -> Floats:
         """Return the levels (k, m) that a quantity reads, under doses of `amount`."""

@@ -142,18 +142,22 @@ What is printed:
   and genotype. It takes times and doses as they are on record. A gene that is not known is averaged over.
 - **Levels** against the prediction for the typical person, for this one, and the residual in SDs of the
   assay.
-- **Candidates**: the scenario's grid around the monitoring dose. P(in target) is looked at as far ahead as
-  the scenario's monitoring looks, at least until the next visit; P(harm) is that of the scenario's harm in
+- **Candidates**: the scenario's grid around the monitoring dose, and what is given of each, rounded to
+  tablets or vials; of doses by which the same is given there is one. P(in target) is looked at as far ahead
+  as the scenario's monitoring looks, at least until the next visit; P(harm) is that of the scenario's harm in
   any unit until then. The next level has the assay's error in it.
 - **Regimens**: what each would give, and why. A rule works on visits, so the table is read as visits; what
   does not fit (a sample at another time than the rule expects, a dose off the grid) is said in a line that
   begins with `rules:`. A rule's dose in force is the one on record. The probabilities
-  beside a regimen's dose are by the posterior above, not by the belief that the regimen itself keeps.
+  beside a regimen's dose are by the posterior above, not by the belief that the regimen itself keeps; so the
+  monitoring dose above, from times as they are on record, and that of `bayesian`, from visits, may differ by
+  a step. With `--target` the probabilities are for that range, while every regimen aims at its own.
 - **Models**: where there is a second model of the same levels, the weight of both by the records.
 
 The table is NONMEM's: `ID, TIME, AMT, DV`, and where needed `EVID, II, ADDL, SS, RATE, CMT, DVID, BLQ, LLOQ`;
-units in the header (`TIME[h]`, `AMT[mg]`, `DV[ng/mL]`) or the model's. Covariates are columns, or
-`--covariate NAME=VALUE`. `--at TIME` decides earlier than at the end of the records, `--target trough=8..12`
+units in the header (`TIME[h]`, `AMT[mg]`, `DV[ng/mL]`, `DV[1=ng/mL|2=mg/L]` by DVID, covariates too) or the
+model's. Covariates are columns, or `--covariate NAME=VALUE`. `--at TIME`, in the table's unit (`--at 96`
+hours for day 4 below), decides earlier than at the end of the records, `--target trough=8..12`
 for another range, `--next UNITS` for another next visit, `--json FILE` writes every number
 (`Advice.record` documents the layout).
 
@@ -165,7 +169,8 @@ _ENDING = """## What to keep in mind
 
 - The posterior takes parameters as constant; the adaptive regimens do not, and let earlier levels fade.
 - Doses on record count as taken.
-- A first visit has no level: label, guideline and the population's posterior are then all there is.
+- Before the first dose there is no drug level: Bayesian regimens then work from the population, with the
+  patient's covariates and genotype.
 - P(harm) is that of the scenario's harm, a stand-in for a clinical event.
 """
 

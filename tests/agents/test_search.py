@@ -129,6 +129,13 @@ def test_area_of_a_single_dose_is_dose_over_clearance() -> None:
     assert find_dose(patient, plan, Area(0.0, 9.0), 20.0).value == pytest.approx(own, rel=1e-8)
 
 
+def test_a_time_after_the_cycle_of_the_steady_state_is_refused() -> None:
+    # no dose follows in a cycle, so a later level would be that of a patient who was given no more
+    plan = Plan(interval=12.0, duration=1.0, steady=True)
+    with pytest.raises(ValueError, match="area reads a level at 23.*one cycle, 0 to 12"):
+        find_dose(Draws.of_model(TWO, two(5.0, 30.0, 4.0, 50.0)), plan, Area(0.0, 24.0), 500.0)
+
+
 def test_steady_state_average_is_dose_rate_over_clearance_and_area_per_interval_the_dose_over_it() -> None:
     patient = Draws.of_model(TWO, two(5.0, 30.0, 4.0, 50.0), history=[Dose(0.0, 1e4)])
     plan = Plan(interval=12.0, duration=2.0, steady=True)
