@@ -229,9 +229,10 @@ SCENARIO = Scenario(
         Entry(_STAR5, "1", 0, 2, 0.0, "NUDT15 alleles of decreased function, counted as *5"),
     ),
     discriminates="Hardly: the formation of nucleotides saturates, and much of the course is the "
-    "neutrophils' own swing. In `clinic` every fixed dose from 25 to 112.5 mg/m² returns 0.37 to 0.39, a "
-    "uniform random dose 0.38, the label 0.37 and the rule 0.41; only no drug at all (0.06) and 12.5 mg/m² "
-    "(0.33) stand out. Harm tells more: 7 % of the days are below 0.5 by the label, 3 % by the rule.",
+    "neutrophils' own swing. In `clinic` every fixed dose from 25 to 112.5 mg/m² returns 0.37"
+    " to 0.39, a uniform random dose 0.38, the label 0.37, the rule 0.41 and Bayesian "
+    "monitoring 0.47; only no drug at all (0.06) and 12.5 mg/m² (0.33) stand out. Harm tells "
+    "more: 7 % of the days are below 0.5 by the label, 3 % by the rule.",
     assumptions=(
         "Weight of harm, event, the limit of 0.4 µmol/L (about half of a typical steady state at 50 mg/m²) "
         "and all numbers of the clinic preset are assumptions, set before any training.",

@@ -245,7 +245,8 @@ SCENARIO = Scenario(
     discriminates="A uniform random dose says nothing here: over the whole grid it is ten times what is "
     "needed (−193 points), and from 0 to 10 mg/kg/h the body averages it, so that it scores like 5 mg/kg/h "
     "all the time, the best fixed dose (27 points under `clinic`). Compare with the label (−7), which "
-    "induces and does not look, with titration to BIS (69) and with the closed loop (86).",
+    "induces and does not look, with titration to BIS (69), the closed loop (86) and Bayesian "
+    "monitoring (94).",
     assumptions=(
         "Weight of harm, the event and all numbers of the clinic preset are assumptions, set before any "
         "training.",
