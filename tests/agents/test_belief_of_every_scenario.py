@@ -86,7 +86,7 @@ def test_docetaxel_is_put_off_in_the_belief_as_in_the_patient() -> None:
 
 
 def test_refined_particles_are_moved_where_no_redraw_fits() -> None:
-    # after an hour of propofol seven unknowns make a bent posterior, which no Student's t is like; many
+    # after 60 results of propofol seven unknowns make a bent posterior, which no Student's t is like; many
     # particles that are only weighted find it as well
     known, n = scenario("propofol"), 3
     treatment, rule = Treatment(known, intake_of(known, n)), regimen("clinical-nomogram", known)

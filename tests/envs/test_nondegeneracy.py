@@ -111,3 +111,9 @@ def monitored(name: str, patients: int) -> None:
 @pytest.mark.parametrize("name", ["busulfan", "tacrolimus", "vancomycin"])
 def test_monitoring_beats_usual_care_and_the_best_fixed_dose(name: str) -> None:
     monitored(name, 80)
+
+
+@pytest.mark.slow  # three light drugs above are its small form
+@pytest.mark.parametrize("name", ["docetaxel", "efavirenz", "phenytoin", "propofol", "voriconazole"])
+def test_monitoring_beats_usual_care_and_the_best_fixed_dose_of_the_other_drugs(name: str) -> None:
+    monitored(name, 60 if name == "propofol" else 150)
