@@ -104,8 +104,9 @@ class WeightedEffects:
 
     @cached_property
     def log_weight(self) -> Floats:
-        """(n, k) log weights, normalised."""
-        return self._log_ratio - np.asarray(logsumexp(self._log_ratio, axis=1, keepdims=True))
+        """(n, k) log weights, normalised; NaN for a patient of whom no particle has a likelihood."""
+        with np.errstate(invalid="ignore"):
+            return self._log_ratio - np.asarray(logsumexp(self._log_ratio, axis=1, keepdims=True))
 
     @cached_property
     def weight(self) -> Floats:
