@@ -22,7 +22,7 @@ from scipy.special import chdtri, ndtri
 from scipy.stats import qmc
 
 from dosewright.agents.estimation.likelihood import deviance, log_likelihood, residual_variance
-from dosewright.agents.estimation.mixture import Mixture, quasi_random
+from dosewright.agents.estimation.mixture import Mixture
 from dosewright.agents.estimation.outlook import Outlook, blocks, column_of
 from dosewright.agents.estimation.prior import Prior, known_people, parameters, prior
 from dosewright.agents.estimation.resample_move import moments, resample_move, systematic
@@ -40,7 +40,7 @@ _WIDEN = 1.2  # the proposal's SD over the posterior's
 _FREEDOM = 6.0  # degrees of freedom of the proposal, a Student's t: heavy enough for the posterior's tails
 _FLOOR = 0.1  # smallest SD of the proposal over the prior's
 _ABSURD = 6.0  # SD of prediction and assay from which a result says no more
-_MOVES = 24  # rounds of moves after each step from a redraw's t to the posterior
+_MOVES = 12  # rounds of moves after each step from the prior to the posterior
 _UNHEARD_OF = 32.0  # log prior density below the most of a patient's particles: eight SD
 _NOTHING = 1e-9  # of a level in its unit
 _ROUNDS = 3  # a posterior far out in the prior is approached in steps
@@ -464,7 +464,10 @@ class BeliefFilter:
         return drawn.replace_rows(poor, self._moved(drawn.select(poor))) if len(poor) else drawn
 
     def _moved(self, belief: Belief) -> Belief:
-        """Carry particles to the posterior by resample-move, from a Student's t of the belief's moments."""
+        """Carry particles from the prior to the posterior by resample-move.
+
+        From a redraw's t it would take fewer steps, but they do not find the far end of a long, bent ridge.
+        """
         n, k, d = belief.x.shape
 
         def around(x: Floats, weight: Floats, rows: Ints) -> Mixture:
@@ -477,11 +480,10 @@ class BeliefFilter:
             some = belief.select(rows)
             return some.prior.log_density(x) + self._relive(some, x)[0]
 
-        start = around(belief.x, belief.weight, np.arange(n))
         moved = resample_move(
-            start.at(quasi_random(k, d + 2, self.seed)),
+            belief.prior.at(*_points(k, d, self.seed)),
             np.full((n, k), -np.log(k)),
-            lambda x, rows: start.select(rows).log_density(x),
+            lambda x, rows: belief.prior.select(rows).log_density(x),
             wanted,
             around,
             self.seed,
