@@ -87,7 +87,7 @@ def test_docetaxel_is_put_off_in_the_belief_as_in_the_patient() -> None:
 
 
 def test_moved_particles_agree_with_brute_force() -> None:
-    # propofol's seven unknowns make a bent posterior, which no Student's t is like: a ridge of the first volume
+    # propofol's seven unknowns make a bent posterior, which no Student's t is like: a ridge of first volume
     # and the delay of the effect
     known, n = scenario("propofol"), 3
     treatment, rule = Treatment(known, intake_of(known, n)), regimen("clinical-nomogram", known)
