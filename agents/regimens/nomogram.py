@@ -112,7 +112,8 @@ class Nomogram:
         for row in table.rows:
             here = row.band.contains(response) & ~state.held & ~checking
             urgent = row.hold != "no"
-            here &= ~resuming & (waited | urgent) if not urgent else np.ones_like(here)
+            if not urgent:
+                here &= ~resuming & waited
             if row.factor != 1 or row.add != 0:
                 state = replace(
                     state,
