@@ -55,6 +55,12 @@ def shares_below(kept: BeliefFilter, before: Belief, observation: NDArray[np.flo
     return np.concatenate(shares)
 
 
+def p_values(rank: Floats) -> Floats:
+    """Return the p (d,) of ranks (n, d) being uniform, by χ²."""
+    counts = [np.histogram(column, BINS, (0.0, 1.0 + 1e-9))[0] for column in rank.T]
+    return np.array([chisquare(count).pvalue for count in counts])
+
+
 def calibrate(known: Scenario, patients: int, particles: int, seed: int, fine: int) -> tuple[Floats, Floats]:
     """Return ranks (n, d) of the true unknowns among `fine` particles at the end of follow-up, and the
     predictive probability below every result that came in."""
@@ -94,8 +100,7 @@ def main(drugs: tuple[str, ...], patients: int, particles: int, fine: int, seed:
     for name in drugs or names():
         known, begin = scenario(name), time.perf_counter()
         rank, share = calibrate(known, patients, particles, seed, fine)
-        counts = [np.histogram(column, BINS, (0.0, 1.0 + 1e-9))[0] for column in rank.T]
-        p = np.array([chisquare(count).pvalue for count in counts])
+        p = p_values(rank)
         holm = float(min(1.0, p.min() * len(p)))
         covered = float(np.mean((share > 0.05) & (share < 0.95)))
         passed = holm > LEVEL and COVERED[0] <= covered <= COVERED[1]

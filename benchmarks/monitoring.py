@@ -9,14 +9,30 @@ simulation, not for clinical use.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from dosewright.agents.regimens import FixedDose, lacking, regimen
-from dosewright.envs import Noise, Regimen, names, scenario
-from dosewright.evaluation import run_trial
+from dosewright.envs import Noise, Regimen, Scenario, names, scenario
+from dosewright.envs.realism import Realism
+from dosewright.evaluation import TrialResult, run_trial
 
 RULES = ("label", "guideline", "clinical-nomogram", "nomogram", "pid")
 BELIEVED = ("bayesian", "bayesian-adaptive", "planner", "planner-adaptive")
+
+
+def compared(
+    known: Scenario, arms: Sequence[str], patients: int, noise: Noise, preset: Realism
+) -> tuple[str, TrialResult]:
+    """Return a trial of regimens by name and of the dose of the grid that is best for these very patients if
+    everybody gets it; and the name of that arm."""
+    fixed: dict[str, Regimen] = {f"{dose:g}": FixedDose(known, dose) for dose in known.doses.doses}
+    tried = run_trial(known, fixed, known.population, range(patients), noise, preset)
+    best = max(fixed, key=lambda dose: tried.arm(dose).returns.mean())
+    name = f"fixed {best} {known.doses.unit}"
+    chosen = {name: fixed[best]} | {arm: regimen(arm, known) for arm in arms}
+    return name, run_trial(known, chosen, known.population, range(patients), noise, preset)
 
 
 @click.command()
@@ -28,18 +44,13 @@ BELIEVED = ("bayesian", "bayesian-adaptive", "planner", "planner-adaptive")
 def main(drugs: tuple[str, ...], patients: int, realism: str, namespace: str, arms: str) -> None:
     """Print a block a scenario."""
     for name in drugs or names():
-        known, noise, preset = scenario(name), Noise(namespace, 0), scenario(name).preset(realism)
-        fixed: dict[str, Regimen] = {f"{dose:g}": FixedDose(known, dose) for dose in known.doses.doses}
-        tried = run_trial(known, fixed, known.population, range(patients), noise, preset)
-        best = max(fixed, key=lambda dose: tried.arm(dose).returns.mean())
-        absent = lacking(known)
-        chosen = {f"fixed {best} {known.doses.unit}": fixed[best]}
-        chosen |= {arm: regimen(arm, known) for arm in arms.split(",") if arm not in absent}
-        result = run_trial(known, chosen, known.population, range(patients), noise, preset)
+        known, absent = scenario(name), lacking(scenario(name))
+        chosen = [arm for arm in arms.split(",") if arm not in absent]
+        fixed, result = compared(known, chosen, patients, Noise(namespace, 0), known.preset(realism))
         print(f"\n{name}, {realism}, {namespace}, {patients} patients", flush=True)
         monitored = [arm for arm in ("bayesian", "bayesian-adaptive") if arm in chosen]
         monitoring = max(monitored, key=lambda arm: result.arm(arm).returns.mean(), default=None)
-        for arm in chosen:
+        for arm in (fixed, *chosen):
             line = f"  {arm:28s}{100 * result.arm(arm).returns.mean():8.1f} {result.arm(arm).seconds:7.1f} s"
             if monitoring not in (None, arm):
                 gain = result.difference(monitoring, arm, "return")

@@ -258,13 +258,8 @@ class PatientRecords:
         """
         if name not in self.covariates:
             raise ValueError(f"patient {self.id!r}: no covariate {name!r}; {instead(name, self.covariates)}")
-        values = self.covariates[name]
-        own = self.units.get(name)
-        if unit is not None and own is not None:
-            try:
-                values = values * factor(own, unit)
-            except ValueError as error:
-                raise ValueError(f"patient {self.id!r}, {name}: {error}") from None
+        scale = scale_to(unit, self.units.get(name), f"patient {self.id!r}, {name}")
+        values = self.covariates[name] * scale
         last = np.maximum.accumulate(np.where(np.isnan(values), 0, np.arange(len(values))))
         return values[last]
 
@@ -476,10 +471,7 @@ def _converted(
         unit = units.get(key, units.get(own or key))
         if wanted is None or unit is None:
             return 1.0
-        try:
-            scale = factor(unit, wanted)
-        except ValueError as error:
-            raise ValueError(f"patient {patient.id!r}, {key}: {error}") from None
+        scale = scale_to(wanted, unit, f"patient {patient.id!r}, {key}")
         if unit != wanted:
             done.add(f"{key}: 1 {unit} = {scale:.12g} {wanted}")
         units[key] = wanted
@@ -518,6 +510,17 @@ def _together(units: Mapping[str, str], kinds: set[int]) -> dict[str, str]:
     if len(known) == len(each) and len(set(known.values())) == 1:
         return rest | {"DV": next(iter(known.values()))}
     return rest | known
+
+
+def scale_to(wanted: str | None, unit: str | None, place: str) -> float:
+    """Return what values in a unit are multiplied by to be in the wanted one, 1 where either is not said; an
+    error begins with the place."""
+    if wanted is None or unit is None:
+        return 1.0
+    try:
+        return factor(unit, wanted)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
 
 
 def instead(got: str, known: Iterable[str]) -> str:

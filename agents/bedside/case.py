@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dosewright.agents.estimation.courses import routes_by_compartment
+from dosewright.agents.estimation.readings import line_of, refuse
 from dosewright.envs import PatientRecords, Scenario, converted, read_nonmem
 from dosewright.envs.genotypes import allele_counts, allele_entry, genotype_effects
 from dosewright.envs.pharmacology import PopulationModel
@@ -149,15 +151,11 @@ def read_case(
     genes = _known_genes(scenario, genotypes or {})
     model, clock = scenario.model, scenario.clock
     outputs, kinds = outputs_by_number(scenario), {int(k) for k in found.dvid[found.observation]}
-    bare = [
-        f"{column} in {unit}"
-        for column, unit, here in (
-            ("TIME", model.time_unit, "TIME" in found.units),
-            ("AMT", model.amount_unit, "AMT" in found.units or not found.dose.any()),
-            ("DV", "the model's unit", not kinds or any(name.startswith("DV") for name in found.units)),
-        )
-        if not here
-    ]
+    bare = [f"TIME in {model.time_unit}"] if "TIME" not in found.units else []
+    if "AMT" not in found.units and found.dose.any():
+        bare.append(f"AMT in {model.amount_unit}")
+    if kinds and not any(name.startswith("DV") for name in found.units):
+        bare.append("DV in the model's unit")
     notes = [f"no unit in the header, read as the model's: {', '.join(bare)}"] if bare else []
     if 0 in kinds and len(outputs) > 2:
         notes.append(f"measurements without DVID are read as {outputs[0]}")
@@ -211,39 +209,45 @@ def _check_times_and_doses(scenario: Scenario, records: PatientRecords) -> None:
     back = np.diff(records.time) < 0
     if back.any():
         i = int(np.argmax(back)) + 1
-        raise ValueError(
-            f"line {records.line[i]}, patient {records.id!r}: TIME = {records.time[i]:g} after "
-            f"{records.time[i - 1]:g}; a course is dosed on one clock, so let times run on across a reset"
+        refuse(
+            records,
+            i,
+            f"TIME = {records.time[i]:g} after {records.time[i - 1]:g}; a course is dosed on one clock, so "
+            "let times run on across a reset",
         )
-    model = scenario.model
-    for i in np.flatnonzero(records.dose):
+    model, routes = scenario.model, routes_by_compartment(scenario.model)
+    for i in np.flatnonzero(records.dose).tolist():
         number = int(records.compartment[i])
-        if number and not _routes(model, number):
+        if number and not routes.get(number):
             known = ", ".join(
                 f"{model.states.index(route.state) + 1} ({route.name})" for route in model.routes
             )
-            raise ValueError(
-                f"line {records.line[i]}, patient {records.id!r}: CMT = {number} of a dose, into which no "
-                f"route of {model.name} leads; give {known}, or leave CMT out for the first"
+            refuse(
+                records,
+                i,
+                f"CMT = {number} of a dose, into which no route of {model.name} leads; give {known}, or "
+                "leave CMT out for the first",
             )
 
 
 def _beyond(scenario: Scenario, records: PatientRecords, outputs: Mapping[int, str]) -> list[str]:
     """Refuse levels far beyond what an assay shows, as a wrong unit makes them; return those beyond it."""
-    high = {item.output: item.high for item in scenario.measurements}
+    shown = {item.output: item for item in scenario.measurements}
     notes = []
-    for i in np.flatnonzero(records.observation & ~records.mdv & np.isnan(records.limit)):
-        name, level = outputs.get(int(records.dvid[i]), ""), float(records.dv[i])
-        most = high.get(name, math.inf)
-        unit = scenario.model.outputs[scenario.model.output(name)].unit if name in high else ""
-        place = f"line {records.line[i]}, patient {records.id!r}: DV = {level:g} {unit}"
-        if level > _ABSURD * most:
-            raise ValueError(
-                f"{place} of {name}, where {most:g} is the most that is ever shown; is it another unit? Give "
-                "it in the header, as in DV[ng/mL]"
+    for i in np.flatnonzero(records.observation & ~records.mdv & np.isnan(records.limit)).tolist():
+        item, level = shown.get(outputs.get(int(records.dvid[i]), "")), float(records.dv[i])
+        if item is None or level <= item.high:
+            continue
+        measured = f"DV = {level:g} {item.unit}"
+        if level > _ABSURD * item.high:
+            refuse(
+                records,
+                i,
+                f"{measured} of {item.output}, where {item.high:g} is the most that is ever shown; is it "
+                "another unit? Give it in the header, as in DV[ng/mL]",
             )
-        if level > most:
-            notes.append(f"{place} is above {most:g}, the most that the scenario's assay shows")
+        most = f"{item.high:g}, the most that the scenario's assay shows"
+        notes.append(f"{line_of(records, i)}: {measured} is above {most}")
     return notes
 
 
@@ -383,13 +387,6 @@ def _until(records: PatientRecords, now: float) -> PatientRecords:
     )
 
 
-def _routes(model: PopulationModel, compartment: int) -> list[str]:
-    """Return the routes into a compartment, counted from 1."""
-    if compartment > len(model.states):
-        return []
-    return [route.name for route in model.routes if route.state == model.states[compartment - 1]]
-
-
 def _route(model: PopulationModel, compartment: int) -> str:
     """Return the route of a dose's compartment, as `Courses` reads it: the first where none is given."""
-    return _routes(model, compartment)[0] if compartment else model.routes[0].name
+    return model.routes[routes_by_compartment(model)[compartment][0] if compartment else 0].name

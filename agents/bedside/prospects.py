@@ -132,11 +132,11 @@ def target_of(scenario: Scenario, text: str | None, unit: int) -> Target:
         raise ValueError(f"--target {name}: {scenario.name} has no such response; it has: {', '.join(known)}")
     try:
         low, high = (float(end) if end.strip() else None for end in (found[2], found[3]))
+        ends = [end for end in (low, high) if end is not None]
+        if not all(map(math.isfinite, ends)):
+            raise ValueError
     except ValueError:
         raise ValueError(f"--target {text!r}: expected numbers, as in {name}=8..12") from None
-    ends = [end for end in (low, high) if end is not None]
-    if not all(math.isfinite(end) for end in ends):
-        raise ValueError(f"--target {text!r}: expected numbers, as in {name}=8..12")
     if not ends or (low is not None and high is not None and not low < high) or min(ends) < 0:
         raise ValueError(
             f"--target {text!r}: expected a range from a smaller to a larger number, none below 0"

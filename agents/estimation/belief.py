@@ -616,9 +616,8 @@ class BeliefFilter:
         d = belief.x.shape[2]
         z, u = _points(self.particles, d, self.seed)
         before = belief.prior
-        mean = belief.mean(belief.x)
-        centred = belief.x - mean[:, None]
-        covariance = np.einsum("nk,nki,nkj->nij", belief.weight, centred, centred) * _WIDEN**2
+        mean, covariance = moments(belief.x, belief.weight)
+        covariance *= _WIDEN**2
         covariance[:, np.arange(d), np.arange(d)] += (_FLOOR * before.sd) ** 2
         # by each patient's own genotypes, in any company
         single = np.flatnonzero(np.isfinite(before.log_weight).sum(axis=1) == 1)

@@ -153,7 +153,7 @@ class Courses:
             raise ValueError("no patient: give the records of at least one")
         if carried not in ("backward", "forward"):
             raise ValueError(f"carried = {carried!r}; expected 'backward' (as NONMEM does) or 'forward'")
-        routes = _routes(model, compartments)
+        routes = routes_by_compartment(model, compartments)
         readings = Readings.of(model, outputs, grades, events)
         reader = _Reader(model, readings, routes, dict(covariates or {}), occasion, carried)
         patients = converted(patients, time=model.time_unit, amount=model.amount_unit)
@@ -506,14 +506,10 @@ class _Reader:
 
     def _columns(self, records: PatientRecords) -> tuple[Indices, Mapping[str, Floats], Indices]:
         """Parameter column of each record; covariates and occasion of each column."""
-        units = {item.name: item.unit for item in self.model.covariates}
-        table = [
-            self._covariate(records, name, self.covariates.get(name, name), units.get(name))
-            for name in self.needed
-        ]
+        table = [self._covariate(records, name, self.covariates.get(name, name)) for name in self.needed]
         level = np.zeros(len(records.time))
         if self.occasion is not None:
-            level = self._covariate(records, self.occasion, self.occasion, None)
+            level = self._covariate(records, self.occasion, self.occasion)
         rows = np.stack([*table, level], axis=1)
         changes = np.append(True, (np.diff(rows, axis=0) != 0).any(axis=1))
         columns = np.cumsum(changes) - 1
@@ -522,8 +518,8 @@ class _Reader:
         values = {name: column[changes] for name, column in zip(self.needed, table, strict=True)}
         return columns, values, number[changes]
 
-    def _covariate(self, records: PatientRecords, name: str, column: str, unit: str | None) -> Floats:
-        """Values (r,) of a column, in a unit; a gap takes the previous value."""
+    def _covariate(self, records: PatientRecords, name: str, column: str) -> Floats:
+        """Values (r,) of a column, in the model's unit; a gap takes the previous value."""
         match = {key.lower(): key for key in records.covariates}.get(column.lower())
         if match is None:
             have = ", ".join(records.covariates) or "none"
@@ -531,14 +527,13 @@ class _Reader:
                 f"patient {records.id!r}: {self.model.name} asks for {name!r}, and there is no column "
                 f"{column!r}; columns: {have}. Name the column in `covariates`"
             )
-        values = records.covariate(match, unit)
-        for item in self.model.covariates:
-            bad = values <= item.least if item.name == name else np.zeros(len(values), dtype=bool)
-            if bad.any():
-                i = int(np.argmax(bad))
-                refuse(
-                    records, i, f"{column} = {values[i]:g}; {self.model.name} needs it above {item.least:g}"
-                )
+        item = next((item for item in self.model.covariates if item.name == name), None)
+        if item is None:
+            return records.covariate(match)
+        values = records.covariate(match, item.unit)
+        if (values <= item.least).any():
+            i = int(np.argmax(values <= item.least))
+            refuse(records, i, f"{column} = {values[i]:g}; {self.model.name} needs it above {item.least:g}")
         return values
 
     def _dose(self, records: PatientRecords, i: int, column: int, stretches: list[_Stretch]) -> None:
@@ -649,8 +644,11 @@ def _since(records: PatientRecords, i: int, reading: Reading, asked: _Asked, sam
     return since
 
 
-def _routes(model: PopulationModel, compartments: Mapping[int, str] | None) -> Mapping[int, list[int]]:
-    """Routes that a compartment may stand for."""
+def routes_by_compartment(
+    model: PopulationModel, compartments: Mapping[int, str] | None = None
+) -> Mapping[int, list[int]]:
+    """Return the numbers of the routes that a compartment may stand for: `compartments` says which, by
+    default those that lead into the model's state of that number, from 1."""
     names = [route.name for route in model.routes]
     if compartments is None:
         return {

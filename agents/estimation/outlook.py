@@ -64,8 +64,7 @@ class Outlook:
     def after(self, units: int, dose: float) -> Floats:
         """Return the response (n, k) that is dosed to, after so many units of one constant dose."""
         n, k = self.state.shape[:2]
-        distance, target = self._distance(units)
-        return (distance(np.full(n * k, dose), np.arange(n * k)) + target).reshape(n, k)
+        return self._at_end(units)(np.full(n * k, dose), np.arange(n * k)).reshape(n, k)
 
     def dose_to_target(self, units: int) -> Floats:
         """Return the constant dose (n, k) by which each particle is on target at the end of so many units;
@@ -73,8 +72,12 @@ class Outlook:
 
         Regula falsi in the Illinois form: exact at once where the response is linear in the dose.
         """
-        distance, target = self._distance(units)
-        size = len(target)
+        target = np.repeat(self.scenario.target_at(self.unit + units - 1), self.state.shape[1])
+        size, at_end = len(target), self._at_end(units)
+
+        def distance(dose: Floats, some: Ints) -> Floats:
+            return at_end(dose, some) - target[some]
+
         low, high = np.zeros(size), np.full(size, self.scenario.doses.maximum)
         everyone = np.arange(size)
         at_low, at_high = distance(low, everyone), distance(high, everyone)
@@ -99,21 +102,19 @@ class Outlook:
             high, at_high = np.where(same, high, dose), np.where(same, at_high, here)
         return dose.reshape(self.state.shape[:2])
 
-    def _distance(self, units: int) -> tuple[Callable[[Floats, Ints], Floats], Floats]:
-        """Return how far from its target the response is after so many units of a constant dose, as a
-        function of the doses (m,) and of which particles (m,) of all n·k they are for; and their targets
-        (n·k,)."""
+    def _at_end(self, units: int) -> Callable[[Floats, Ints], Floats]:
+        """Return the response that is dosed to after so many units of a constant dose, as a function of the
+        doses (m,) and of which particles (m,) of all n·k they are for."""
         n, k, s = self.state.shape
         rows = np.repeat(np.arange(n), k)
-        target = self.scenario.target_at(self.unit + units - 1)[rows]
         state, theta = self.state.reshape(n * k, s), self.theta.reshape(n * k, *self.theta.shape[2:])
 
-        def distance(dose: Floats, some: Ints) -> Floats:
+        def at_end(dose: Floats, some: Ints) -> Floats:
             course, each = np.repeat(dose[:, None], units, axis=1), np.arange(len(some))
             response = self._follow(rows[some], course, state[some], theta[some], each)[self.scenario.output]
-            return response[:, -1] - target[some]
+            return response[:, -1]
 
-        return distance, target
+        return at_end
 
     def _follow(
         self, rows: Ints, dose: Floats, state: Floats, theta: Floats, which: Ints

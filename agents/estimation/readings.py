@@ -16,7 +16,7 @@ import numpy as np
 
 from dosewright.envs import PatientRecords
 from dosewright.envs.pharmacology import PopulationModel
-from dosewright.envs.pharmacology.units import factor
+from dosewright.envs.records import scale_to
 
 
 @dataclass(frozen=True)
@@ -159,12 +159,8 @@ class Readings:
         output = self._output(records, i, key, observed)
         if output is None or not observed:
             return None if output is None else Reading(output)
-        unit, scale = records.dv_unit(i), 1.0
-        if unit is not None:
-            try:
-                scale = factor(unit, self.model.outputs[output].unit)
-            except ValueError as error:
-                refuse(records, i, f"{self.model.outputs[output].name} in {unit!r}: {error}")
+        item, unit = self.model.outputs[output], records.dv_unit(i)
+        scale = scale_to(item.unit, unit, f"{line_of(records, i)}: {item.name} in {unit!r}")
         if np.isnan(records.limit[i]):
             level = scale * float(records.dv[i])
             return Reading(output, level, level, observed)
@@ -208,7 +204,12 @@ class Readings:
 
 def refuse(records: PatientRecords, i: int, what: str) -> NoReturn:
     """Refuse record `i`, with its line and patient."""
-    raise ValueError(f"line {int(records.line[i])}, patient {records.id!r}: {what}")
+    raise ValueError(f"{line_of(records, i)}: {what}")
+
+
+def line_of(records: PatientRecords, i: int) -> str:
+    """Say where record `i` stands."""
+    return f"line {int(records.line[i])}, patient {records.id!r}"
 
 
 def has_error(model: PopulationModel, output: int) -> bool:

@@ -47,7 +47,9 @@ class BeliefFeatures:
     def __init__(self, belief_filter: BeliefFilter) -> None:
         self.filter, self.scenario = belief_filter, belief_filter.scenario
         scenario = self.scenario
-        self._settles = scenario.maintenance_dose is not None and isinstance(scenario.harm, Band)
+        settles = scenario.maintenance_dose is not None
+        # what is harm in steady state; None where that is not known by a formula
+        self._band = scenario.harm if settles and isinstance(scenario.harm, Band) else None
         unknowns = names(scenario)
         put_off = () if scenario.delay is None else ("times this treatment was put off", "it is left out")
         self.names: tuple[str, ...] = (
@@ -61,7 +63,7 @@ class BeliefFeatures:
             *(f"log response over target at the next visit, {m:g} x maintenance dose" for m in _LOOK_AHEAD),
             "last innovation",
             "innovation before it",
-            f"P(harm) {'in steady state' if self._settles else 'ahead'} at the last dose",
+            f"P(harm) {'ahead' if self._band is None else 'in steady state'} at the last dose",
             "last dose over maintenance dose",
             "newest result in hand is new",
             "its log over target",
@@ -118,10 +120,11 @@ class BeliefFeatures:
         """Return P(harm) (n,) at a constant dose (n,): in steady state by the scenario's formula, else in the
         units that monitoring looks ahead."""
         scenario, harm = self.scenario, self.scenario.harm
-        if scenario.maintenance_dose is not None and isinstance(harm, Band):
+        if self._band is not None:
+            assert scenario.maintenance_dose is not None
             # the response is monotone in the dose: harm in steady state means a dose above the one that leads
             # to its edge
-            edge = scenario.maintenance_dose(belief.theta, harm.above)
+            edge = scenario.maintenance_dose(belief.theta, self._band.above)
             return belief.mean((dose[:, None] > edge).astype(np.float64))
         reach = self.filter.reach(belief)
         units = int(reach.max())

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import binom, chisquare
+from scipy.stats import binom
 
-from benchmarks.calibration import calibrate
-from dosewright.agents.estimation import BeliefFilter, known_people, prior
+from benchmarks.calibration import calibrate, p_values
+from dosewright.agents.estimation import Belief, BeliefFilter, known_people, prior
 from dosewright.agents.estimation.resample_move import moments
 from dosewright.agents.learning import BeliefFeatures, BeliefVectorEnv
 from dosewright.agents.regimens import lacking, regimen
@@ -86,18 +86,26 @@ def test_docetaxel_is_put_off_in_the_belief_as_in_the_patient() -> None:
     assert np.array_equal(~np.isnan(looks).all(axis=1), belief.delays[put_off] > 0)
 
 
-def test_moved_particles_agree_with_brute_force() -> None:
-    # propofol's seven unknowns make a bent posterior, which no Student's t is like: a ridge of first volume
-    # and the delay of the effect
-    known, n = scenario("propofol"), 3
-    treatment, rule = Treatment(known, intake_of(known, n)), regimen("clinical-nomogram", known)
-    kept, state, belief = BeliefFilter(known, 256), None, None
-    for _ in range(24):
+def after(visits: int, kept: BeliefFilter, intake: Intake) -> Belief:
+    """The beliefs about patients whom usual care doses, after so many visits."""
+    known = kept.scenario
+    treatment, rule, state, belief = Treatment(known, intake), regimen("clinical-nomogram", known), None, None
+    for _ in range(visits):
         observation = treatment.observe()
         belief = kept.step(belief, observation)
         dose, state = rule.predict(observation, state)
-        treatment.give(dose)
+        if treatment.active.any():
+            treatment.give(dose)
     assert belief is not None
+    return belief
+
+
+def test_moved_particles_agree_with_brute_force() -> None:
+    # propofol's seven unknowns make a bent posterior, which no Student's t is like: a ridge of first volume
+    # and the delay of the effect
+    known = scenario("propofol")
+    kept = BeliefFilter(known, 256)
+    belief = after(24, kept, intake_of(known, 3))
     rng = np.random.default_rng(1)
     x = belief.prior.at(rng.normal(size=(2**15, 7)), rng.random(2**15))
     fit = kept._relive(belief, x)[0]
@@ -115,14 +123,9 @@ def test_moved_particles_agree_with_brute_force() -> None:
 
 def test_particles_are_moved_where_no_redraw_fits() -> None:
     known = scenario("propofol")
-    treatment, rule = Treatment(known, intake_of(known, 1)), regimen("clinical-nomogram", known)
-    kept, state, belief = BeliefFilter(known, 64), None, None
-    for _ in range(140):
-        observation = treatment.observe()
-        belief = kept.step(belief, observation)
-        dose, state = rule.predict(observation, state)
-        treatment.give(dose)
-    assert belief is not None and np.ptp(belief.weight) > 0.01
+    kept = BeliefFilter(known, 64)
+    belief = after(140, kept, intake_of(known, 1))
+    assert np.ptp(belief.weight) > 0.01
     np.testing.assert_allclose(kept.refine(belief).weight, 1 / 64, rtol=1e-9)
 
 
@@ -134,7 +137,7 @@ def small(name: str) -> tuple[np.ndarray, np.ndarray]:
 def test_ranks_of_the_truth_are_uniform_and_intervals_hold_what_they_say(name: str) -> None:
     # Talts 2018, arXiv:1804.06788; the long form, for every scenario, is benchmarks/calibration.py
     rank, share = small(name)
-    p = [chisquare(np.histogram(column, 10, (0, 1 + 1e-9))[0]).pvalue for column in rank.T]
+    p = p_values(rank)
     assert min(p) * len(p) > 1e-3
     covered = int(np.sum((share > 0.05) & (share < 0.95)))
     # results of one patient are not independent of each other: counted as a third of them
@@ -146,7 +149,7 @@ def test_ranks_of_the_truth_are_uniform_and_intervals_hold_what_they_say(name: s
 @pytest.mark.parametrize("name", names())
 def test_every_scenario_is_calibrated(name: str) -> None:
     rank, share = calibrate(scenario(name), 1000, 128, 0, 64 if name == "propofol" else 256)
-    p = [chisquare(np.histogram(column, 10, (0, 1 + 1e-9))[0]).pvalue for column in rank.T]
+    p = p_values(rank)
     assert min(p) * len(p) > 0.01
     assert 0.87 <= np.mean((share > 0.05) & (share < 0.95)) <= 0.93
 
@@ -179,15 +182,8 @@ def test_prior_without_the_diplotype_holds_the_true_one(name: str, genotype) -> 
 @pytest.mark.parametrize("name", ["fluorouracil", "docetaxel", "vancomycin"])  # late results; cycles put off
 def test_faded_results_weigh_the_same_in_passing_and_over_the_whole_history(name: str) -> None:
     known = scenario(name)
-    treatment, rule = Treatment(known, intake_of(known, 30, "clinic")), regimen("clinical-nomogram", known)
-    kept, state, belief = BeliefFilter(known, 64, fade=0.8), None, None
-    for _ in range(5):
-        observation = treatment.observe()
-        belief = kept.step(belief, observation)
-        dose, state = rule.predict(observation, state)
-        if treatment.active.any():
-            treatment.give(dose)
-    assert belief is not None
+    kept = BeliefFilter(known, 64, fade=0.8)
+    belief = after(5, kept, intake_of(known, 30, "clinic"))
     again = belief.log_ratio + kept._relive(belief, belief.x)[0]
     weight = np.exp(again - again.max(axis=1, keepdims=True))
     weight /= weight.sum(axis=1, keepdims=True)

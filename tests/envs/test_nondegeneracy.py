@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.monitoring import compared
 from dosewright.agents.regimens import FixedDose, regimen
 from dosewright.envs import Intake, Noise, Regimen, Scenario, Treatment, scenario
 from dosewright.envs.pharmacology.models.warfarin_hamberg2010 import MODEL, maintenance_dose, typical
-from dosewright.evaluation import run_trial
 
 N = 400
 TEN_POINTS = 0.10
@@ -98,14 +98,11 @@ def test_insensitive_genotypes_gain_more_from_a_higher_dose(
 def monitored(name: str, patients: int) -> None:
     """Bayesian monitoring beats usual care, and the best fixed dose of these very patients by ten points."""
     known, noise = scenario(name), Noise("select", 7)
-    arms: dict[str, Regimen] = {f"{dose:g}": FixedDose(known, dose) for dose in known.doses.doses}
-    fixed = run_trial(known, arms, known.population, range(patients), noise, known.preset("clinic"))
-    best = max((fixed.arm(arm).returns for arm in arms), key=lambda returns: float(returns.mean()))
-    compared = {arm: regimen(arm, known) for arm in ("clinical-nomogram", "bayesian")}
-    result = run_trial(known, compared, known.population, range(patients), noise, known.preset("clinic"))
+    arms = ("clinical-nomogram", "bayesian")
+    fixed, result = compared(known, arms, patients, noise, known.preset("clinic"))
     bayesian = result.arm("bayesian").returns
     at_least(bayesian, result.arm("clinical-nomogram").returns, 0.0)
-    at_least(bayesian, best, TEN_POINTS)
+    at_least(bayesian, result.arm(fixed).returns, TEN_POINTS)
 
 
 @pytest.mark.parametrize("name", ["busulfan", "tacrolimus", "vancomycin"])
