@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from scipy.special import chdtri, ndtri
 from scipy.stats import qmc
 
+from dosewright.agents.estimation.importance import Effort, proposals
 from dosewright.agents.estimation.likelihood import deviance, log_likelihood, residual_variance
-from dosewright.agents.estimation.mixture import Mixture
+from dosewright.agents.estimation.mixture import Mixture, quasi_random
 from dosewright.agents.estimation.outlook import Outlook, blocks, column_of
 from dosewright.agents.estimation.prior import Prior, known_people, parameters, prior
-from dosewright.agents.estimation.resample_move import moments, resample_move, systematic
+from dosewright.agents.estimation.resample_move import effective_size, moments, resample_move, systematic
 from dosewright.envs import Scenario
 from dosewright.envs.measurement import MONITOR_QUEUE, Measurement
 from dosewright.envs.pharmacology import outputs_now
@@ -35,13 +36,17 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 REDRAW_BELOW = 0.10  # share of the particles that carry weight, below which they are drawn anew
-_FINE, _COARSE = 0.3, 0.2  # where accuracy is asked for: below which they are drawn once more, and moved
+# Where accuracy is asked for: below which a redraw's t is not trusted, and particles of a mixture are moved
+_TRUSTED, _COARSE = 0.4, 0.15
 _WIDEN = 1.2  # the proposal's SD over the posterior's
 _FREEDOM = 6.0  # degrees of freedom of the proposal, a Student's t: heavy enough for the posterior's tails
 _FLOOR = 0.1  # smallest SD of the proposal over the prior's
 _ABSURD = 6.0  # SD of prediction and assay from which a result says no more
-_MOVES = 12  # rounds of moves after each step from the prior to the posterior
-_UNHEARD_OF = 32.0  # log prior density below the most of a patient's particles: eight SD
+_EFFORT = Effort((1024,) * 4 + (2048,) * 6, searches=4, points=1024, good=0.25)  # of a mixture
+_MOVES, _DRAWN = 12, 1000  # rounds of moves a step; number of their random points, apart from the pilots'
+_OVER, _LEAST_DRAWS = 4, 1024  # draws from a mixture for one particle, and at least
+_TOGETHER = 32  # patients whose mixtures are fitted at a time: bounds memory, changes nothing
+_UNHEARD_OF = 32.0  # log prior density below the most there is: eight SD
 _NOTHING = 1e-9  # of a level in its unit
 _ROUNDS = 3  # a posterior far out in the prior is approached in steps
 # Of the search for the mode: steps at most, squared SD of the posterior from the mode that ends it, longest
@@ -453,46 +458,63 @@ class BeliefFilter:
 
     def refine(self, belief: Belief) -> Belief:
         """Return the belief drawn anew with this filter's particles: more of them than it was kept with, for
-        a question that asks for accuracy. Of patients whose posterior no redraw fits, they are moved."""
-        drawn = self._redraw(belief, 0)
-        rows = np.flatnonzero(drawn.effective_size < _FINE * self.particles)
+        a question that asks for accuracy.
+
+        Where a redraw's t fits less than well, its weights do not tell what it misses: particles are drawn
+        from mixtures that are fitted to the posterior from the prior on (`importance`), and moved where these
+        do not fit either.
+        """
+        drawn, enough = self._redraw(belief, 0), _TRUSTED * self.particles
+        rows = np.flatnonzero(drawn.effective_size < enough)
         if len(rows):
             second = self._redraw(drawn.select(rows), 1)
             better = np.flatnonzero(second.effective_size > drawn.effective_size[rows])
             drawn = drawn.replace_rows(rows[better], second.select(better))
-        poor = np.flatnonzero(drawn.effective_size < _COARSE * self.particles)
-        return drawn.replace_rows(poor, self._moved(drawn.select(poor))) if len(poor) else drawn
+        doubtful = np.flatnonzero(drawn.effective_size < enough)
+        for first in range(0, len(doubtful), _TOGETHER):
+            some = drawn.select(doubtful[first : first + _TOGETHER])
+            target = _Posterior(self, some)
+            start = some.mean(some.x)[:, None]
+            for rows, mixture, _ in proposals(target, start, _EFFORT, self.seed):
+                anew = self._from(some.select(rows), mixture)
+                drawn = drawn.replace_rows(doubtful[first + rows], anew)
+        return drawn
 
-    def _moved(self, belief: Belief) -> Belief:
-        """Carry particles from the prior to the posterior by resample-move.
+    def _from(self, belief: Belief, mixture: Mixture) -> Belief:
+        """Draw particles that weigh alike, by way of mixtures: resampled from more draws; moved where few of
+        these carry weight."""
+        k, d, target = self.particles, belief.x.shape[2], _Posterior(self, belief)
+        everybody = np.arange(len(belief.x))
+        u = quasi_random(max(_OVER * k, _LEAST_DRAWS), d + 2, self.seed, _DRAWN)
+        x = mixture.at(u)
+        posterior = target.log_density(x, everybody)
+        log_weight = posterior - mixture.log_density(x)
+        weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
+        chosen = systematic(weight, 0.5, k)
+        kept = np.take_along_axis(x, chosen[..., None], axis=1)
+        posterior = np.take_along_axis(posterior, chosen, axis=1)
+        poor = np.flatnonzero(effective_size(log_weight) < _COARSE * len(u))
+        if len(poor):
+            own = mixture.select(poor)
+            moved = resample_move(
+                own.at(u[:k]),
+                np.full((len(poor), k), -np.log(k)),
+                lambda x, rows: own.select(rows).log_density(x),
+                target.select(poor).log_density,
+                lambda x, weight, rows: own.select(rows),
+                self.seed,
+                [str(row) for row in poor],
+                _MOVES,
+            )
+            kept[poor], posterior[poor] = moved.eta, moved.log_density
+        return self._weighed(belief, kept, posterior)
 
-        From a redraw's t it would take fewer steps, but they do not find the far end of a long, bent ridge.
-        """
-        n, k, d = belief.x.shape
-
-        def around(x: Floats, weight: Floats, rows: Ints) -> Mixture:
-            mean, covariance = moments(x, weight)
-            covariance[:, np.arange(d), np.arange(d)] += (_FLOOR * belief.prior.sd) ** 2
-            factor = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
-            return Mixture(np.ones((len(rows), 1)), mean[:, None], factor[:, None], np.array([_FREEDOM]))
-
-        def wanted(x: Floats, rows: Ints) -> Floats:
-            some = belief.select(rows)
-            return some.prior.log_density(x) + self._relive(some, x)[0]
-
-        moved = resample_move(
-            belief.prior.at(*_points(k, d, self.seed)),
-            np.full((n, k), -np.log(k)),
-            lambda x, rows: belief.prior.select(rows).log_density(x),
-            wanted,
-            around,
-            self.seed,
-            [str(row) for row in range(n)],
-            _MOVES,
-        )
-        fit, parts = self._relive(belief, moved.eta)
-        # they follow the posterior, so prior over proposal is one over the likelihood
-        return replace(belief, log_ratio=-fit, log_likelihood=fit, **parts)
+    def _weighed(self, belief: Belief, x: Floats, log_proposal: Floats) -> Belief:
+        """Return the belief with particles x (n, k, d), drawn with such log densities (n, k) and weighed over
+        the whole history."""
+        fit, parts = self.relive(belief, x)
+        log_ratio = belief.prior.log_density(x) - log_proposal
+        return replace(belief, log_ratio=log_ratio, log_likelihood=fit, **parts)
 
     def _arrived(self, belief: Belief, observation: NDArray[np.float32]) -> Floats:
         """(n, w, m) results that came in since the previous visit, by the visit at which they were drawn,
@@ -622,19 +644,17 @@ class BeliefFilter:
         # by each patient's own genotypes, in any company
         single = np.flatnonzero(np.isfinite(before.log_weight).sum(axis=1) == 1)
         if attempt == 0 and len(single):
-            mean[single], curved = self._mode(belief.select(single), mean[single])
+            mean[single], curved, _ = self.mode(belief.select(single), mean[single])
             covariance[single] = curved * _WIDEN**2
         t = z * np.sqrt(_FREEDOM / chdtri(_FREEDOM, np.clip(1.0 - u, 1e-9, 1 - 1e-9)))[:, None]
         x = mean[:, None] + np.einsum("nij,kj->nki", np.linalg.cholesky(covariance), t)
         # no log determinant: the proposal's constant is the same for all particles of a patient
         log_proposal = -0.5 * (_FREEDOM + d) * np.log1p(np.einsum("kd,kd->k", t, t) / _FREEDOM)
-        log_ratio = before.log_density(x) - log_proposal
-        fit, parts = self._relive(belief, x)
-        return replace(belief, log_ratio=log_ratio, log_likelihood=fit, **parts)
+        return self._weighed(belief, x, log_proposal)
 
-    def _mode(self, belief: Belief, x: Floats) -> tuple[Floats, Floats]:
-        """Return mode (n, d) of the posterior and inverse curvature (n, d, d) there, by damped Gauss-Newton
-        steps from x."""
+    def mode(self, belief: Belief, x: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return mode (n, d) of the posterior, inverse curvature (n, d, d) and log density (n,) up to a
+        constant there, by damped Gauss-Newton steps from x."""
         before, (n, d) = belief.prior, x.shape
         damping, step = np.full(n, 1e-3), _SHORT * before.sd
         beside = np.concatenate([np.zeros((1, d)), np.diag(step)])
@@ -649,13 +669,15 @@ class BeliefFilter:
             # a far step may end where no solver follows
             length = np.abs(change / before.sd).max(axis=1, keepdims=True)
             then = x + change * np.minimum(1.0, _LONG / np.maximum(length, _LONG))
+            rare = before.log_density(np.stack([then, before.nearest(then)], axis=1))
+            then = np.where((rare[:, 0] > rare[:, 1] - _UNHEARD_OF)[:, None], then, x)
             new = self._slope(belief, then, beside)
             better = far & (new[0] > score)
             x = np.where(better[:, None], then, x)
             score, slope = np.where(better, new[0], score), np.where(better[:, None], new[1], slope)
             curvature = np.where(better[:, None, None], new[2], curvature)
             damping = np.where(better, damping * 0.1, damping * 10.0)
-        return x, np.asarray(np.linalg.inv(curvature), dtype=np.float64)
+        return x, np.asarray(np.linalg.inv(curvature), dtype=np.float64), score
 
     def _slope(self, belief: Belief, x: Floats, beside: Floats) -> tuple[Floats, Floats, Floats]:
         """Return log posterior (n,), its slope (n, d) and expected curvature (n, d, d) at x (n, d)."""
@@ -686,7 +708,7 @@ class BeliefFilter:
         theta = parameters(self.scenario, belief.prior.theta, x)
         return self._history(replace(belief, theta=theta))[2]
 
-    def _relive(self, belief: Belief, x: Floats) -> tuple[Floats, dict[str, Floats]]:
+    def relive(self, belief: Belief, x: Floats) -> tuple[Floats, dict[str, Floats]]:
         """Return the log likelihood (n, k) of all results so far for unknowns (n, k, d), and the parts of the
         belief that change with them.
 
@@ -820,3 +842,47 @@ class BeliefFilter:
             dose[rows] = few.dose_to_target(int(units))
         log_dose = np.log(np.maximum(dose, least))
         return log_dose.mean(axis=1), log_dose.std(axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Posterior:
+    """Prior and likelihood of what is believed about some patients, in full, by their whole history."""
+
+    kept: BeliefFilter
+    belief: Belief
+
+    @property
+    def omega(self) -> Floats:
+        """(d, d) covariance of the prior, given the genotype."""
+        return self.belief.prior.covariance
+
+    def log_prior(self, x: Floats) -> Floats:
+        """Log density (n, k) of unknowns (n, k, d), up to a constant."""
+        return self.belief.prior.log_density(x)
+
+    def log_likelihood(self, x: Floats) -> Floats:
+        """Log likelihood (n, k) of all results so far."""
+        return self.kept.relive(self.belief, x)[0]
+
+    def log_density(self, x: Floats, rows: Ints) -> Floats:
+        """Log of prior times likelihood (r, k) of patients `rows`."""
+        some = self.select(rows)
+        return some.log_prior(x) + some.log_likelihood(x)
+
+    def descents(self, starts: Floats) -> tuple[Floats, Floats, Floats]:
+        """Ends of searches for a mode from starts (n, s, d)."""
+        n, s, d = starts.shape
+        copies = self.belief.select(np.repeat(np.arange(n), s))
+        x, covariance, score = self.kept.mode(copies, starts.reshape(-1, d))
+        return x.reshape(n, s, d), covariance.reshape(n, s, d, d), -2.0 * score.reshape(n, s)
+
+    def prior(self) -> Mixture:
+        """The prior, to draw from: a component for every genotype that a patient may have."""
+        before = self.belief.prior
+        share = np.maximum(np.exp(before.log_weight), np.finfo(np.float64).tiny)
+        factor = np.broadcast_to(before.factor, (*before.mean.shape, before.mean.shape[2]))
+        return Mixture(share, before.mean, factor, np.full(before.mean.shape[1], np.inf))
+
+    def select(self, rows: Ints) -> _Posterior:
+        """The same of some patients."""
+        return _Posterior(self.kept, self.belief.select(rows))

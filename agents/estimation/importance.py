@@ -21,8 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from dosewright.agents.estimation.courses import Courses
-from dosewright.agents.estimation.map import descents
 from dosewright.agents.estimation.mixture import FREEDOM, Mixture, quasi_random
 from dosewright.agents.estimation.resample_move import effective_size, systematic
 
@@ -44,7 +42,7 @@ _BISECTIONS = 30
 _ROUNDS = 10
 GOOD = 0.35  # effective share of a round's points with which a proposal is accepted
 _PRIOR_SERVES = 0.9  # that share of draws from the prior: the records say next to nothing
-_STARTS = (4, 32)  # descents from the prior, one for 128 particles; twice as many from its likelier draws
+_STARTS = (4, 32)  # descents from the prior, one for 128 particles
 _KEPT = 6  # modes
 _FAINTEST = 12.0  # log of the mass of a mode under that of the largest one, beyond which it is left out
 _LEAST_MODE = 0.05  # share of a mode over that of the largest one
@@ -55,20 +53,20 @@ class Target(Protocol):
     """Prior and likelihood of n patients."""
 
     @property
-    def courses(self) -> Courses:
-        """The patients' records."""
-        ...
-
-    @property
     def omega(self) -> Floats:
         """(d, d) covariance of the prior."""
         ...
 
-    def log_prior(self, eta: Floats) -> Floats:
+    def descents(self, starts: Floats, /) -> tuple[Floats, Floats, Floats]:
+        """Return where searches for a mode from starts (n, s, d) end: points (n, s, d), Laplace's covariances
+        (n, s, d, d), and −2 log posterior (n, s)."""
+        ...
+
+    def log_prior(self, eta: Floats, /) -> Floats:
         """Return the log density (n, k) of effects (n, k, d)."""
         ...
 
-    def log_likelihood(self, eta: Floats) -> Floats:
+    def log_likelihood(self, eta: Floats, /) -> Floats:
         """Return the log density (n, k) of all measurements."""
         ...
 
@@ -79,6 +77,33 @@ class Target(Protocol):
     def select(self, rows: Indices) -> Target:
         """Return the same of some patients."""
         ...
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a proposal may cost.
+
+    Attributes
+    ----------
+    pilots : of each round
+    searches : descents from draws of the prior, and twice as many from its likelier draws
+    points : that a mixture is fitted to
+    good : effective share of a round's points with which a proposal is accepted
+    """
+
+    pilots: tuple[int, ...]
+    searches: int
+    points: int
+    good: float = GOOD
+
+    @classmethod
+    def of(cls, particles: int) -> Effort:
+        """Return what so many particles are worth."""
+        return cls(
+            (int(np.clip(particles // 4, *_PILOTS)),) * _ROUNDS,
+            int(np.clip(particles // 128, *_STARTS)),
+            int(np.clip(particles, *_POINTS)),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +212,7 @@ class Proposals:
 
 
 def proposals(
-    target: Target, start: Floats, particles: int, seed: int
+    target: Target, start: Floats, effort: Effort, seed: int
 ) -> Iterator[tuple[Indices, Mixture, Proposals]]:
     """Yield patients (r,) by number with their mixtures, and with what makes others, once these are good.
 
@@ -195,21 +220,22 @@ def proposals(
     ----------
     start : (n, s, d)
         Points that descents begin at, besides draws of the prior.
-    particles
-        That are to be drawn in the end.
+    effort
+        What they may cost.
     """
-    d, size = len(target.omega), int(np.clip(particles // 4, *_PILOTS))
+    d = len(target.omega)
     rows, gamma, mixture = np.arange(len(start)), np.zeros(len(start)), target.prior()
     maker, points, used = None, None, list[Mixture]()
-    for number in range(_ROUNDS):
+    for number, size in enumerate(effort.pilots):
         some = target if maker is None else target.select(rows)
         eta = mixture.at(quasi_random(size, d + 2, seed, number))
         own = Points.of(some, eta, some.log_likelihood(eta), mixture.log_density(eta))
         fresh = effective_size(own.log_weight(np.ones(len(rows)))) / size
-        going = np.flatnonzero(fresh < np.where(gamma >= 1.0, GOOD, _PRIOR_SERVES))
+        going = np.flatnonzero(fresh < np.where(gamma >= 1.0, effort.good, _PRIOR_SERVES))
         if maker is None:
-            maker = _maker(target, own, start, particles)
-        done = np.setdiff1d(np.arange(len(rows)), going) if number < _ROUNDS - 1 else np.arange(len(rows))
+            maker = _maker(target, own, start, effort)
+        last = number == len(effort.pilots) - 1
+        done = np.arange(len(rows)) if last else np.setdiff1d(np.arange(len(rows)), going)
         if len(done):
             yield rows[done], mixture.select(done), maker.select(done)
         if len(done) == len(rows):
@@ -232,23 +258,22 @@ def _pooled(points: Points | None, own: Points, used: list[Mixture], mixture: Mi
     )
 
 
-def _maker(target: Target, pilots: Points, start: Floats, particles: int) -> Proposals:
+def _maker(target: Target, pilots: Points, start: Floats, effort: Effort) -> Proposals:
     """Look for modes from given starts and from draws of the prior."""
-    count = int(np.clip(particles // 128, *_STARTS))
     gamma = pilots.power(pilots.eta.shape[1] / EFFECTIVE)
-    chosen = systematic(_normalised(gamma[:, None] * pilots.log_likelihood), 0.5, 2 * count)
+    chosen = systematic(_normalised(gamma[:, None] * pilots.log_likelihood), 0.5, 2 * effort.searches)
     likely = np.take_along_axis(pilots.eta, chosen[..., None], axis=1)
-    modes = _modes(target.courses, np.concatenate([start, pilots.eta[:, :count], likely], axis=1))
-    return Proposals(modes, target.prior(), target.omega, int(np.clip(particles, *_POINTS)))
+    modes = _modes(target, np.concatenate([start, pilots.eta[:, : effort.searches], likely], axis=1))
+    return Proposals(modes, target.prior(), target.omega, effort.points)
 
 
-def _modes(courses: Courses, starts: Floats) -> Mixture:
+def _modes(target: Target, starts: Floats) -> Mixture:
     """Return the distinct ends of descents, each with the root of its mass by Laplace's approximation."""
-    eta, covariance, objective = descents(courses, starts)
+    eta, covariance, objective = target.descents(starts)
     mass = 0.5 * (np.linalg.slogdet(covariance)[1] - objective)
     n, _, d = eta.shape
     share, centres = np.full((n, _KEPT), _NONE), np.zeros((n, _KEPT, d))
-    factor = np.tile(np.asarray(np.linalg.cholesky(courses.omega), dtype=np.float64), (n, _KEPT, 1, 1))
+    factor = np.tile(np.asarray(np.linalg.cholesky(target.omega), dtype=np.float64), (n, _KEPT, 1, 1))
     for i in range(n):
         kept = _distinct(eta[i], covariance[i], mass[i])
         share[i, : len(kept)] = np.maximum(

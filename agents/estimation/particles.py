@@ -4,7 +4,8 @@ Particles are drawn from a mixture that was fitted to the posterior step by step
 (`importance`), and weighted by prior and likelihood of the whole history over the mixture's density. Where
 few particles carry the weight, the mixture is fitted to them and drawn from again; where that is not enough
 they are carried to the posterior in tempered steps (`resample_move`). Quasi-random points, the same ones for
-every patient: results depend on the seed, and not on who else is there.
+every patient: results depend on the seed, and not on who else is there (with occasion effects on the largest
+number of occasions in the records, which is the number of effects).
 
 `WeightedEffects.effective_size` tells how much to trust moments, of moved particles too.
 
@@ -25,9 +26,9 @@ from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
 
 from dosewright.agents.estimation.courses import Courses
-from dosewright.agents.estimation.importance import EFFECTIVE, Points, Proposals, proposals
+from dosewright.agents.estimation.importance import EFFECTIVE, Effort, Points, Proposals, proposals
 from dosewright.agents.estimation.likelihood import SampleErrors, log_likelihood
-from dosewright.agents.estimation.map import MapFit
+from dosewright.agents.estimation.map import MapFit, descents
 from dosewright.agents.estimation.mixture import Mixture, quasi_random
 from dosewright.agents.estimation.resample_move import (
     Moved,
@@ -335,7 +336,7 @@ def _sampled(target: _Target, start: Floats, k: int, seed: int) -> Posterior:
         target.mean, target.omega, np.full((n, k, d), np.nan), nothing, nothing, np.zeros(n),
         target.courses, np.full(n, np.nan), seed,
     )  # fmt: skip
-    for rows, mixture, maker in proposals(target, start, k, seed):
+    for rows, mixture, maker in proposals(target, start, Effort.of(k), seed):
         drawn = _settled(target.select(rows), mixture, maker, k, seed)
         posterior = posterior.replace_rows(rows, drawn)
     refuse_unexplained(posterior.log_likelihood, target.courses.ids)
@@ -397,6 +398,10 @@ class _Target:
         """Log of prior times likelihood (r, k) of patients `rows`."""
         some = self if len(rows) == len(self.courses) else self.select(rows)
         return some.log_prior(eta) + some.log_likelihood(eta)
+
+    def descents(self, starts: Floats) -> tuple[Floats, Floats, Floats]:
+        """Ends of descents from starts (n, s, d)."""
+        return descents(self.courses, starts)
 
     def prior(self) -> Mixture:
         """The prior, to draw from."""
