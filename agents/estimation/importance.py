@@ -13,6 +13,7 @@ hit; and the prior, a defence against all else (Hesterberg T. Technometrics 1995
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -85,7 +86,7 @@ class Effort:
 
     Attributes
     ----------
-    pilots : of each round
+    pilots : points of each round
     searches : descents from draws of the prior, and twice as many from its likelier draws
     points : that a mixture is fitted to
     good : effective share of a round's points with which a proposal is accepted
@@ -225,7 +226,7 @@ def proposals(
     """
     d = len(target.omega)
     rows, gamma, mixture = np.arange(len(start)), np.zeros(len(start)), target.prior()
-    maker, points, used = None, None, list[Mixture]()
+    maker, points, used = None, None, list[tuple[float, Mixture]]()
     for number, size in enumerate(effort.pilots):
         some = target if maker is None else target.select(rows)
         eta = mixture.at(quasi_random(size, d + 2, seed, number))
@@ -240,19 +241,23 @@ def proposals(
             yield rows[done], mixture.select(done), maker.select(done)
         if len(done) == len(rows):
             return
-        points = _pooled(points, own, used, mixture).select(going)
-        used = [one.select(going) for one in (*used, mixture)]
+        used.append((math.log(size / effort.pilots[0]), mixture))
+        points = _pooled(points, own, used).select(going)
+        used = [(weight, one.select(going)) for weight, one in used]
         rows, maker = rows[going], maker.select(going)
         gamma = points.power(size / EFFECTIVE)
         mixture = maker.fitted(points, gamma)
 
 
-def _pooled(points: Points | None, own: Points, used: list[Mixture], mixture: Mixture) -> Points:
-    """Join new points to those of earlier rounds; all are drawn from the mixture of all proposals."""
+def _pooled(points: Points | None, own: Points, used: list[tuple[float, Mixture]]) -> Points:
+    """Join new points to those of earlier rounds; all are drawn from the mixture of all proposals, each with
+    the log of its number of points over that of the first."""
     if points is None:
         return own
-    old = np.logaddexp(points.log_proposal, mixture.log_density(points.eta))
-    new = np.logaddexp.reduce([own.log_proposal, *(one.log_density(own.eta) for one in used)], axis=0)
+    last, mixture = used[-1]
+    old = np.logaddexp(points.log_proposal, last + mixture.log_density(points.eta))
+    others = (weight + one.log_density(own.eta) for weight, one in used[:-1])
+    new = np.logaddexp.reduce([last + own.log_proposal, *others], axis=0)
     return Points(points.eta, points.log_prior, points.log_likelihood, old).beside(
         Points(own.eta, own.log_prior, own.log_likelihood, new)
     )

@@ -1,6 +1,7 @@
 """Posteriors of recorded patients against quadrature, published chains, and each other."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from dosewright.agents.estimation.courses import Courses
 from dosewright.agents.estimation.factor import LikelihoodFactor
+from dosewright.agents.estimation.importance import Points, _pooled
 from dosewright.agents.estimation.mixture import Mixture, quasi_random
 from dosewright.agents.estimation.particles import Posterior, recorded_likelihood, sample
 from dosewright.agents.estimation.resample_move import resample_move
@@ -152,6 +154,24 @@ def test_fitted_mixture_covers_its_points() -> None:
     prior = Mixture.normal(1, np.zeros(2), 9.0 * np.eye(2))
     eta = prior.at(quasi_random(2**14, 4, 3))
     assert np.exp(mixture.log_density(eta) - prior.log_density(eta)).mean() == pytest.approx(1.0, abs=0.05)
+
+
+def test_points_of_a_larger_round_count_for_more() -> None:
+    # all points are draws of the mixture of the proposals, each with its share of the points: of a density
+    # that integrates to 1 their importance weights have mean 1
+    wide, thin = (
+        Mixture.normal(1, np.array([centre]), np.array([[variance]]))
+        for centre, variance in ((0.0, 4.0), (2.0, 0.25))
+    )
+
+    def drawn(proposal: Mixture, count: int) -> Points:
+        eta = proposal.at(quasi_random(count, 3, 5))
+        nothing = np.zeros((1, count))
+        return Points(eta, nothing, nothing, proposal.log_density(eta))
+
+    pooled = _pooled(drawn(wide, 256), drawn(thin, 2048), [(0.0, wide), (math.log(8.0), thin)])
+    density = np.exp(-0.5 * (pooled.eta[..., 0] - 1.0) ** 2) / math.sqrt(2 * math.pi)
+    assert np.mean(density / np.exp(pooled.log_proposal - math.log(9.0))) == pytest.approx(1.0, abs=0.01)
 
 
 def test_without_measurements_the_posterior_is_the_prior() -> None:
