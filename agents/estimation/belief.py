@@ -446,14 +446,18 @@ class BeliefFilter:
         for offset in range(self._window - 1, -1, -1):
             if not np.isnan(arrived[:, offset]).all():
                 belief = self._take_in(belief, offset, arrived[:, offset])
-        poor = np.flatnonzero(belief.effective_size < REDRAW_BELOW * self.particles)
-        for attempt in range(_ROUNDS):
+        return self._improved(belief, REDRAW_BELOW, range(_ROUNDS))
+
+    def _improved(self, belief: Belief, share: float, attempts: range) -> Belief:
+        """Redraw patients of whom less than a share of the particles carries weight, where that is better."""
+        poor = np.flatnonzero(belief.effective_size < share * self.particles)
+        for attempt in attempts:
             if not len(poor):
                 break
             redrawn = self._redraw(belief.select(poor), attempt)
             better = redrawn.effective_size > belief.effective_size[poor]
             belief = belief.replace_rows(poor[better], redrawn.select(np.flatnonzero(better)))
-            poor = poor[belief.effective_size[poor] < REDRAW_BELOW * self.particles]
+            poor = poor[belief.effective_size[poor] < share * self.particles]
         return belief
 
     def refine(self, belief: Belief) -> Belief:
@@ -464,30 +468,23 @@ class BeliefFilter:
         from mixtures that are fitted to the posterior from the prior on (`importance`), and moved where these
         do not fit either.
         """
-        drawn, enough = self._redraw(belief, 0), _TRUSTED * self.particles
-        rows = np.flatnonzero(drawn.effective_size < enough)
-        if len(rows):
-            second = self._redraw(drawn.select(rows), 1)
-            better = np.flatnonzero(second.effective_size > drawn.effective_size[rows])
-            drawn = drawn.replace_rows(rows[better], second.select(better))
-        doubtful = np.flatnonzero(drawn.effective_size < enough)
+        drawn = self._improved(self._redraw(belief, 0), _TRUSTED, range(1, 2))
+        doubtful = np.flatnonzero(drawn.effective_size < _TRUSTED * self.particles)
         for first in range(0, len(doubtful), _TOGETHER):
             some = drawn.select(doubtful[first : first + _TOGETHER])
             target = _Posterior(self, some)
             start = some.mean(some.x)[:, None]
             for rows, mixture, _ in proposals(target, start, _EFFORT, self.seed):
-                anew = self._from(some.select(rows), mixture)
-                drawn = drawn.replace_rows(doubtful[first + rows], anew)
+                drawn = drawn.replace_rows(doubtful[first + rows], self._from(target.select(rows), mixture))
         return drawn
 
-    def _from(self, belief: Belief, mixture: Mixture) -> Belief:
+    def _from(self, target: _Posterior, mixture: Mixture) -> Belief:
         """Draw particles that weigh alike, by way of mixtures: resampled from more draws; moved where few of
         these carry weight."""
-        k, d, target = self.particles, belief.x.shape[2], _Posterior(self, belief)
-        everybody = np.arange(len(belief.x))
+        k, d = self.particles, len(target.omega)
         u = quasi_random(max(_OVER * k, _LEAST_DRAWS), d + 2, self.seed, _DRAWN)
         x = mixture.at(u)
-        posterior = target.log_density(x, everybody)
+        posterior = target.log_prior(x) + target.log_likelihood(x)
         log_weight = posterior - mixture.log_density(x)
         weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
         chosen = systematic(weight, 0.5, k)
@@ -507,7 +504,7 @@ class BeliefFilter:
                 _MOVES,
             )
             kept[poor], posterior[poor] = moved.eta, moved.log_density
-        return self._weighed(belief, kept, posterior)
+        return self._weighed(target.belief, kept, posterior)
 
     def _weighed(self, belief: Belief, x: Floats, log_proposal: Floats) -> Belief:
         """Return the belief with particles x (n, k, d), drawn with such log densities (n, k) and weighed over
