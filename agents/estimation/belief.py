@@ -450,14 +450,14 @@ class BeliefFilter:
 
     def _improved(self, belief: Belief, share: float, attempts: range) -> Belief:
         """Redraw patients of whom less than a share of the particles carries weight, where that is better."""
-        poor = np.flatnonzero(belief.effective_size < share * self.particles)
         for attempt in attempts:
+            size = belief.effective_size
+            poor = np.flatnonzero(size < share * self.particles)
             if not len(poor):
                 break
             redrawn = self._redraw(belief.select(poor), attempt)
-            better = redrawn.effective_size > belief.effective_size[poor]
+            better = redrawn.effective_size > size[poor]
             belief = belief.replace_rows(poor[better], redrawn.select(np.flatnonzero(better)))
-            poor = poor[belief.effective_size[poor] < share * self.particles]
         return belief
 
     def refine(self, belief: Belief) -> Belief:
