@@ -1,21 +1,27 @@
 """Logged patients: who was given which dose, with what probability, and what came of it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dosewright.envs import DrawKeys, Intake, Noise, Population, Scenario, StochasticRegimen, Treatment
-from dosewright.envs.realism import Realism
-from dosewright.envs.scenarios.scenario import GenotypeMode
+from dosewright.evaluation.content_hash import content_hash
+from dosewright.evaluation.log_checks import (
+    BoolArray,
+    FloatArray,
+    Propensity,
+    check_log_prob,
+    check_times,
+    first_place,
+    labels,
+    refuse,
+)
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
-
-# A probability of 1 stored as the log of a float sum may come out a few ulp above 0.
-LOG_PROB_ROUNDING = 1e-9
+_NOBODY = np.zeros(0, dtype=np.bool_)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,8 +29,15 @@ class Trajectories:
     """A log of n patients with at most T decisions each, as padded arrays.
 
     Patient ``i`` was under decision at steps ``0 .. lengths[i] - 1``; ``mask`` is True there, and whatever
-    stands in the padding of observations, actions and log-probabilities is never read. Rewards and outcomes
-    in the padding must be 0: a patient who has ended gains nothing more.
+    stands in the padding of observations, actions, times and log-probabilities is never read. Rewards and
+    outcomes in the padding must be 0: a patient who has ended gains nothing more.
+
+    A course stops in one of three ways, and they are told apart because they mean different things for what
+    was not seen. *Terminated*: nothing is left to happen, all later rewards are 0. *Truncated*: a limit that
+    has nothing to do with the patient cut a course that goes on (the end of a study, the day the data were
+    locked). *Censored*: the patient was lost to follow-up, possibly for a reason that has to do with the
+    doses, and the last interval may be cut short. A time limit that falls on the end sets terminated and
+    truncated, as Gymnasium allows; nothing is left, so it counts as terminated.
 
     Arrays are kept as read-only views of what was given.
 
@@ -36,11 +49,20 @@ class Trajectories:
     mask : (n, T) bool, True where the decision was made; contiguous from step 0, at least one a patient
     terminated : (n,) bool, True when nothing is left to happen after the last logged step
         (end of follow-up, a first adverse reaction that ends the episode)
-    truncated : (n,) bool, True when the log stops although the patient's course goes on
+    truncated : (n,) bool, True when a limit cut a course that goes on
+    censored : (n,) bool, True when the patient was lost after, or during the interval of, the last decision;
+        nobody by default
     behaviour_log_prob : (n, T) optional, log propensity of the dose given under the regimen that made the log
     outcomes : name -> (n, T), per-decision outcomes beside the reward, e.g. the share of days with INR > 4
+    strata : name -> (n,) labels of subgroups, text or whole numbers; kept as text
+    patients : (n,) identifiers, each once, whole numbers or text; None for an anonymous log
+    times : (n, T) optional, times of the decisions since the first dose, e.g. in days
+    step_length : optional claim that all steps are equally long, in the unit of ``times``
+    observation_names : name of each observed quantity; empty where they have none
     propensity : ``"mass"`` for doses on a grid (log-probabilities are <= 0), ``"density"`` for a continuous
         dose (log-densities, 1/unit of the dose, may be positive)
+    provenance : where the log comes from, as JSON would have it: scenario, regimen that made it, namespace
+        and seed of the noise
 
     Raises
     ------
@@ -54,16 +76,25 @@ class Trajectories:
     mask: BoolArray
     terminated: BoolArray
     truncated: BoolArray
+    censored: BoolArray = field(default_factory=lambda: _NOBODY)
     behaviour_log_prob: FloatArray | None = None
     outcomes: Mapping[str, FloatArray] = field(default_factory=dict[str, FloatArray])
-    propensity: Literal["mass", "density"] = "mass"
+    strata: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict[str, npt.NDArray[Any]])
+    patients: npt.NDArray[Any] | None = None
+    times: FloatArray | None = None
+    step_length: float | None = None
+    observation_names: tuple[str, ...] = ()
+    propensity: Propensity = "mass"
+    provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         if self.propensity not in ("mass", "density"):
             raise ValueError(f"propensity = {self.propensity!r}; expected 'mass' (dose grid) or 'density'")
         self._freeze()
         self._check_shapes()
+        self._check_names()
         self._check_mask()
+        self._check_ends()
         self._check_values()
 
     def _freeze(self) -> None:
@@ -73,11 +104,20 @@ class Trajectories:
         keep("observations", _read_only(self.observations))
         keep("actions", _read_only(self.actions))
         keep("rewards", _read_only(np.asarray(self.rewards, dtype=np.float64)))
-        for name in ("mask", "terminated", "truncated"):
+        if np.shape(self.censored) == (0,):
+            keep("censored", np.zeros(len(self.mask), dtype=np.bool_))
+        for name in ("mask", "terminated", "truncated", "censored"):
             keep(name, _read_only(_as_bool(name, getattr(self, name))))
-        if self.behaviour_log_prob is not None:
-            keep("behaviour_log_prob", _read_only(np.asarray(self.behaviour_log_prob, dtype=np.float64)))
+        for name in ("behaviour_log_prob", "times"):
+            if getattr(self, name) is not None:
+                keep(name, _read_only(np.asarray(getattr(self, name), dtype=np.float64)))
         keep("outcomes", {k: _read_only(np.asarray(v, dtype=np.float64)) for k, v in self.outcomes.items()})
+        named = {k: labels(f"strata[{k!r}]", v).astype(np.str_) for k, v in self.strata.items()}
+        keep("strata", {k: _read_only(v) for k, v in named.items()})
+        if self.patients is not None:
+            keep("patients", _read_only(labels("patients", self.patients)))
+        keep("observation_names", tuple(self.observation_names))
+        keep("provenance", dict(self.provenance))
 
     def _check_shapes(self) -> None:
         if self.mask.ndim != 2 or 0 in self.mask.shape:
@@ -93,10 +133,31 @@ class Trajectories:
         for name, array in self._per_decision():
             if array.shape != (n, horizon):
                 raise ValueError(f"{name} has shape {array.shape}; expected ({n}, {horizon}) as in mask")
-        for name in ("terminated", "truncated"):
-            shape = getattr(self, name).shape
-            if shape != (n,):
-                raise ValueError(f"{name} has shape {shape}; expected ({n},), one flag a patient")
+        for name, array in self._per_patient():
+            if array.shape != (n,):
+                raise ValueError(f"{name} has shape {array.shape}; expected ({n},), one a patient")
+
+    def _check_names(self) -> None:
+        k = self.observations.shape[2]
+        if self.observation_names and len(self.observation_names) != k:
+            raise ValueError(
+                f"observation_names has {len(self.observation_names)} names; expected {k}, one for each "
+                "observed quantity"
+            )
+        if self.patients is not None:
+            values, counts = np.unique(self.patients, return_counts=True)
+            if len(values) < self.n_patients:
+                raise ValueError(
+                    f"patient {values[counts > 1][0].item()!r} is there twice; expected each identifier "
+                    "once: join the steps of one patient, or make the log anonymous with patients=None"
+                )
+        try:
+            json.dumps(self.provenance, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"provenance {self.provenance} cannot be written as JSON ({error}); expected text, numbers "
+                "and lists of them"
+            ) from None
 
     def _check_mask(self) -> None:
         if not self.mask[:, 0].all():
@@ -107,22 +168,31 @@ class Trajectories:
             )
         resumed = self.mask[:, 1:] & ~self.mask[:, :-1]
         if resumed.any():
-            patient, step = _first(resumed)
+            patient, step = first_place(resumed)
             raise ValueError(
                 f"mask[{patient}, {step + 1}] is True after a False (patient {patient}, step {step + 1}): "
                 "decisions are contiguous; a skipped dose is a decision with dose 0"
             )
-        unexplained = (self.lengths < self.horizon) & ~self.terminated & ~self.truncated
+
+    def _check_ends(self) -> None:
+        for name, why in (("terminated", "nothing was left to lose"), ("truncated", "one reason is enough")):
+            both = self.censored & getattr(self, name)
+            if both.any():
+                raise ValueError(
+                    f"patient {int(np.argmax(both))} is censored and {name}: {why}; keep censored for those "
+                    f"who were lost to follow-up, {name} for the others"
+                )
+        unexplained = (self.lengths < self.horizon) & ~self.terminated & ~self.truncated & ~self.censored
         if unexplained.any():
             patient = int(np.argmax(unexplained))
             raise ValueError(
                 f"patient {patient} stops after {self.lengths[patient]} of {self.horizon} steps with "
-                "terminated and truncated both False; set terminated (nothing left to happen) "
-                "or truncated (dropped out)"
+                "terminated, truncated and censored all False; set terminated (nothing left to happen), "
+                "truncated (cut by a limit) or censored (lost to follow-up)"
             )
 
     def _check_values(self) -> None:
-        _refuse(
+        refuse(
             "observations",
             self.observations,
             ~np.isfinite(self.observations).all(axis=2) & self.mask,
@@ -130,11 +200,15 @@ class Trajectories:
         )
         for name, array in self._per_decision():
             remedy = "a finite number where mask is True; give the recorded value or leave the patient out"
-            _refuse(name, array, ~np.isfinite(array) & self.mask, remedy)
+            refuse(name, array, ~np.isfinite(array) & self.mask, remedy)
         if self.behaviour_log_prob is not None:
             check_log_prob("behaviour_log_prob", self.behaviour_log_prob, self.mask, self.propensity)
+        if self.step_length is not None and not self.step_length > 0:
+            raise ValueError(f"step_length = {self.step_length}; expected a length above 0, or None")
+        if self.times is not None:
+            check_times(self.times, self.mask, self.step_length)
         for name, array in (("rewards", self.rewards), *self._named_outcomes()):
-            _refuse(
+            refuse(
                 name,
                 array,
                 (array != 0.0) & ~self.mask,
@@ -145,10 +219,14 @@ class Trajectories:
         return [(f"outcomes[{name!r}]", array) for name, array in self.outcomes.items()]
 
     def _per_decision(self) -> list[tuple[str, npt.NDArray[Any]]]:
-        arrays = [("actions", self.actions), ("rewards", self.rewards), *self._named_outcomes()]
-        if self.behaviour_log_prob is not None:
-            arrays.append(("behaviour_log_prob", self.behaviour_log_prob))
-        return arrays
+        optional = [(name, getattr(self, name)) for name in ("behaviour_log_prob", "times")]
+        given = [(name, array) for name, array in optional if array is not None]
+        return [("actions", self.actions), ("rewards", self.rewards), *self._named_outcomes(), *given]
+
+    def _per_patient(self) -> list[tuple[str, npt.NDArray[Any]]]:
+        ends = [(name, getattr(self, name)) for name in ("terminated", "truncated", "censored")]
+        strata = [(f"strata[{name!r}]", array) for name, array in self.strata.items()]
+        return [*ends, *strata, *([] if self.patients is None else [("patients", self.patients)])]
 
     @property
     def n_patients(self) -> int:
@@ -160,227 +238,73 @@ class Trajectories:
         """Number of steps T of the padded arrays."""
         return self.mask.shape[1]
 
-    @property
+    @cached_property
     def lengths(self) -> npt.NDArray[np.int64]:
         """(n,) number of decisions made for each patient."""
-        return self.mask.sum(axis=1, dtype=np.int64)
+        return _read_only(self.mask.sum(axis=1, dtype=np.int64))
 
     @property
     def dropped_out(self) -> BoolArray:
-        """(n,) True for patients lost before the horizon: their later rewards exist but were not seen."""
-        return self.truncated & ~self.terminated & (self.lengths < self.horizon)
+        """(n,) True for patients whose later rewards, up to the horizon, exist but were not seen.
+
+        Lost to follow-up, or cut off by a limit before the horizon: a sum over the horizon has to be
+        corrected for both, see ``follow_up_log_prob`` of `importance_weights`.
+        """
+        unseen = self.censored | (self.truncated & ~self.terminated)
+        return unseen & (self.lengths < self.horizon)
+
+    @property
+    def identifiers(self) -> npt.NDArray[Any]:
+        """(n,) what the patients are called: ``patients``, or their row where the log is anonymous."""
+        return np.arange(self.n_patients) if self.patients is None else self.patients
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 of what was logged, 64 hexadecimal digits; see `content_hash`.
+
+        The same data have the same hash, whatever the padding, the width of the numbers, the order of the
+        patients and of names; any other value changes it. The horizon and the provenance are not part of it:
+        the first is what is asked, the second what is said about the data.
+        """
+        step_length = None if self.step_length is None else float(self.step_length)
+        seen = list(self.observation_names) or self.observations.shape[2]
+        return content_hash(
+            self.mask,
+            dict(self._per_decision()),
+            self.observations,
+            dict(self._per_patient()),
+            {"propensity": self.propensity, "step_length": step_length, "observations": seen},
+        )
 
     def select(self, patients: npt.ArrayLike) -> "Trajectories":
         """The same log restricted to some patients, e.g. one genotype.
 
         Parameters
         ----------
-        patients : (n,) bool, or (m,) integer indices in the wanted order
+        patients : (n,) bool, or (m,) row numbers in the wanted order
+
+        Raises
+        ------
+        ValueError
+            For a patient chosen twice, other than in an anonymous log.
         """
         rows = np.asarray(patients)
-        log_prob = self.behaviour_log_prob
-        return Trajectories(
+        log_prob, times, names = self.behaviour_log_prob, self.times, self.patients
+        return replace(
+            self,
             observations=self.observations[rows],
             actions=self.actions[rows],
             rewards=self.rewards[rows],
             mask=self.mask[rows],
             terminated=self.terminated[rows],
             truncated=self.truncated[rows],
+            censored=self.censored[rows],
             behaviour_log_prob=None if log_prob is None else log_prob[rows],
             outcomes={name: array[rows] for name, array in self.outcomes.items()},
-            propensity=self.propensity,
+            strata={name: array[rows] for name, array in self.strata.items()},
+            patients=None if names is None else names[rows],
+            times=None if times is None else times[rows],
         )
-
-
-def record(
-    scenario: Scenario,
-    regimen: StochasticRegimen,
-    population: Population,
-    ids: npt.ArrayLike,
-    noise: Noise,
-    realism: Realism,
-    genotype: GenotypeMode = "diplotype",
-    *,
-    arm: int | str | None = None,
-    block: int = 1000,
-) -> Trajectories:
-    """Treat a cohort by a stochastic regimen: log the doses, their probabilities, and what came of them.
-
-    Parameters
-    ----------
-    scenario, realism : the decision problem, and how messy the world is
-    regimen : who doses; its draws are functions of noise, patient, arm and visit
-    population : who is treated
-    ids : (n,) patients of ``population``
-    noise : namespace and seed, of the patients and of the regimen's draws
-    genotype : whether the regimen sees the genotype
-    arm : whose draws they are; the regimen's name when None
-    block : patients simulated together; bounds the memory, does not change a number
-
-    Returns
-    -------
-    Trajectories
-        T visits of the scenario's calendar; doses after grid and cap, in the drug's unit. The reward is the
-        environment's, benefit - weight * harm. Outcomes: ``benefit`` and ``harm``, days in the scenario's
-        bands as shares of the horizon, and ``first_harm``, 1 in the interval in which the daily latent
-        response is in the harm band for the first time, so that its sum over a course is "ever in harm".
-        Patients who drop out are truncated; their last interval counts the days up to then, see
-        `whole_intervals`.
-
-    Raises
-    ------
-    ValueError
-        For a dose that is missing or negative.
-    """
-    patients = np.asarray(ids, dtype=np.int64)
-    name = regimen.name if arm is None else arm
-    parts: list[dict[str, npt.NDArray[Any]]] = []
-    for first in range(0, len(patients), block):
-        people = population.draw(scenario.model, scenario.base, patients[first : first + block], noise)
-        intake = Intake.prepare(scenario, people, noise, realism, genotype)
-        parts.append(_record_block(scenario, regimen, intake, DrawKeys(noise, people.ids, name)))
-    whole = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    outcomes = {key: whole[key] for key in ("benefit", "harm", "first_harm")}
-    return Trajectories(
-        observations=whole["observations"],
-        actions=whole["actions"],
-        rewards=outcomes["benefit"] - scenario.weight * outcomes["harm"],
-        mask=whole["mask"],
-        terminated=whole["terminated"],
-        truncated=whole["truncated"],
-        behaviour_log_prob=whole["behaviour_log_prob"],
-        outcomes=outcomes,
-    )
-
-
-def _record_block(
-    scenario: Scenario, regimen: StochasticRegimen, intake: Intake, keys: DrawKeys
-) -> dict[str, npt.NDArray[Any]]:
-    treatment, state = Treatment(scenario, intake), regimen.initial_state(keys)
-    shape = (len(treatment), len(scenario.calendar))
-    log: dict[str, npt.NDArray[Any]] = {
-        "observations": np.zeros((*shape, len(scenario.observation.names)), dtype=np.float32),
-        "actions": np.zeros(shape),
-        "behaviour_log_prob": np.zeros(shape),
-        "mask": np.zeros(shape, dtype=np.bool_),
-        "benefit": np.zeros(shape),
-        "harm": np.zeros(shape),
-        "terminated": np.zeros(shape[0], dtype=np.bool_),
-        "truncated": np.zeros(shape[0], dtype=np.bool_),
-    }
-    visit = 0
-    while treatment.active.any():
-        active, observation = treatment.active.copy(), treatment.observe()
-        start = np.full(shape[0], visit == 0)
-        dose, state = regimen.predict(observation, state, start, deterministic=False)
-        interval = treatment.give(dose)
-        log_prob = regimen.log_prob(observation, state, interval.dose)
-        log["observations"][active, visit] = observation[active]
-        log["mask"][:, visit] = active
-        for key, values in (
-            ("actions", interval.dose),
-            ("behaviour_log_prob", log_prob),
-            ("benefit", interval.benefit),
-            ("harm", interval.harm),
-        ):
-            log[key][active, visit] = values[active]
-        log["terminated"] |= interval.finished
-        log["truncated"] |= interval.left
-        visit += 1
-    log["first_harm"] = _first_harm(treatment.harm, scenario.days)
-    return log
-
-
-def _first_harm(harm: FloatArray, days: npt.NDArray[np.int64]) -> FloatArray:
-    """1 in the interval (n, T) with the first unit that was scored as harm (n, u), NaN where not followed."""
-    inside = np.nan_to_num(harm) > 0
-    ever = np.flatnonzero(inside.any(axis=1))
-    first = np.zeros((len(harm), len(days) - 1))
-    # the response at the start of a visit's day is what the doses before that visit led to
-    first[ever, np.searchsorted(days, inside[ever].argmax(axis=1) + 1) - 1] = 1.0
-    return first
-
-
-def whole_intervals(trajectories: Trajectories) -> Trajectories:
-    """The same log without intervals that drop-out cut short: what correction for drop-out needs.
-
-    The rewards of half an interval are no sample of the rewards of a whole one. So the last decision of each
-    truncated patient is taken out, and a patient left without any decision is left out. Step t is then seen
-    exactly where the patient was still there at visit t + 1, see `follow_up_log_prob`.
-
-    Raises
-    ------
-    ValueError
-        When nobody is left.
-    """
-    stays = ~trajectories.truncated | (trajectories.lengths > 1)
-    if not stays.any():
-        raise ValueError(
-            f"all {trajectories.n_patients} patients dropped out in their first interval; log more of them"
-        )
-    kept = trajectories.select(stays)
-    last = np.arange(kept.horizon) == kept.lengths[:, None] - 1
-    mask = kept.mask & ~(last & kept.truncated[:, None])
-    return replace(
-        kept,
-        mask=mask,
-        rewards=np.where(mask, kept.rewards, 0.0),
-        outcomes={name: np.where(mask, values, 0.0) for name, values in kept.outcomes.items()},
-    )
-
-
-def follow_up_log_prob(scenario: Scenario, realism: Realism) -> FloatArray:
-    """Log probability (T,) of still being there at visit t + 1: that step t of `whole_intervals` is seen.
-
-    Given that the first interval was seen: those who left in it are not in the log. Drop-out is at random, as
-    `realism` states it; broadcast it to the (n, T) of a log for `pdwis`.
-    """
-    return realism.log_staying(scenario.days[1:] - scenario.days[1])
-
-
-def check_log_prob(
-    name: str, log_prob: FloatArray, mask: BoolArray, propensity: Literal["mass", "density"]
-) -> None:
-    """Refuse log-probabilities that no regimen can have where a decision was made.
-
-    Parameters
-    ----------
-    name : what the array is called in the message
-    log_prob : (n, T) natural logarithm of a probability, or of a density (1/unit of the dose)
-    mask : (n, T) where decisions were made; the rest is not looked at
-    propensity : a ``"mass"`` must be <= 0, a ``"density"`` may be positive
-
-    Raises
-    ------
-    ValueError
-        For a shape other than the mask's, NaN, +inf, or the log of a probability above 1. -inf is allowed
-        here (a target regimen may never give a dose); a logged dose cannot have it.
-    """
-    if log_prob.shape != mask.shape:
-        raise ValueError(f"{name} has shape {log_prob.shape}; expected {mask.shape} as in mask")
-    bad = np.isnan(log_prob) | np.isposinf(log_prob)
-    expected = "the logarithm of a density below infinity"
-    if propensity == "mass":
-        bad |= log_prob > LOG_PROB_ROUNDING
-        expected = (
-            "the logarithm of a probability, <= 0; take the log, "
-            "or set propensity='density' when the dose is continuous"
-        )
-    _refuse(name, log_prob, bad & mask, expected)
-
-
-def _refuse(name: str, array: npt.NDArray[Any], bad: BoolArray, expected: str) -> None:
-    if bad.any():
-        patient, step = _first(bad)
-        value = array[patient, step]
-        raise ValueError(
-            f"{name}[{patient}, {step}] = {value} (patient {patient}, step {step}); expected {expected}"
-        )
-
-
-def _first(bad: BoolArray) -> tuple[int, int]:
-    patient, step = np.argwhere(bad)[0]
-    return int(patient), int(step)
 
 
 def _as_bool(name: str, flags: npt.ArrayLike) -> BoolArray:

@@ -9,6 +9,7 @@ from dosewright.agents.regimens.bayesian import Bayesian, bayesian, bayesian_ada
 from dosewright.agents.regimens.clinician import Clinician, ClinicianState
 from dosewright.agents.regimens.fixed import FixedDose
 from dosewright.agents.regimens.guideline import Guideline
+from dosewright.agents.regimens.noisy import Noisy, NoisyState, Relative, Steps
 from dosewright.agents.regimens.nomogram import Nomogram, Proportional, clinical_nomogram, label, nomogram
 from dosewright.agents.regimens.oracle import Oracle
 from dosewright.agents.regimens.pid import PID, PIDState
@@ -70,11 +71,15 @@ __all__ = [
     "ClinicianState",
     "FixedDose",
     "Guideline",
+    "Noisy",
+    "NoisyState",
     "Nomogram",
     "Oracle",
     "PIDState",
     "Planner",
     "Proportional",
+    "Relative",
+    "Steps",
     "lacking",
     "names",
     "regimen",

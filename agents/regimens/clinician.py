@@ -6,7 +6,6 @@ probability.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dosewright.envs import DrawKeys, Regimen, Scenario, StochasticRegimen, Stream
+from dosewright.agents.regimens.draws import visit_uniforms
+from dosewright.envs import DrawKeys, Regimen, Scenario, StochasticRegimen
 
 Floats = NDArray[np.float64]
-
-# A draw's event number is 24 bits of the arm, then 8 bits of the visit: the cipher's counter has 32.
-_MOST_VISITS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,10 +176,5 @@ class Clinician:
 
     def _draw(self, keys: DrawKeys, visit: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return (n,) the component that each patient's clinician follows at a visit (n,)."""
-        if visit.max(initial=0) >= _MOST_VISITS:
-            raise ValueError(f"{self.name}: visit {visit.max()}; expected fewer than {_MOST_VISITS} visits")
-        arm = int.from_bytes(hashlib.sha256(str(keys.arm).encode()).digest()[:3], "little")
-        visits, which = np.unique(visit, return_inverse=True)
-        uniform = keys.noise.uniforms(keys.patients, Stream.CLINICIAN, arm * _MOST_VISITS + visits)
         limits = np.cumsum(self.probabilities)[:-1]
-        return np.searchsorted(limits, uniform[np.arange(len(visit)), which, 0], side="right")
+        return np.searchsorted(limits, visit_uniforms(keys, visit), side="right")
