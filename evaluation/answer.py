@@ -5,9 +5,11 @@ An interval that covers 0 is never called a win, whatever the mean.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from dosewright.evaluation.statistics import Difference, Interval
+from dosewright.evaluation.records import as_record, difference_record
+from dosewright.evaluation.statistics import Difference, noninferiority
 from dosewright.evaluation.trial import TrialResult
 
 
@@ -34,13 +36,6 @@ def change(value: float | None, unit: str) -> str:
     scaled = 100 * value if unit == "share" else value
     words = f"{scaled:+.{_decimals(unit)}f}"
     return words[1:] if value == 0 else words.replace("-", "−")
-
-
-def as_record(interval: Interval | None) -> dict[str, float | int | None]:
-    """Return an interval for JSON; None everywhere where there was too little to estimate it from."""
-    if interval is None:
-        return {"mean": None, "low": None, "high": None, "n": 0}
-    return {"mean": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n}
 
 
 def answer(result: TrialResult, policy: str | None = None) -> dict[str, Any]:
@@ -74,6 +69,45 @@ def answer(result: TrialResult, policy: str | None = None) -> dict[str, Any]:
     }
 
 
+def main_comparison(found: Mapping[str, Any], reference: str) -> tuple[str, str | None]:
+    """Return the arm that a trial is about and the one it is held against wherever only two are compared.
+
+    That is the reference, or the rival where the arm is the reference itself; None where nothing competes.
+
+    Parameters
+    ----------
+    found
+        What `answer` returned.
+    reference
+        The reference arm.
+    """
+    arm = found["arm"]
+    rival = next((item["arm"] for item in found["rivals"]), None)
+    return arm, reference if reference != arm else rival
+
+
+def question(result: TrialResult, found: Mapping[str, Any]) -> str:
+    """Return what a trial asks, as one sentence.
+
+    Parameters
+    ----------
+    result
+        The trial.
+    found
+        What `answer` returned.
+    """
+    scenario = result.scenario
+    gain = f"{scenario.clock.units} with {scenario.benefit.label}"
+    harm = f"patients {scenario.event.label} (margin {_points(scenario.margin)})"
+    rivals = " and ".join(rival["arm"] for rival in found["rivals"])
+    if found["policy"] and rivals:
+        return f"Does {found['arm']} give more {gain} than {rivals}, without more {harm}?"
+    competing = sum(not arm.upper_bound for arm in result.arms.values())
+    if competing < 2:
+        return f"How many {gain} does {found['arm']} give, and how many patients {scenario.event.label}?"
+    return f"Which of {competing} regimens gives the most {gain}, and are there more {harm}?"
+
+
 def benefit_shown(difference: Difference) -> str:
     """Return what a difference of benefit shows: "better", "worse", or "no difference"."""
     if difference.low > 0:
@@ -84,16 +118,18 @@ def benefit_shown(difference: Difference) -> str:
 def harm_shown(difference: Difference, margin: float) -> str:
     """Return what a difference of harm shows against the largest rise that counts as non-inferior.
 
-    "less", "non-inferior", "more, within the margin", "more, beyond the margin", "more" or
-    "not shown to be non-inferior".
+    `noninferiority`'s verdict in words, which also say whether there is more harm: "less", "non-inferior",
+    "more, within the margin", "more, beyond the margin", "more" or "not shown to be non-inferior".
     """
-    if difference.high < 0:
-        return "less"
-    if difference.low > margin:
-        return "more, beyond the margin"
-    if difference.high <= margin:
-        return "more, within the margin" if difference.low > 0 else "non-inferior"
-    return "more" if difference.low > 0 else "not shown to be non-inferior"
+    verdict = noninferiority(difference, margin, higher_is_better=False).verdict
+    more = difference.low > 0
+    words = {
+        "superior": "less",
+        "non-inferior": "more, within the margin" if more else "non-inferior",
+        "inferior": "more, beyond the margin",
+        "inconclusive": "more" if more else "not shown to be non-inferior",
+    }
+    return words[verdict]
 
 
 _BENEFIT_WORDS = {"better": "beats", "worse": "is worse than", "no difference": "does not beat"}
@@ -128,10 +164,14 @@ def _rivals(ranked: list[str], focus: str, learned: bool) -> list[tuple[str, str
 
 def _rival(result: TrialResult, focus: str, rival: str, why: str) -> dict[str, Any]:
     differences = {name: result.difference(focus, rival, name) for name in ("benefit", "ever_harm", "return")}
-    record: dict[str, Any] = {name: as_record(difference) for name, difference in differences.items()}
-    record["benefit"]["shows"] = benefit_shown(differences["benefit"])
-    record["ever_harm"]["shows"] = harm_shown(differences["ever_harm"], result.scenario.margin)
-    return {"arm": rival, "why": why, **record}
+    benefit, harm = differences["benefit"], differences["ever_harm"]
+    return {
+        "arm": rival,
+        "why": why,
+        "benefit": difference_record(benefit, benefit_shown(benefit)),
+        "ever_harm": difference_record(harm, harm_shown(harm, result.scenario.margin)),
+        "return": as_record(differences["return"]),
+    }
 
 
 def _sentences(
@@ -149,10 +189,9 @@ def _sentences(
     harms = [
         f"{_HARM_WORDS[r['ever_harm']['shows']].format(r['arm'])} {_interval(r['ever_harm'])}" for r in rivals
     ]
-    margin = f"margin {number(scenario.margin, 'share').removesuffix(' %')} points"
     return (
         f"In benefit, {who} {', and '.join(gains)}: {days}.",
-        f"In harm, it {', and '.join(harms)}: {ever} ({margin}).",
+        f"In harm, it {', and '.join(harms)}: {ever} (margin {_points(scenario.margin)}).",
     )
 
 
@@ -163,6 +202,10 @@ def _named(rival: dict[str, Any]) -> str:
 def _interval(record: dict[str, Any]) -> str:
     mean, low, high = (change(record[key], "share") for key in ("mean", "low", "high"))
     return f"({mean} points, 95 % interval {low} to {high})"
+
+
+def _points(share: float) -> str:
+    return f"{number(share, 'share').removesuffix(' %')} points"
 
 
 def _decimals(unit: str) -> int:

@@ -37,18 +37,7 @@ def demo(out: Path, patients: int, seed: int) -> None:
         shutil.rmtree(run)
     policy = train(read_preset("warfarin-demo"), seed, run)
     arms = _ARMS.format(policy=policy)
-    conduct(
-        "warfarin",
-        arms,
-        patients,
-        seed,
-        realism="clinic",
-        genotype="diplotype",
-        cohort=None,
-        out=out,
-        reference=None,
-        overwrite=True,
-    )
+    conduct("warfarin", arms, out, patients=patients, seed=seed, overwrite=True)
     minutes = (time.monotonic() - begun) / 60
     click.echo(f"{minutes:.1f} minutes; policy: {policy}")
 

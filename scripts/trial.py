@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
     from dosewright.envs import Scenario
     from dosewright.envs.scenarios.scenario import GenotypeMode
     from dosewright.evaluation import TrialResult
+    from dosewright.evaluation.sensitivity import Sensitivity
+    from dosewright.evaluation.trial import TrialDesign
 
 DEFAULT_ARMS = (
     "label,guideline,clinical-nomogram,nomogram,pid,bayesian-adaptive,planner-adaptive,policy,oracle"
 )
+_PATIENTS, _MOST = 4000, 40_000  # virtual ones; with --half-width at most
+_IN_OTHER_WORLDS = 500
 # Arms against which the others are compared, the first that is there
 _REFERENCES = ("bayesian-adaptive", "bayesian", "clinical-nomogram", "label")
 
@@ -22,60 +31,135 @@ _REFERENCES = ("bayesian-adaptive", "bayesian", "clinical-nomogram", "label")
 def conduct(
     drug: str,
     arms: str | None,
-    patients: int | None,
-    seed: int,
-    realism: str,
-    genotype: GenotypeMode,
-    cohort: str | None,
     out: Path,
-    reference: str | None,
-    overwrite: bool,
+    *,
+    patients: int | None = None,
+    seed: int = 1,
+    realism: str = "clinic",
+    genotype: GenotypeMode = "diplotype",
+    cohort: str | None = None,
+    reference: str | None = None,
+    half_width: float | None = None,
+    most: int | None = None,
+    processes: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    sensitivity: int = 0,
+    same_training: Sequence[str] = (),
 ) -> TrialResult:
-    """Run a trial, write its folder, and print one table."""
-    import numpy as np
+    """Run a trial, write its folder, and print one table; the options are those of the command."""
+    from concurrent.futures.process import BrokenProcessPool
+    from dataclasses import replace
+    from functools import partial
+
     from rich.console import Console
     from rich.progress import Progress
 
-    from dosewright.agents import arm
-    from dosewright.envs import Noise, Regimen, read_cohort, scenario
-    from dosewright.evaluation import check_folder, run_trial, write_trial
+    from dosewright.envs import scenario
+    from dosewright.evaluation import check_folder, write_trial
+    from dosewright.evaluation.trial import run_design
+    from dosewright.evaluation.trial.store import TrialStore
+    from dosewright.scripts.trial_arms import design, is_policy, labelled, question
 
     known = scenario(drug).seen_as(genotype)
-    preset = known.preset(realism)
     check_folder(out, overwrite)  # before any work
-    wanted = _default_arms(known) if arms is None else arms
-    names = [name.strip() for name in wanted.split(",") if name.strip()]
-    regimens: dict[str, Regimen] = {}
-    for name in names:
-        label = "policy" if name.startswith("policy:") and names.count("policy") == 0 else name
-        if label in regimens:
-            raise ValueError(f"arm {name!r} is listed twice, or there are two policies; name each once")
-        regimens[label] = arm(name, known)
-    if reference is not None and reference not in regimens:
-        raise ValueError(f"--reference {reference!r} is no arm of this trial: {', '.join(regimens)}")
-    noise = Noise("trial", seed)
-    if cohort is None:
-        population, ids = known.population, np.arange(4000 if patients is None else patients)
-    elif known.cohort is None:
-        raise ValueError(f"--cohort: there is no layout of real people for {drug} yet; leave it out")
-    else:
-        needs = frozenset().union(*(regimen.needs for regimen in regimens.values()))
-        population = read_cohort(cohort, known.cohort, needs)
-        ids = population.choose(patients, noise)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True) as bar:
-        tasks = {name: bar.add_task(name, total=len(ids)) for name in regimens}
-        result = run_trial(
-            known, regimens, population, ids, noise, preset, genotype,
-            progress=lambda name, n: bar.advance(tasks[name], n),
-        )  # fmt: skip
-    against = reference or next((name for name in _REFERENCES if name in regimens), next(iter(regimens)))
-    policy = "policy" if "policy" in regimens else None
-    folder = write_trial(result, out, against, policy, overwrite)
-    _print(result, against, policy)
+    wanted = labelled(_default_arms(known) if arms is None else arms)
+    recipe = partial(design, drug, wanted, seed, realism, genotype, cohort)
+    asked = recipe()
+    if reference is not None and reference not in wanted:
+        raise ValueError(f"--reference {reference!r} is no arm of this trial: {', '.join(wanted)}")
+    against = reference or next((name for name in _REFERENCES if name in wanted), next(iter(wanted)))
+    trained = _trained(same_training, wanted, against)
+    if sensitivity == 1:
+        raise ValueError("--sensitivity 1: an interval needs two patients; give more, or 0 to leave it out")
+    ids = _patients(asked, patients, half_width, most)
+    asking = question(asked, ids, wanted)
+    store = TrialStore.resume(out, asking) if resume else TrialStore.begin(out, asking, overwrite)
+    try:
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            tasks = {name: bar.add_task(name, total=len(ids)) for name in wanted}
+            result = run_design(
+                asked, ids, recipe=recipe, processes=processes, half_width=half_width, reference=against,
+                store=store, progress=lambda name, n: bar.advance(tasks[name], n),
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"stopped; finished patients are kept in {store.path}: go on with --resume"
+        ) from None
+    except BrokenProcessPool:
+        raise click.ClickException(
+            f"a process was ended from outside (is there enough memory?); finished patients are kept in "
+            f"{store.path}: go on with --resume"
+        ) from None
+    learned = [label for label, name in wanted.items() if is_policy(name) and label != against]
+    policy = learned[0] if learned else None
+    content = {label: words for label in wanted if "SHA-256" in (words := asking[f"arm {label}"])}
+    result = replace(result, provenance={**result.provenance, "arms": content, "code": asking["code"]})
+    worlds = _in_other_worlds(asked, result, policy, against, sensitivity) if sensitivity else None
+    folder = write_trial(result, out, against, policy, overwrite, sensitivity=worlds, trained=trained)
+    store.remove()
+    _print(result, policy)
     click.echo(f"report: {folder / 'report.html'}")
     click.echo("Research simulation, not for clinical use.")
     return result
+
+
+def _trained(same_training: Sequence[str], arms: Mapping[str, str], reference: str) -> dict[str, list[str]]:
+    """Return name of a training -> its arms, from ``NAME=ARM,ARM`` each."""
+    from dosewright.evaluation.summary import check_trained
+
+    trained: dict[str, list[str]] = {}
+    for text in same_training:
+        name, sign, listed = (part.strip() for part in text.partition("="))
+        if not sign or not name or name in trained:
+            raise ValueError(f"--same-training {text!r}: expected NAME=ARM,ARM, every name once")
+        trained[name] = [part.strip() for part in listed.split(",") if part.strip()]
+    check_trained(trained, list(arms), reference)
+    return trained
+
+
+def _in_other_worlds(
+    asked: TrialDesign, result: TrialResult, policy: str | None, reference: str, patients: int
+) -> Sensitivity | None:
+    """Repeat the main comparison in other worlds; None where the trial compares nothing."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from dosewright.evaluation.answer import answer, main_comparison
+    from dosewright.evaluation.sensitivity import analyse_sensitivity
+
+    arm, against = main_comparison(answer(result, policy), reference)
+    if against is None:
+        return None
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("other worlds", total=None)
+        return analyse_sensitivity(
+            asked, result, arm, against, patients, lambda world, _: bar.update(task, description=world)
+        )
+
+
+def _patients(
+    asked: TrialDesign, patients: int | None, half_width: float | None, most: int | None
+) -> NDArray[np.int64]:
+    """Return who is treated; where patients are added until a precision is reached, in random order."""
+    import numpy as np
+
+    from dosewright.envs import RealCohort
+    from dosewright.envs.noise import Stream
+
+    if half_width is None and most is not None:
+        raise ValueError(f"--most {most}: how precise? give --half-width, or say --patients")
+    if half_width is not None and patients is not None:
+        raise ValueError(f"--patients {patients}: --half-width adds patients as needed; limit them by --most")
+    if not isinstance(asked.population, RealCohort):
+        number = patients or _PATIENTS
+        return np.arange(number if half_width is None else most or _MOST)
+    if half_width is None:
+        return asked.population.choose(patients, asked.noise)
+    usable = len(asked.population.usable)
+    ids = asked.population.choose(min(most or usable, usable), asked.noise)
+    # in the file people may be sorted by hospital; choose() draws by the same numbers
+    return ids[np.argsort(asked.noise.uniforms(ids, Stream.ROWS)[:, 0, 0], kind="stable")]
 
 
 # heading, outcome, factor and digits of the terminal's table: those of warfarin, and of every other drug
@@ -108,14 +192,13 @@ def _default_arms(scenario: Scenario) -> str:
     return ",".join(name for name in DEFAULT_ARMS.split(",") if name not in absent)
 
 
-def _print(result: TrialResult, reference: str, policy: str | None) -> None:
+def _print(result: TrialResult, policy: str | None) -> None:
     """Print the figures that decide, one line an arm, and the answer."""
     from rich.console import Console
     from rich.table import Table
 
-    from dosewright.evaluation import summarise
+    from dosewright.evaluation.answer import answer
 
-    summary = summarise(result, reference, policy)
     who = f"{len(result.ids)} patients, {result.realism}"
     if result.rows is not None:
         refused = sum(result.refused.values())
@@ -135,8 +218,15 @@ def _print(result: TrialResult, reference: str, policy: str | None) -> None:
             cells.append(f"{factor * estimate.mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})")
         table.add_row(name, *cells)
     Console(width=144).print(table)
-    for sentence in summary["answer"]["sentences"]:
+    for sentence in answer(result, policy)["sentences"]:
         click.echo(sentence)
+    if (precision := result.precision) is not None:
+        widest = max(precision.half_widths.values())
+        click.echo(
+            f"Differences of benefit from {precision.reference} are known to ±{100 * widest:.2f} points; "
+            f"±{100 * precision.wanted:.2f} was {'' if precision.reached else 'not '}reached with "
+            f"{len(result.ids)} patients (at most {precision.most})."
+        )
     for reason, number in result.refused.items():
         click.echo(f"refused: {number} rows, {reason}")
 
@@ -145,15 +235,26 @@ def _print(result: TrialResult, reference: str, policy: str | None) -> None:
 @click.argument("drug")
 @click.option(
     "--arms",
-    help="Regimens, separated by commas; policy:PATH for a trained policy, policy for the shipped one. "
-    "Default: all "
-    "that the drug has.",
+    help="Regimens, separated by commas; policy:PATH for a trained policy, policy for the shipped one, "
+    "LABEL=ARM to call an arm something else. Default: all that the drug has.",
 )
 @click.option(
     "--patients",
     type=click.IntRange(2),
-    help="Virtual patients (default 4000), or rows of --cohort "
-    "drawn without replacement (default: all usable).",
+    help=f"Virtual patients (default {_PATIENTS}), or rows of --cohort drawn without replacement (default: "
+    "all usable).",
+)
+@click.option(
+    "--half-width",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SHARE",
+    help="Add patients until the 95 % interval of every difference of benefit from the reference is at most "
+    "this wide to either side: 0.005 is half a point.",
+)
+@click.option(
+    "--most",
+    type=click.IntRange(2),
+    help=f"With --half-width: patients at most (default {_MOST}, or all usable rows of --cohort).",
 )
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of everything.")
 @click.option("--realism", default="clinic", show_default=True, help="clinic or textbook.")
@@ -171,22 +272,33 @@ def _print(result: TrialResult, reference: str, policy: str | None) -> None:
     help="Arm that the others are compared with. Default: the first there "
     "is of bayesian-adaptive, bayesian, clinical-nomogram, label.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace an existing result.")
-def trial(
-    drug: str,
-    arms: str | None,
-    patients: int | None,
-    seed: int,
-    realism: str,
-    genotype: GenotypeMode,
-    cohort: str | None,
-    out: Path,
-    reference: str | None,
-    overwrite: bool,
-) -> None:
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    help="Processes; the numbers do not depend on it. Default: the cores where the trial takes longer than "
+    "a minute, else one.",
+)
+@click.option(
+    "--sensitivity",
+    type=click.IntRange(0),
+    default=_IN_OTHER_WORLDS,
+    show_default=True,
+    help="Repeat the main comparison in other worlds (another model, another's genotype, none, worse "
+    "adherence, the other realism) on so many of the patients; 0: leave it out.",
+)
+@click.option(
+    "--same-training",
+    multiple=True,
+    metavar="NAME=ARM,ARM",
+    help="Arms that are one training with several seeds: their interquartile mean is reported as well. May "
+    "be given several times.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the same trial where it was stopped.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing result, or one that was stopped.")
+def trial(drug: str, arms: str | None, out: Path, **options: Any) -> None:
     """Treat the same patients of DRUG by every arm, and write result.json, patients.parquet and
     report.html."""
-    conduct(drug, arms, patients, seed, realism, genotype, cohort, out, reference, overwrite)
+    conduct(drug, arms, out, **options)
 
 
 if __name__ == "__main__":

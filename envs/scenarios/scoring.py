@@ -178,8 +178,12 @@ class Event:
     more_than: float = 0.0
     as_share: bool = False
 
-    def happened(self, responses: Responses, followed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return (n,) whether it happened.
+    def first(self, responses: Responses, followed: NDArray[np.bool_]) -> Floats:
+        """Return (n,) the unit, counted from 1, in which it happened; NaN where it did not.
+
+        That is the unit that made more count than may. Where the limit is a share of the units followed, it
+        is known only once follow-up is over: the time is then that at which the patient's own limit was
+        passed, looking back.
 
         Parameters
         ----------
@@ -187,5 +191,10 @@ class Event:
         followed : (n, u) units that were followed
         """
         counted = (self.score.of(responses, np.arange(followed.shape[1])) > 0) & followed
-        limit = self.more_than * followed.sum(axis=1) if self.as_share else self.more_than
-        return np.asarray(counted.sum(axis=1) > limit)
+        limit = self.more_than * followed.sum(axis=1, keepdims=True) if self.as_share else self.more_than
+        passed = np.cumsum(counted, axis=1) > limit
+        return np.where(passed.any(axis=1), passed.argmax(axis=1) + 1.0, np.nan)
+
+    def happened(self, responses: Responses, followed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return (n,) whether it happened; parameters as in `first`."""
+        return ~np.isnan(self.first(responses, followed))

@@ -9,9 +9,8 @@ from __future__ import annotations
 import io
 import math
 import re
-import textwrap
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib
@@ -47,47 +46,7 @@ STYLE: Any = {
     "ytick.color": INK,
     "lines.solid_capstyle": "butt",
 }
-_WIDTH = 9.6  # inches; the page is about 1000 pixels wide
-
-
-def forest(summary: dict[str, Any]) -> str:
-    """Paired differences of every arm from the reference, in benefit and in patients ever harmed."""
-    rows = list(summary["differences"].items())
-    about = summary["answer"]["arm"]
-    upper = {name for name, _ in rows if summary["arms"][name]["upper_bound"]}
-    labels = [f"{name} (upper bound)" if name in upper else name for name, _ in rows]
-
-    def draw() -> Figure:
-        figure, panels = _forest_panels(summary, len(rows), summary["reference"])
-        for axes, key in zip(panels, ("benefit", "ever_harm"), strict=True):
-            for y, (name, record) in enumerate(rows):
-                _whisker(axes, record[key], y, INK if name == about else GREY if name in upper else BLUE)
-        panels[0].set_yticks(range(len(rows)), labels)
-        for tick, (name, _) in zip(panels[0].get_yticklabels(), rows, strict=True):
-            tick.set_fontweight("bold" if name == about else "normal")
-        return figure
-
-    return svg(draw, "forest", "Paired differences from the reference arm with 95 per cent intervals")
-
-
-def subgroup_forest(summary: dict[str, Any]) -> str:
-    """The arm the trial is about against one other, by genotype, age, sex and ancestry."""
-    groups = summary["subgroups"]
-    rows = [row for row in groups["rows"] if row["benefit"]["n"]]
-    # a gap before every kind of subgroup
-    kinds = [row["kind"] for row in rows]
-    places = [i + 0.7 * (len(set(kinds[: i + 1])) - 1) for i in range(len(rows))]
-
-    def draw() -> Figure:
-        figure, panels = _forest_panels(summary, places[-1] + 1, groups["against"])
-        for axes, key in zip(panels, ("benefit", "ever_harm"), strict=True):
-            axes.axvline(100 * rows[0][key]["mean"], color=GREY, lw=0.8, ls=(0, (2, 2)), zorder=1)
-            for y, row in zip(places, rows, strict=True):
-                _whisker(axes, row[key], y, INK if row["kind"] == "all" else BLUE)
-        panels[0].set_yticks(places, [f"{row['label']}  (n = {row['n']:,})" for row in rows])
-        return figure
-
-    return svg(draw, "subgroups", "Paired differences by subgroup with 95 per cent intervals")
+WIDTH = 9.6  # inches; the page is about 1000 pixels wide
 
 
 def ribbons(result: TrialResult) -> str:
@@ -139,7 +98,7 @@ def one_patient(result: TrialResult, example: dict[str, Any]) -> str:
     dose_top = 1.15 * max(scenario.doses.step, *(float(np.nanmax(a.doses[row])) for a in arms))
 
     def draw() -> Figure:
-        figure = Figure(figsize=(_WIDTH, 4.4), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
         panels = figure.subplots(
             2, len(arms), sharex=True, sharey="row", squeeze=False, height_ratios=(2.2, 1)
         )
@@ -177,43 +136,12 @@ def _legend_of_course(axes: Axes, result: TrialResult) -> None:
     axes.legend(handles=handles, frameon=False, fontsize=8.5, loc="best", handlelength=1.4, borderaxespad=0.2)
 
 
-def _forest_panels(summary: dict[str, Any], rows: float, against: str) -> tuple[Figure, Sequence[Axes]]:
-    """Two panels side by side that share their rows, the first row on top."""
-    scenario = summary["scenario"]
-    figure = Figure(figsize=(_WIDTH, 1.25 + 0.30 * rows), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    words = (
-        (f"{scenario['units']} with {scenario['benefit']}", "more is better"),
-        (f"patients {scenario['event']}", "fewer is better"),
-    )
-    for axes, (title, better) in zip(panels, words, strict=True):
-        axes.set_title(textwrap.fill(title, 46))
-        axes.set_xlabel(f"difference from {against},\npercentage points ({better})")
-        axes.axvline(0, color=INK, lw=0.9, zorder=1)
-        axes.set_ylim(rows - 0.4, -0.6)
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
-        axes.grid(axis="x", color="#E6E9ED", lw=0.8)
-        axes.set_axisbelow(True)
-        axes.xaxis.set_major_locator(MaxNLocator(6))
-    panels[1].axvline(100 * scenario["margin"], color=ORANGE, lw=1, ls=(0, (4, 2)), zorder=1)
-    return figure, panels
-
-
-def _whisker(axes: Axes, record: dict[str, Any], y: float, colour: str) -> None:
-    if record["mean"] is None:
-        return
-    low, mean, high = (100 * record[key] for key in ("low", "mean", "high"))
-    axes.plot([low, high], [y, y], color=colour, lw=1.8, zorder=2)
-    axes.plot([mean], [y], "s", color=colour, ms=5, zorder=3)
-
-
 def _small_multiples(result: TrialResult, panel: Callable[[Axes, ArmResult], None], label: str) -> Figure:
     """One panel an arm, at most four in a row, all with the same axes."""
     arms = list(result.arms.values())
     columns = min(4, len(arms)) if len(arms) != 5 else 3
     rows = math.ceil(len(arms) / columns)
-    figure = Figure(figsize=(_WIDTH, 0.5 + 1.95 * rows), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.5 + 1.95 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes, arm in zip(panels.flat, arms, strict=False):
         panel(axes, arm)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from dosewright.envs import scenario
 from dosewright.evaluation.report.curves import axis_label, shade_target
 from dosewright.evaluation.report.figures import BLUE, INK, svg
+from dosewright.evaluation.report.layout import page
 
 _LINES = {
     "this person": {"color": BLUE, "lw": 2.2, "zorder": 4},
@@ -26,11 +25,8 @@ _HEADROOM = 4.5  # the extremes may leave the picture above so many times what t
 
 def genotype_page(record: Mapping[str, Any]) -> str:
     """Return the page of a record (`genotype_record`) as one self-contained HTML text."""
-    package = files("dosewright.evaluation.report")
-    pages = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = pages.from_string((package / "genotype.html").read_text(encoding="utf-8"))
-    return template.render(
-        css=Markup((package / "report.css").read_text(encoding="utf-8")),
+    return page(
+        "genotype.html",
         r=record,
         figure={
             item["drug"]: Markup(_exposure(item["drug"], item["model"]))

@@ -57,6 +57,21 @@ def test_an_event_counts_units_or_a_share_of_those_followed() -> None:
     assert Event("half", above, more_than=0.5, as_share=True).happened(responses, followed).tolist() == [True]
 
 
+def test_an_event_happens_in_the_unit_that_makes_more_count_than_may() -> None:
+    above = Band("> 4", above=4.0, since=1)
+    responses, followed = row(5, 5, 1, 5), np.array([[True, True, True, True]])
+    # unit 1, the first, does not count
+    assert Event("ever", above).first(responses, followed).tolist() == [2.0]
+    assert Event("two", above, more_than=1).first(responses, followed).tolist() == [4.0]
+    assert np.isnan(Event("three", above, more_than=2).first(responses, followed)).all()
+    # a share of four units: more than one; of three: more than 0.75, so the first that counts is enough
+    quarter = Event("a quarter", above, more_than=0.25, as_share=True)
+    assert quarter.first(responses, followed).tolist() == [4.0]
+    followed[0, 3] = False
+    assert quarter.first(responses, followed).tolist() == [2.0]
+    assert np.isnan(quarter.first(responses, np.zeros((1, 4), dtype=bool))).all()
+
+
 def test_an_uneven_grid_is_rounded_to_the_nearest_dose_halves_upwards() -> None:
     # models.md 19, propofol
     grid = DoseGrid("mg/kg/h", 0.5, 120.0, even_to=10.0, beyond=(20.0, 40.0, 60.0, 80.0, 100.0, 120.0))

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,15 @@ def assert_same(a: TrialResult, b: TrialResult) -> None:
         first, second = a.arms[name], b.arms[name]
         for key in (*first.outcomes, "benefit", "harm", "return", "ever_harm"):
             np.testing.assert_array_equal(first.values(key), second.values(key), err_msg=f"{name} {key}")
-        for key in ("doses", "measured", "truth"):
+        for key in ("first_harm", "doses", "measured", "truth", "followed"):
             np.testing.assert_array_equal(getattr(first, key), getattr(second, key), err_msg=f"{name} {key}")
         assert first.decisions == second.decisions
+    np.testing.assert_array_equal(a.ids, b.ids)
     assert a.substituted == b.substituted
+    for one, other in ((a.covariates, b.covariates), (a.genotypes, b.genotypes), (a.labels, b.labels)):
+        assert list(one) == list(other)
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key], err_msg=key)
     np.testing.assert_array_equal(a.followed_days, b.followed_days)
 
 
@@ -112,6 +118,16 @@ def test_scores_follow_the_contract(result: TrialResult) -> None:
     assert arm.decisions == (~np.isnan(arm.doses)).sum()
     assert set(np.unique(arm.doses[~np.isnan(arm.doses)])) == {5.0}
     assert 0 < (result.followed_days < 90).sum() < 40
+
+
+def test_first_harm_is_the_first_day_above_the_limit(result: TrialResult) -> None:
+    for arm in result.arms.values():
+        above = np.nan_to_num(arm.truth[:, 1:]) > 4  # INR 4, models.md 19
+        first = np.where(above.any(axis=1), above.argmax(axis=1) + 1.0, np.nan)
+        np.testing.assert_array_equal(arm.first_harm, first)
+        np.testing.assert_array_equal(~np.isnan(arm.first_harm), arm.ever_harm)
+        assert np.all(arm.first_harm[arm.ever_harm] <= arm.followed[arm.ever_harm])
+    assert result.arms["five"].ever_harm.sum() > 20
 
 
 def test_drop_out_is_the_same_in_every_arm(result: TrialResult) -> None:
@@ -229,6 +245,18 @@ def test_folder_holds_the_result_and_every_patient(result: TrialResult, tmp_path
     assert five["doses"].to_list()[left] == [5.0] * int((~np.isnan(result.arms["five"].doses[left])).sum())
     for outcome in WARFARIN.outcomes:
         assert outcome.name in table.columns
+    first = result.arms["five"].first_harm
+    assert five["first_harm"].null_count() == np.isnan(first).sum()
+    np.testing.assert_array_equal(five["first_harm"].drop_nulls().to_numpy(), first[~np.isnan(first)])
+    assert five["first_harm"].is_not_null().to_list() == five["ever_harm"].to_list()
+    np.testing.assert_array_equal(five["followed"].to_numpy(), result.arms["five"].followed)
+    assert five["dropped_out"].to_list() == (result.followed_days < 90).tolist()
+
+
+def test_days_followed_are_units_times_their_length(result: TrialResult) -> None:
+    cycles = replace(result, scenario=scenario("docetaxel")).patient_table()  # cycles of 21 days
+    assert (cycles["followed_days"] == 21 * cycles["followed"]).all()
+    assert (result.patient_table()["followed_days"] == result.patient_table()["followed"]).all()
 
 
 def test_an_existing_folder_is_refused_and_overwritten_on_demand(result: TrialResult, tmp_path: Path) -> None:
@@ -264,11 +292,10 @@ def test_a_failed_write_leaves_no_result(
     monkeypatch.setattr("dosewright.evaluation.report.write_report", fail)
     with pytest.raises(OSError, match="disk full"):
         write_trial(result, tmp_path / "out", "five")
-    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.iterdir())
     monkeypatch.undo()
-    # what the stopped run left is replaced
     assert write_trial(result, tmp_path / "out", "five").is_dir()
-    assert not (tmp_path / "out.partial").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_real_people_are_counted_in_and_refused() -> None:

@@ -1,0 +1,187 @@
+"""Blocks of a trial on disk while it runs, so that one that was stopped goes on where it was.
+
+``<folder>.partial`` holds ``question.json``, what the trial asks part by part, and ``block-00000.npz`` and so
+on. Every file is written beside its place and moved there: a file of the right name is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dosewright.evaluation.result_folder import ExistingResultError
+from dosewright.evaluation.trial.block import PER_PATIENT, Block
+from dosewright.evaluation.trial.result import ArmResult
+
+_QUESTION = "question.json"
+_NAMES = ("covariates", "genotypes", "labels")
+
+
+class TrialStore:
+    """The finished blocks of one trial. Made by `begin` or `resume`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def begin(cls, folder: str | Path, question: Mapping[str, str], overwrite: bool = False) -> TrialStore:
+        """Make an empty store beside the folder of a result.
+
+        Parameters
+        ----------
+        folder
+            Where the result will be.
+        question
+            Everything that a number of the trial depends on, in words, part by part: the design, the
+            patients, what is in the arms, the software.
+        overwrite
+            Throw away what an earlier trial left.
+
+        Raises
+        ------
+        ExistingResultError
+            If an earlier trial left finished blocks, and `overwrite` is not set; or if what is there is no
+            trial.
+        """
+        path = _beside(folder)
+        if path.exists():
+            if not (path / _QUESTION).is_file() and (not path.is_dir() or any(path.iterdir())):
+                raise ExistingResultError(f"{path}: is no trial that was stopped; move it away")
+            finished = len(list(path.glob("block-*.npz")))
+            if finished and not overwrite:
+                raise ExistingResultError(
+                    f"{path}: a trial was stopped there, {finished} blocks of it are finished; go on with "
+                    "--resume, or throw them away with --overwrite"
+                )
+            shutil.rmtree(path)
+        path.mkdir(parents=True)
+        text = json.dumps(dict(question), indent=1, ensure_ascii=False)
+        _write(path / _QUESTION, lambda file: file.write(text.encode()))
+        return cls(path)
+
+    @classmethod
+    def resume(cls, folder: str | Path, question: Mapping[str, str]) -> TrialStore:
+        """Open the store that a trial left when it was stopped.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or it is of another question; the message names what differs.
+        """
+        path = _beside(folder)
+        try:
+            asked = json.loads((path / _QUESTION).read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError):
+            raise ValueError(f"--resume: no trial was stopped at {path}; leave --resume out") from None
+        different = [
+            f"{part} {asked.get(part)!r} there, {question.get(part)!r} here"
+            for part in dict.fromkeys((*asked, *question))
+            if asked.get(part) != question.get(part)
+        ]
+        if different:
+            raise ValueError(
+                f"--resume: the trial at {path} is another one: {'; '.join(different)}; ask the same, or "
+                "begin anew with --overwrite"
+            )
+        return cls(path)
+
+    def keep(self, number: int, block: Block) -> None:
+        """Store a finished block."""
+        arrays: dict[str, NDArray[Any]] = {"ids": block.ids}
+        for kind in _NAMES:
+            arrays |= {f"{kind}/{name}": values for name, values in getattr(block, kind).items()}
+        arms = []
+        for i, arm in enumerate(block.arms.values()):
+            arrays |= {f"arm {i}/{key}": getattr(arm, key) for key in PER_PATIENT}
+            arrays |= {f"arm {i} outcomes/{name}": values for name, values in arm.outcomes.items()}
+            arms.append(
+                {
+                    "name": arm.name,
+                    "upper_bound": arm.upper_bound,
+                    "seconds": arm.seconds,
+                    "decisions": arm.decisions,
+                }
+            )
+        head = {"arms": arms, "substituted": dict(block.substituted)}
+        arrays["head"] = np.array(json.dumps(head))
+        _write(self._file(number), lambda file: np.savez(file, allow_pickle=False, **arrays))
+
+    def blocks(self, parts: Sequence[NDArray[np.int64]]) -> dict[int, Block]:
+        """Return the finished blocks by number.
+
+        Parameters
+        ----------
+        parts
+            Patients of every block of the trial.
+
+        Raises
+        ------
+        ValueError
+            For a file that is broken, or that holds other patients.
+        """
+        found = {}
+        for number, ids in enumerate(parts):
+            if self._file(number).is_file():
+                found[number] = _read(self._file(number))
+                if not np.array_equal(found[number].ids, ids):
+                    raise ValueError(
+                        f"{self._file(number)}: holds other patients than block {number} of this trial; "
+                        "delete the file, its patients are treated again"
+                    )
+        return found
+
+    def remove(self) -> None:
+        """Delete everything: the result is written."""
+        shutil.rmtree(self.path)
+
+    def _file(self, number: int) -> Path:
+        return self.path / f"block-{number:05d}.npz"
+
+
+def _beside(folder: str | Path) -> Path:
+    path = Path(folder)
+    return path.with_name(path.name + ".partial")
+
+
+def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a file beside its place, onto the disk, and then move it there."""
+    new = path.with_name(path.name + ".new")
+    with new.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+
+
+def _read(path: Path) -> Block:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+        head = json.loads(str(arrays["head"]))
+        return Block(
+            ids=arrays["ids"],
+            **{kind: _under(f"{kind}/", arrays) for kind in _NAMES},
+            substituted=head["substituted"],
+            arms={
+                arm["name"]: ArmResult(
+                    outcomes=_under(f"arm {i} outcomes/", arrays), **_under(f"arm {i}/", arrays), **arm
+                )
+                for i, arm in enumerate(head["arms"])
+            },
+        )
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path}: is broken ({error}); delete the file, its patients are treated again"
+        ) from error
+
+
+def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {key.removeprefix(prefix): values for key, values in arrays.items() if key.startswith(prefix)}

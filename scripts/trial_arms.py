@@ -1,0 +1,154 @@
+"""The arms of ``--arms``, and the recipe by which a worker of `dosewright trial` makes its own design."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from importlib.resources import as_file, files
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dosewright.agents import arm
+from dosewright.envs import Noise, read_cohort, scenario
+from dosewright.envs.scenarios import FOLDERS
+from dosewright.envs.scenarios.scenario import GenotypeMode
+from dosewright.evaluation.trial import BLOCK, TrialDesign
+
+# what a block goes through; how its numbers are summed up and shown may change in between
+_CODE = {
+    "pharmacogenomics": ("**/*.py", "**/*.csv", "**/*.toml"),
+    "envs": ("**/*.py",),
+    "evaluation": ("trial/block.py", "outcomes.py"),
+    "agents": ("**/*.py",),
+}
+_LIBRARIES = ("numpy", "scipy", "numba", "torch")
+# of torch, wherever a block is treated: what a network says does not depend on the process that asks it
+_THREADS = 1
+
+
+def labelled(text: str) -> dict[str, str]:
+    """Return label -> name of the arms in a list such as ``label,nomogram,mine=policy:runs/a/policy``.
+
+    An arm is called by its name, the only policy "policy", one of several by the folder of its run.
+
+    Raises
+    ------
+    ValueError
+        For two arms with the same label.
+    """
+    parts = [_split(part.strip()) for part in text.split(",") if part.strip()]
+    policies = [name for _, name in parts if is_policy(name)]
+    arms: dict[str, str] = {}
+    for given, name in parts:
+        label = given or name
+        if not given and name.startswith("policy:"):
+            label = "policy" if len(policies) == 1 else _run(name)
+        if label in arms:
+            raise ValueError(f"arm {label!r} is listed twice; name each once, or give labels: LABEL=ARM")
+        arms[label] = name
+    return arms
+
+
+def is_policy(name: str) -> bool:
+    """Whether an arm's name is that of a learned policy."""
+    return name == "policy" or name.startswith("policy:")
+
+
+def _split(part: str) -> tuple[str, str]:
+    """Return label, empty where there is none, and name. A path may hold the sign as well."""
+    label, sign, name = part.partition("=")
+    return (label.strip(), name.strip()) if sign and ":" not in label else ("", part)
+
+
+def _run(name: str) -> str:
+    """Return what tells policies apart: the folder of the run, whose policy is always in ``policy/``."""
+    path = Path(name.removeprefix("policy:")).resolve()
+    return path.parent.name if path.name == "policy" else path.name
+
+
+def design(
+    drug: str,
+    arms: Mapping[str, str],
+    seed: int,
+    realism: str,
+    genotype: GenotypeMode,
+    cohort: str | None,
+) -> TrialDesign:
+    """Return the design of a trial from what was typed.
+
+    Parameters
+    ----------
+    arms
+        Label -> name, as `labelled` returns it.
+    cohort
+        File of real people; None: virtual ones.
+
+    Raises
+    ------
+    ValueError
+        For an unknown drug, arm, realism preset or genotype mode, or a cohort that cannot be read.
+    """
+    known = scenario(drug).seen_as(genotype)
+    preset = known.preset(realism)
+    regimens = {label: arm(name, known) for label, name in arms.items()}
+    if any(is_policy(name) for name in arms.values()):
+        import torch
+
+        torch.set_num_threads(_THREADS)
+    population = known.population
+    if cohort is not None:
+        if known.cohort is None:
+            raise ValueError(f"--cohort: there is no layout of real people for {drug} yet; leave it out")
+        needs = frozenset().union(*(regimen.needs for regimen in regimens.values()))
+        population = read_cohort(cohort, known.cohort, needs)
+    return TrialDesign(known, regimens, population, Noise("trial", seed), preset, genotype)
+
+
+def question(asked: TrialDesign, ids: NDArray[np.int64], arms: Mapping[str, str]) -> dict[str, str]:
+    """Return everything that a number of the trial depends on, in words, part by part."""
+    return {
+        **asked.described(),
+        "patients": asked.people(ids),
+        "patients a block": str(BLOCK),
+        **{f"arm {label}": _content(name, asked.scenario.name) for label, name in arms.items()},
+        "code": f"dosewright {version('dosewright')}, SHA-256 {_code()}",
+        "libraries": ", ".join(
+            [f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in _LIBRARIES)]
+        ),
+    }
+
+
+def _content(name: str, drug: str) -> str:
+    """Return an arm's name or, of a learned policy, what is in its folder."""
+    if not is_policy(name):
+        return name
+    if name == "policy":
+        with as_file(files("dosewright.agents.pretrained") / drug) as folder:
+            return f"policy, SHA-256 {_digest(folder.iterdir())}"
+    return f"policy, SHA-256 {_digest(Path(name.removeprefix('policy:')).iterdir())}"
+
+
+def _code() -> str:
+    """Return a digest of the code that a block goes through, scenarios from other folders included."""
+    found: list[Path] = []
+    for room, patterns in _CODE.items():
+        spec = find_spec(f"dosewright.{room}")
+        assert spec is not None and spec.origin is not None
+        found += [file for pattern in patterns for file in Path(spec.origin).parent.glob(pattern)]
+    for folder in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
+        found += Path(folder).glob("*.py")
+    return _digest(found)
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(path for path in paths if path.is_file()):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
