@@ -14,6 +14,9 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from dosewright.pharmacogenomics.alleles import Diplotype, coding_strand_allele
 from dosewright.pharmacogenomics.literature import UnknownDrugError, drug_names
 from dosewright.pharmacogenomics.tables import TABLES, Tables
@@ -351,6 +354,19 @@ LENZINI_REFINEMENT = WarfarinEquation(
     "Lenzini 2010, Clin Pharmacol Ther 87:572, doi:10.1038/clpt.2010.13",
 )  # fmt: skip
 
+LENZINI_CLINICAL_REFINEMENT = WarfarinEquation(
+    "Lenzini clinical refinement on day 4 or 5",
+    "ln weekly",
+    2.81602,
+    MappingProxyType({
+        "age in years": -0.0059, "log of INR": -0.76679, "body surface in m2": 0.17675,
+        "target INR": 0.27815, "race Black": 0.07123, "stroke": -0.22844, "diabetes": -0.16759,
+        "amiodarone": -0.11137, "fluvastatin": -0.25487, "dose 2 days before": 0.03471,
+        "dose 3 days before": 0.03047, "dose 4 days before": 0.01929,
+    }),
+    "Lenzini 2010, Clin Pharmacol Ther 87:572, doi:10.1038/clpt.2010.13; read in a secondary source: PARTIAL",
+)  # fmt: skip
+
 WARG = WarfarinEquation(
     "WARG",
     "sqrt weekly",
@@ -382,10 +398,10 @@ EU_PACT_MAINTENANCE = WarfarinEquation(
     f"{_EU_PACT}: the IWPC equation with age in years, without race and inducers",
 )  # fmt: skip
 
-# Rate of S-warfarin elimination, 1/h
-_EU_PACT_RATES = {
+EU_PACT_RATES: Mapping[str, float] = MappingProxyType({
     "*1/*1": 0.0189, "*1/*2": 0.0158, "*1/*3": 0.0132, "*2/*2": 0.013, "*2/*3": 0.009, "*3/*3": 0.0075,
-}  # fmt: skip
+})  # fmt: skip
+"""CYP2C9 diplotype to rate of S-warfarin elimination, 1/h (Pirmohamed 2013)."""
 
 
 class WarfarinInteractions(NamedTuple):
@@ -437,15 +453,13 @@ def steady_state_days(diplotype: Diplotype | str) -> float | None:
     ------
     Rates: Pirmohamed 2013, N Engl J Med 369:2294 (EU-PACT).
     """
-    rate = _EU_PACT_RATES.get("/".join(sorted(_pair(diplotype).alleles)))
+    rate = EU_PACT_RATES.get("/".join(sorted(_pair(diplotype).alleles)))
     return None if rate is None else math.log(20) / (24 * rate)
 
 
 def eu_pact_loading(patient: WarfarinPatient, tables: Tables = TABLES) -> tuple[float, float, float]:
-    """Loading doses of days 1, 2 and 3, mg; for people without African ancestry CPIC calls them optional.
-
-    With D the daily dose of `EU_PACT_MAINTENANCE`, k the part of an elimination rate over 24 h and
-    L = D/(1 - exp(-3k)): D + 1.5 (L - D), D + (L - D), D + 0.5 (L - D).
+    """Loading doses of days 1, 2 and 3, mg, by `loading_doses` from the daily dose of `EU_PACT_MAINTENANCE`;
+    for people without African ancestry CPIC calls them optional.
 
     Raises
     ------
@@ -458,6 +472,28 @@ def eu_pact_loading(patient: WarfarinPatient, tables: Tables = TABLES) -> tuple[
     daily = EU_PACT_MAINTENANCE.weekly_mg(patient, tables) / 7
     if patient.cyp2c9 is None:
         raise MissingCovariateError("the EU-PACT loading dose needs cyp2c9, which is None; give it")
-    rate = 24 * _EU_PACT_RATES["/".join(counted_cyp2c9(patient.cyp2c9, tables))]
-    extra = daily / (1 - math.exp(-3 * rate)) - daily
+    rate = EU_PACT_RATES["/".join(counted_cyp2c9(patient.cyp2c9, tables))]
+    first, second, third = loading_doses(daily, rate)
+    return float(first), float(second), float(third)
+
+
+def loading_doses(
+    daily_mg: ArrayLike, rate_per_h: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Doses of days 1, 2 and 3, mg, that bring a slow drug to the level of its daily dose in three days.
+
+    With D the daily dose, k the elimination rate over 24 h and L = D/(1 - exp(-3k)), of which three bring the
+    trough of steady state: D + 1.5 (L - D), D + (L - D), D + 0.5 (L - D).
+
+    Parameters
+    ----------
+    daily_mg : (n,) maintenance dose, mg a day
+    rate_per_h : (n,) elimination rate, 1/h, above 0; `EU_PACT_RATES` has those of S-warfarin
+
+    Source
+    ------
+    Pirmohamed 2013, N Engl J Med 369:2294.
+    """
+    daily = np.asarray(daily_mg, dtype=np.float64)
+    extra = daily / -np.expm1(-3 * 24 * np.asarray(rate_per_h, dtype=np.float64)) - daily
     return daily + 1.5 * extra, daily + extra, daily + 0.5 * extra

@@ -130,8 +130,9 @@ _STAR2, _STAR3 = allele_entry("CYP2C9", "*2"), allele_entry("CYP2C9", "*3")
 _VKORC1_A = allele_entry("VKORC1", "A")
 
 
-def _iwpc_inputs(seen: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Variables of the IWPC equations by term; those for unknown genotypes are left out."""
+def iwpc_inputs(seen: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Return the variables (n,) of the IWPC equations by term, from decoded observation entries; those for
+    unknown genotypes are left out."""
     star2, star3, a = seen[_STAR2], seen[_STAR3], seen[_VKORC1_A]
 
     def pair(n2: int, n3: int) -> Floats:
@@ -157,8 +158,8 @@ def _iwpc_inputs(seen: Mapping[str, Floats]) -> dict[str, Floats]:
     }
 
 
-def _root_weekly_to_daily(root: Floats) -> Floats:
-    """From the square root of the weekly dose to the daily dose, mg."""
+def root_weekly_to_daily(root: Floats) -> Floats:
+    """Return the daily dose (n,), mg, from the square root of the weekly dose."""
     return np.maximum(root, 0.0) ** 2 / 7
 
 
@@ -172,8 +173,8 @@ def _iwpc(equation: pharmacogenomics.WarfarinEquation, needs: frozenset[str]) ->
         name=equation.name,
         intercept=equation.intercept,
         terms={name: weight for name, weight in equation.terms.items() if not name.endswith("unknown")},
-        inputs=_iwpc_inputs,
-        transform=_root_weekly_to_daily,
+        inputs=iwpc_inputs,
+        transform=root_weekly_to_daily,
         needs=needs,
         flag="VERIFIED",
         source=_IWPC_SOURCE,
