@@ -8,12 +8,17 @@ model is outside, or when there is nothing to compare.
 
 ``python -m benchmarks.conformance mapbayes DIR`` compares predictions, estimates, posteriors and dose
 searches with those of NONMEM, Monolix and others, one row a set, as `mapbayes_cases` describes.
+
+``python -m benchmarks.conformance ope DIR`` compares off-policy estimators, diagnostics, intervals and trial
+statistics with logged data whose truth is known, one row a case and kind of number, and the decision whether
+each log can answer, as `ope_decisions` describes.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +28,18 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import mapbayes_cases, mapbayes_regimens, pgx_cases, pgx_recommendations, pgx_tables
+from benchmarks import (
+    mapbayes_cases,
+    mapbayes_regimens,
+    ope_decisions,
+    ope_diagnostics,
+    ope_logs,
+    ope_models,
+    ope_paired,
+    pgx_cases,
+    pgx_recommendations,
+    pgx_tables,
+)
 from benchmarks.cases import CASES, Case
 from benchmarks.pgx_cases import Row
 from dosewright.envs.pharmacology import simulate
@@ -86,6 +102,13 @@ MAPBAYES_SETS: tuple[tuple[str, tuple[str, ...], Callable[[Path], Iterable[Row]]
     ("bolus_1cmt_nonmem", ("bolus_1cmt_nonmem.csv",), mapbayes_cases.bolus),
 )
 """As `PGX_SETS`."""
+OPE_NUMBERS: Mapping[str, Callable[[Path], list[tuple[str, float, float, float]]]] = {
+    "importance, kernels, behaviour": ope_logs.check,
+    "models, marginal weights": ope_models.check,
+    "diagnostics, intervals, sensitivity": ope_diagnostics.check,
+    "paired trial": ope_paired.check,
+}
+"""Kind of number, and what compares those of a folder: (name, ours, reference, allowed difference)."""
 
 
 @dataclass(frozen=True)
@@ -262,6 +285,60 @@ def mapbayes(folder: Path, failures: bool) -> None:
     passing = sum(row.ok for row in rows)
     click.echo(f"{passing} of {len(rows)} sets pass" if rows else f"nothing to compare in {folder}")
     raise SystemExit(0 if rows and passing == len(rows) else 1)
+
+
+@conformance.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--failures", is_flag=True, help="Print a line for each number that is outside.")
+def ope(folder: Path, failures: bool) -> None:
+    """Compare off-policy evaluation with the cases of DIR, a folder each with data.npz and reference.json.
+
+    A case that cannot be read does not pass.
+    """
+    rows: list[Row] = []
+    for case in sorted(path for path in folder.iterdir() if (path / "reference.json").is_file()):
+        found = [_numbers(case, kind, compared) for kind, compared in OPE_NUMBERS.items()]
+        found.append(_decision(case))
+        for row in (row for row in found if row is not None):
+            _show(row, failures or not row.ok)
+            rows.append(row)
+    passing = sum(row.ok for row in rows)
+    total, inside = sum(row.total for row in rows), sum(row.passed for row in rows)
+    click.echo(f"{passing} of {len(rows)} sets pass; {inside} of {total} numbers and decisions")
+    raise SystemExit(0 if rows and passing == len(rows) else 1)
+
+
+def _numbers(
+    case: Path, kind: str, compared: Callable[[Path], list[tuple[str, float, float, float]]]
+) -> Row | None:
+    name = f"{case.name}: {kind}"
+    try:
+        found = compared(case)
+    except Exception as error:  # whatever is wrong with a case, the others are still compared
+        return Row(name, 0, 0, 1.0, (f"not read: {type(error).__name__}: {error}",))
+    outside = tuple(
+        f"{what}: {ours!r}, reference {expected!r}, allowed {allowed:.1e}"
+        for what, ours, expected, allowed in found
+        if not (
+            ours == expected or abs(ours - expected) <= allowed or math.isnan(ours) and math.isnan(expected)
+        )
+    )
+    return Row(name, len(found) - len(outside), len(found), 1.0, outside) if found else None
+
+
+def _agree(ours: float, expected: float, allowed: float) -> bool:
+    """Whether two numbers agree; infinity with itself, and missing with missing."""
+    both_missing = math.isnan(ours) and math.isnan(expected)
+    return ours == expected or both_missing or abs(ours - expected) <= allowed
+
+
+def _decision(case: Path) -> Row | None:
+    name = f"{case.name}: decision"
+    try:
+        wrong = ope_decisions.faults(case)
+    except Exception as error:  # as above
+        return Row(name, 0, 0, 1.0, (f"not read: {type(error).__name__}: {error}",))
+    return None if wrong is None else Row(name, int(not wrong), 1, 1.0, tuple(wrong))
 
 
 def _show(row: Row, failures: bool) -> None:

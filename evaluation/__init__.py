@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dosewright.evaluation.logged import Trajectories, follow_up_log_prob, record, whole_intervals
-from dosewright.evaluation.ope import compare, pdwis, target_log_prob
+from dosewright.evaluation.logged import Trajectories
+from dosewright.evaluation.ope import compare, decide, importance_weights, pdwis, target_log_prob
+from dosewright.evaluation.recording import follow_up_log_prob, record, whole_intervals
+from dosewright.evaluation.result_folder import ExistingResultError, check_folder
 from dosewright.evaluation.statistics import (
     Difference,
     Interval,
@@ -20,8 +22,15 @@ from dosewright.evaluation.statistics import (
     win_probability,
 )
 from dosewright.evaluation.summary import summarise
-from dosewright.evaluation.trial import ArmResult, AttachedRegimen, TrialResult, run_trial
-from dosewright.evaluation.trial_folder import ExistingResultError, check_folder, write_trial
+from dosewright.evaluation.trial import (
+    ArmResult,
+    AttachedRegimen,
+    TrialDesign,
+    TrialResult,
+    run_design,
+    run_trial,
+)
+from dosewright.evaluation.trial.folder import write_trial
 
 if TYPE_CHECKING:
     from dosewright.evaluation.report import write_report
@@ -42,16 +51,20 @@ __all__ = [
     "ExistingResultError",
     "Interval",
     "Trajectories",
+    "TrialDesign",
     "TrialResult",
     "check_folder",
     "compare",
+    "decide",
     "follow_up_log_prob",
+    "importance_weights",
     "mean_interval",
     "paired_difference",
     "paired_proportion_difference",
     "pdwis",
     "proportion_interval",
     "record",
+    "run_design",
     "run_trial",
     "summarise",
     "target_log_prob",

@@ -12,7 +12,10 @@ import click
 from dosewright import __version__
 from dosewright.scripts.demo import demo
 from dosewright.scripts.dose import dose
+from dosewright.scripts.evaluate import evaluate
+from dosewright.scripts.log import log
 from dosewright.scripts.pgx import pgx
+from dosewright.scripts.replicate import replicate
 from dosewright.scripts.scenarios import scenarios
 from dosewright.scripts.simulate import simulate
 from dosewright.scripts.train import train
@@ -28,7 +31,7 @@ def cli() -> None:
     """
 
 
-for _command in (demo, dose, pgx, scenarios, simulate, train, trial):
+for _command in (demo, dose, evaluate, log, pgx, replicate, scenarios, simulate, train, trial):
     cli.add_command(_command)
 
 

@@ -54,7 +54,8 @@ def test_wheel_holds_data_presets_and_the_pretrained_policy(tmp_path: Path) -> N
         "dosewright/agents/learning/presets/warfarin.toml",
         "dosewright/agents/pretrained/warfarin/card.json",
         "dosewright/agents/pretrained/warfarin/weights.zip",
-        "dosewright/evaluation/report/report.html",
+        "dosewright/evaluation/report/trial.html",
+        "dosewright/evaluation/report/checklists.csv",
         "dosewright/evaluation/report/report.css",
     ):
         assert wanted in names

@@ -21,16 +21,17 @@ from dosewright.evaluation import (
     Interval,
     Trajectories,
     TrialResult,
-    compare,
-    follow_up_log_prob,
-    pdwis,
-    record,
     run_trial,
-    target_log_prob,
-    whole_intervals,
 )
-from dosewright.evaluation.ope import Estimate, LowOverlapWarning, share_changed
-from dosewright.evaluation.ope.importance import MINIMUM_EFFECTIVE_PATIENTS
+from dosewright.evaluation.ope import (
+    compare,
+    importance_weights,
+    pdwis,
+    share_changed,
+    target_log_prob,
+)
+from dosewright.evaluation.ope.decide import MINIMUM_EFFECTIVE_PATIENTS, Decision, decide
+from dosewright.evaluation.recording import follow_up_log_prob, record, whole_intervals
 
 WARFARIN = scenario("warfarin")
 CLINIC = WARFARIN.preset("clinic")
@@ -58,12 +59,13 @@ def logged(
     return whole_intervals(record(problem, clinician, problem.population, np.arange(patients), noise, CLINIC))
 
 
-def estimates(
+def decisions(
     problem: Scenario, log: Trajectories, log_prob: dict[str, np.ndarray]
-) -> dict[tuple[str, str], Estimate]:
+) -> dict[tuple[str, str], Decision]:
     followed = np.broadcast_to(follow_up_log_prob(problem, CLINIC), log.mask.shape)
+    weights = {name: importance_weights(log, own, followed) for name, own in log_prob.items()}
     return {
-        (name, outcome): pdwis(log, log_prob[name], outcome=outcome, follow_up_log_prob=followed)
+        (name, outcome): decide(log, [pdwis(log, weights[name], outcome=outcome)], weights=weights[name])
         for name in log_prob
         for outcome in OUTCOMES
     }
@@ -75,7 +77,7 @@ class Evidence:
 
     log: Trajectories
     log_prob: dict[str, np.ndarray]
-    estimates: dict[tuple[str, str], Estimate]
+    decisions: dict[tuple[str, str], Decision]
     trial: TrialResult
 
     def truth(self, name: str, outcome: str) -> Interval:
@@ -100,7 +102,7 @@ def evidence(request: pytest.FixtureRequest) -> Evidence:
     # other patients than those of the log, all followed to the end: what the weights for drop-out stand for
     everyone = replace(CLINIC, dropout_per_month=0.0)
     trial = run_trial(FIVE_VISITS, targets, FIVE_VISITS.population, np.arange(treated), TRUTH_NOISE, everyone)
-    return Evidence(log, log_prob, estimates(FIVE_VISITS, log, log_prob), trial)
+    return Evidence(log, log_prob, decisions(FIVE_VISITS, log, log_prob), trial)
 
 
 def test_the_clinician_is_another_regimen(evidence: Evidence) -> None:
@@ -125,27 +127,27 @@ def test_the_plain_mean_of_the_log_misses_the_truth(evidence: Evidence, name: st
 @pytest.mark.parametrize("outcome", OUTCOMES)
 @pytest.mark.parametrize("name", ["policy", "nomogram"])
 def test_the_estimate_finds_the_truth(evidence: Evidence, name: str, outcome: str) -> None:
-    estimate, truth = evidence.estimates[name, outcome], evidence.truth(name, outcome)
-    print(f"{name}: {estimate}; truth {truth}")
-    assert estimate.identifiable, estimate.reason
-    assert abs(estimate.value - truth.mean) < 4 * np.hypot(estimate.standard_error, truth.standard_error)
-    low, high = estimate.interval
-    assert low < estimate.value < high
+    decision, truth = evidence.decisions[name, outcome], evidence.truth(name, outcome)
+    print(f"{name}: {decision}; truth {truth}")
+    assert decision.verdict == "answered", decision.reason
+    found = decision.interval()
+    assert abs(found.mean - truth.mean) < 4 * np.hypot(found.standard_error, truth.standard_error)
+    assert found.low < found.mean < found.high
 
 
 @pytest.mark.parametrize("name", ["policy", "nomogram"])
 def test_the_effective_sample_is_large_enough_and_reported(evidence: Evidence, name: str) -> None:
     for outcome in OUTCOMES:
-        estimate = evidence.estimates[name, outcome]
-        effective = estimate.effective_sample_size
-        assert effective.shape == (evidence.log.horizon,)
-        assert effective.min() > 3 * MINIMUM_EFFECTIVE_PATIENTS
-        assert f"effective sample {effective[-1]:.1f} of {evidence.log.n_patients}" in str(estimate)
+        decision = evidence.decisions[name, outcome]
+        effective = decision.grounds["per-decision"].effective_sample_size
+        assert effective > 3 * MINIMUM_EFFECTIVE_PATIENTS
+        assert f"effective sample {effective:.1f} of {evidence.log.n_patients}" in str(decision)
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_the_difference_is_on_the_right_side_or_covers_the_truth(evidence: Evidence, outcome: str) -> None:
-    found = compare(evidence.estimates["policy", outcome], evidence.estimates["nomogram", outcome])
+    policy, nomogram = (evidence.decisions[name, outcome].estimates[0] for name in ("policy", "nomogram"))
+    found = compare(policy, nomogram)
     truth = evidence.true_difference(outcome)
     print(f"policy - nomogram, {outcome}: {found}; truth {truth}")
     apart = np.sign(found.low) == np.sign(found.high) == np.sign(truth.mean)
@@ -157,10 +159,10 @@ def test_eleven_visits_are_refused() -> None:
     targets = regimens(WARFARIN)
     log = logged(WARFARIN, targets, 400)
     log_prob = {"nomogram": target_log_prob(log, targets["nomogram"], WARFARIN)}
-    with pytest.warns(LowOverlapWarning, match="effective sample size"):
-        found = estimates(WARFARIN, log, log_prob)["nomogram", "benefit"]
-    assert not found.identifiable
-    assert found.interval == (-np.inf, np.inf)
+    found = decisions(WARFARIN, log, log_prob)["nomogram", "benefit"]
+    assert found.verdict == "refused" and found.answer is None
+    assert "effective sample size" in found.reason and "refused" in str(found)
+    assert (found.interval().low, found.interval().high) == (-np.inf, np.inf)
 
 
 def test_the_same_seed_gives_the_same_estimate() -> None:
@@ -169,9 +171,8 @@ def test_the_same_seed_gives_the_same_estimate() -> None:
     def values(seed: int) -> list[float]:
         log = logged(FIVE_VISITS, targets, 150, Noise("select", seed))
         log_prob = {name: target_log_prob(log, regimen, FIVE_VISITS) for name, regimen in targets.items()}
-        with pytest.warns(LowOverlapWarning):
-            found = estimates(FIVE_VISITS, log, log_prob)
-        return [x for e in found.values() for x in (e.value, e.standard_error, *e.effective_sample_size)]
+        found = [decision.estimates[0] for decision in decisions(FIVE_VISITS, log, log_prob).values()]
+        return [x for e in found for x in (e.value, e.standard_error, e.effective_sample_size)]
 
     assert values(5) == values(5)
     assert values(5) != values(6)

@@ -1,0 +1,128 @@
+"""``dosewright evaluate``: score a policy from a log that it did not make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from dosewright.evaluation.dose_models import DoseModel
+
+_MODELS = ("logistic", "ordinal", "boosting")
+
+
+@click.command()
+@click.argument("log", metavar="LOG", type=click.Path(path_type=Path))
+@click.option(
+    "--policy",
+    required=True,
+    metavar="PATH|ARM",
+    help="The folder of a trained policy, policy for the one that ships, or the name of any regimen.",
+)
+@click.option("--baseline", metavar="ARM", help="A regimen to compare with, scored on the same patients.")
+@click.option("--drug", help="Scenario of the log; needed only where the log does not say it.")
+@click.option(
+    "--gamma", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Discount a visit."
+)
+@click.option(
+    "--behaviour",
+    type=click.Choice(_MODELS),
+    help="Model of who dosed; needed only where the log lacks the probabilities of its doses.",
+)
+@click.option("--folds", type=click.IntRange(2), default=5, show_default=True, help="Of the cross-fitting.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of everything.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the result.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing result.")
+def evaluate(
+    log: Path,
+    policy: str,
+    baseline: str | None,
+    drug: str | None,
+    gamma: float,
+    behaviour: str | None,
+    folds: int,
+    seed: int,
+    out: Path,
+    overwrite: bool,
+) -> None:
+    """Say what a policy would do for the patients of LOG, a .parquet of `dosewright log` or a .csv in long
+    format, and write result.json and report.html."""
+    from dosewright.agents import arm
+    from dosewright.envs import scenario
+    from dosewright.evaluation import check_folder
+    from dosewright.evaluation.logs import read_log
+    from dosewright.evaluation.offline import evaluate_offline, write_offline
+
+    check_folder(out, overwrite)  # before any work
+    logged = read_log(log)
+    name = drug or logged.provenance.get("scenario")
+    if name is None:
+        raise ValueError(f"log file {log}: does not say which drug's scenario it is of; give --drug")
+    known = scenario(str(name)).seen_as(logged.provenance.get("genotype", "diplotype"))
+    chosen = f"policy:{policy}" if Path(policy).is_dir() else policy
+    result = evaluate_offline(
+        logged,
+        known,
+        arm(chosen, known),
+        None if baseline is None else arm(baseline, known),
+        gamma,
+        behaviour=None if behaviour is None else _model(behaviour),
+        folds=folds,
+        seed=seed,
+    )
+    summary, folder = write_offline(result, out, overwrite)
+    _print(summary)
+    click.echo(f"report: {folder / 'report.html'}")
+    click.echo("Research simulation, not for clinical use.")
+
+
+def _model(name: str) -> DoseModel:
+    from dosewright.evaluation.dose_models import GradientBoosting, MultinomialLogistic, OrdinalLogistic
+
+    models: dict[str, DoseModel] = {
+        "logistic": MultinomialLogistic(penalty=1.0),
+        "ordinal": OrdinalLogistic(),
+        "boosting": GradientBoosting(),
+    }
+    return models[name]
+
+
+def _print(summary: dict[str, Any]) -> None:
+    """Print a line an outcome and regimen, and the answer."""
+    from rich.console import Console
+    from rich.table import Table
+
+    log = summary["log"]
+    table = Table(title=f"{summary['scenario']['title']}: {log['patients']} logged patients")
+    for heading in ("outcome", *summary["regimens"], "difference"):
+        table.add_column(heading)
+    for outcome in summary["outcomes"]:
+        cells = []
+        for regimen in summary["regimens"].values():
+            decision = regimen["outcomes"][outcome["name"]]
+            cells.append(_cell(decision, outcome["unit"]))
+        difference = summary["contrasts"][outcome["name"]]
+        cells.append(_cell({"answer": difference, "verdict": "–"}, outcome["unit"]))
+        table.add_row(outcome["label"], *cells)
+    Console(width=144).print(table)
+    for sentence in summary["answer"]["sentences"]:
+        click.echo(sentence)
+
+
+def _cell(decision: dict[str, Any], unit: str) -> str:
+    from dosewright.evaluation.answer import number
+
+    answer = decision["answer"]
+    if answer is None:
+        return decision["verdict"]
+    limits = f"{number(answer['low'], unit)} to {number(answer['high'], unit)}"
+    flag = " [model]" if decision["verdict"] == "model-based" else ""
+    return f"{number(answer['mean'], unit)} ({limits}){flag}"
+
+
+if __name__ == "__main__":
+    from dosewright.scripts.cli import run
+
+    run(evaluate)

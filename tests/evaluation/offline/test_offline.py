@@ -1,0 +1,117 @@
+"""A log made ready, a policy scored from it, and its page: same numbers everywhere, and honest refusals."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+
+from dosewright.agents import arm
+from dosewright.agents.regimens import Noisy, Steps
+from dosewright.envs import Noise, scenario
+from dosewright.evaluation.dose_models import MultinomialLogistic
+from dosewright.evaluation.logged import Trajectories
+from dosewright.evaluation.offline import OfflineResult, evaluate_offline, make_ready, write_offline
+from dosewright.evaluation.recording import follow_up_log_prob, record
+
+WARFARIN = scenario("warfarin")
+CLINIC = WARFARIN.preset("clinic")
+NOMOGRAM, USUAL = arm("nomogram", WARFARIN), arm("clinical-nomogram", WARFARIN)
+
+
+@pytest.fixture(scope="module")
+def log() -> Trajectories:
+    clinician = Noisy(WARFARIN, NOMOGRAM, Steps({-1: 0.05, 0: 0.9, 1: 0.05}))
+    return record(WARFARIN, clinician, WARFARIN.population, np.arange(400), Noise("select", 41), CLINIC)
+
+
+@pytest.fixture(scope="module")
+def result(log: Trajectories) -> OfflineResult:
+    return evaluate_offline(log, WARFARIN, NOMOGRAM, USUAL, regressor=Ridge(10.0), folds=2)
+
+
+def test_follow_up_is_the_realisms_where_the_log_says_which(log: Trajectories) -> None:
+    ready = make_ready(log, WARFARIN)
+    assert ready.follow_up is not None and "realism 'clinic'" in ready.follow_up_source
+    np.testing.assert_array_equal(ready.follow_up[0], follow_up_log_prob(WARFARIN, CLINIC))
+    assert ready.left_out == log.n_patients - ready.log.n_patients
+    assert ready.behaviour is None
+
+
+def test_follow_up_is_counted_where_the_log_does_not_say(log: Trajectories) -> None:
+    ready = make_ready(replace(log, provenance={}), WARFARIN)
+    assert ready.follow_up is not None and "estimated" in ready.follow_up_source
+    stated = np.exp(follow_up_log_prob(WARFARIN, CLINIC))
+    # 2 % a month: about 24 of 400 are lost, a standard error of 1.2 %
+    np.testing.assert_allclose(np.exp(ready.follow_up[0]), stated, atol=0.04)
+
+
+def test_propensities_are_modelled_only_where_they_are_missing(log: Trajectories) -> None:
+    with pytest.raises(ValueError, match="name a behaviour model"):
+        make_ready(replace(log, behaviour_log_prob=None), WARFARIN)
+    with pytest.raises(ValueError, match="leave the behaviour model out"):
+        make_ready(log, WARFARIN, MultinomialLogistic(penalty=1.0))
+
+
+def test_the_regimen_behind_the_log_is_answered_and_another_is_not(result: OfflineResult) -> None:
+    own, other = (one.decisions["return"] for one in result.evidence.values())
+    assert own.verdict == "answered", own.reason
+    assert own.answer is not None and own.answer.estimator == "wdr"
+    assert other.grounds["per-decision"].reasons and other.grounds["trajectory"].reasons
+    assert other.verdict in ("refused", "model-based")
+    assert result.difference("return") is None
+
+
+def test_the_log_itself_is_met(log: Trajectories) -> None:
+    # asked about the clinician who made it, every weight is 1 and the answer is the mean
+    clinician = Noisy(WARFARIN, NOMOGRAM, Steps({-1: 0.05, 0: 0.9, 1: 0.05}))
+    same = evaluate_offline(log, WARFARIN, clinician, regressor=Ridge(10.0), folds=2)
+    ready = same.ready
+    assert ready.follow_up is not None
+    evidence = same.evidence[clinician.name]
+    np.testing.assert_allclose(evidence.weights.log_ratio, 0.0, atol=1e-12)
+    seen = ready.log.mask | ~ready.log.dropped_out[:, None]
+    expected = sum(
+        float(ready.log.rewards[seen[:, t], t].sum() / seen[:, t].sum()) for t in range(ready.log.horizon)
+    )
+    plain = next(e for e in evidence.decisions["return"].estimates if e.estimator == "pdwis")
+    assert plain.value == pytest.approx(expected, rel=1e-9)
+
+
+def test_page_and_json_have_the_same_numbers(result: OfflineResult, tmp_path: Path) -> None:
+    summary, folder = write_offline(result, tmp_path / "out")
+    stored = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    assert stored == json.loads(json.dumps(summary))
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    answer = summary["regimens"]["nomogram"]["outcomes"]["benefit"]["answer"]
+    assert f"{100 * answer['mean']:.1f} %" in page
+    for sentence in summary["answer"]["sentences"]:
+        assert sentence.split(" (")[0].replace(" %", "\u00a0%") in page
+    assert page.count("not for clinical use") == 1
+    assert not re.findall(r"(?:src|href)=[\"']http", page)
+    estimators = {e["estimator"] for e in summary["regimens"]["nomogram"]["outcomes"]["return"]["estimates"]}
+    assert estimators == {"wdr", "pdwis", "dr", "pdis", "wis", "is", "fqe_per_step", "dm"}
+    carriers = summary["regimens"]["nomogram"]["carriers"]
+    assert len(carriers) == 10 and carriers[0]["share"] >= carriers[-1]["share"]
+    assert {item["guideline"] for item in summary["checklists"]} >= {"CONSORT-AI 2020", "TRIPOD+AI 2024"}
+
+
+def test_a_small_subgroup_is_named_and_left_out(result: OfflineResult, tmp_path: Path) -> None:
+    summary, _ = write_offline(result, tmp_path / "out")
+    rows = summary["subgroups"]["rows"]
+    small = [row for row in rows if row["n"] < summary["subgroups"]["smallest"]]
+    assert small and all("fewer than" in row["reason"] and row["return"] is None for row in small)
+    by_kind = {row["kind"]: 0 for row in rows}
+    for row in rows:
+        by_kind[row["kind"]] += row["n"]
+    assert set(by_kind.values()) == {result.ready.log.n_patients}
+
+
+def test_two_regimens_of_one_name_are_refused(log: Trajectories) -> None:
+    with pytest.raises(ValueError, match="both called 'nomogram'"):
+        evaluate_offline(log, WARFARIN, NOMOGRAM, NOMOGRAM)

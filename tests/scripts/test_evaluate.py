@@ -1,0 +1,70 @@
+"""`dosewright log` and `dosewright evaluate`: what they write, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from dosewright.evaluation.logs import read_log
+from dosewright.scripts.evaluate import evaluate
+from dosewright.scripts.log import log
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("log") / "log.parquet"
+    done = CliRunner().invoke(
+        log, ["vancomycin", "--clinician", "label", "--patients", "300", "--seed", "5", "--out", str(path)]
+    )
+    assert done.exit_code == 0, done.output
+    assert "300 patients" in done.output and "not for clinical use" in done.output
+    return path
+
+
+def test_the_log_holds_what_was_asked_for_and_is_reproducible(logged: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.parquet"
+    options = ["vancomycin", "--clinician", "label", "--patients", "300", "--seed", "5", "--out", str(again)]
+    assert CliRunner().invoke(log, options).exit_code == 0
+    first, second = read_log(logged), read_log(again)
+    assert first.content_hash == second.content_hash
+    assert first.provenance["scenario"] == "vancomycin" and first.provenance["namespace"] == "select"
+    refused = CliRunner().invoke(log, options)
+    assert refused.exit_code != 0 and "exists already" in str(refused.exception)
+
+
+def test_evaluate_writes_the_same_answer_twice(logged: Path, tmp_path: Path) -> None:
+    results = []
+    for name in ("a", "b"):
+        done = CliRunner().invoke(
+            evaluate, [str(logged), "--policy", "label", "--folds", "2", "--out", str(tmp_path / name)]
+        )
+        assert done.exit_code == 0, done.output
+        assert "In benefit, label is expected to give" in done.output
+        assert done.output.count("not for clinical use") == 1
+        result = json.loads((tmp_path / name / "result.json").read_text(encoding="utf-8"))
+        assert result["answer"]["verdict"] == "answered"
+        results.append(result["regimens"])
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["missing.parquet", "--policy", "label"], "not found"),
+        (["LOG", "--policy", "nothing"], "unknown arm 'nothing'"),
+        (["LOG", "--policy", "oracle"], "shown the truth"),
+        (["LOG", "--policy", "label", "--behaviour", "logistic"], "leave the behaviour model out"),
+        (["LOG", "--policy", "label", "--drug", "warfarin"], "vancomycin"),
+        (["LOG", "--policy", "label", "--baseline", "label"], "both called 'label'"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(
+    logged: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    asked = [str(logged) if option == "LOG" else option for option in options]
+    done = CliRunner().invoke(evaluate, [*asked, "--out", str(tmp_path / "out")])
+    assert done.exit_code != 0 and message in str(done.exception)
+    assert not (tmp_path / "out").exists()
