@@ -118,7 +118,7 @@ def _cell(decision: dict[str, Any], unit: str) -> str:
     if answer is None:
         return decision["verdict"]
     limits = f"{number(answer['low'], unit)} to {number(answer['high'], unit)}"
-    flag = " [model]" if decision["verdict"] == "model-based" else ""
+    flag = " (a model alone)" if decision["verdict"] == "model-based" else ""
     return f"{number(answer['mean'], unit)} ({limits}){flag}"
 
 

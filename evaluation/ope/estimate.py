@@ -30,7 +30,8 @@ class Estimate:
     influence : (n,) mean 0, unit of the outcome
     standard_error : delta method, unit of the outcome
     effective_sample_size : patients that carry the estimate. Whole courses: Kish's number at the last step.
-        Per decision: Kish's numbers averaged over steps with weights ``gamma^t sd(r_t)``. A model: n.
+        Per decision: Kish's numbers averaged over steps, see `shares_of_steps`. Linear fitted Q: those of the
+        weights that the fit implies. Values taken as given: n.
     degrees_of_freedom : of the Student t quantile of `interval`
     """
 
@@ -84,6 +85,15 @@ def discounted(trajectories: Trajectories, gamma: float, outcome: str | None) ->
         known = ", ".join(sorted(trajectories.outcomes)) or "none"
         raise ValueError(f"outcome {outcome!r} is not in the log; its outcomes: {known}; None is the reward")
     return rewards if gamma == 1.0 else rewards * gamma ** np.arange(trajectories.horizon)
+
+
+def shares_of_steps(rewards: FloatArray) -> FloatArray:
+    """Return (T,) how much each step contributes, with sum 1: the spread of its discounted reward (n, T).
+
+    A step whose reward is the same for everybody cannot be estimated badly. With no spread at all, alike.
+    """
+    spread = rewards.std(axis=0)
+    return spread / spread.sum() if spread.any() else np.full(len(spread), 1.0 / len(spread))
 
 
 def estimate_of_ratio(

@@ -35,10 +35,11 @@ from scipy import sparse
 from dosewright.evaluation.logged import FloatArray, Trajectories
 from dosewright.evaluation.ope.action_values import ActionValues
 from dosewright.evaluation.ope.basis import Basis, Features
-from dosewright.evaluation.ope.estimate import Estimate, discounted, estimate_of_ratio
+from dosewright.evaluation.ope.estimate import Estimate, discounted, estimate_of_ratio, shares_of_steps
 from dosewright.evaluation.ope.follow_up import inverse_staying
 from dosewright.evaluation.ope.least_squares import pseudo_inverse
 from dosewright.evaluation.ope.target_doses import TargetDoses
+from dosewright.evaluation.ope.weights import kish
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,16 +105,18 @@ def fqe_per_step(
         inverse.insert(0, inverse_here)
         rank.insert(0, rank_here)
         error.insert(0, goal - q[at, t])
-    influence, following = v[:, 0].copy(), np.full(n, 1.0 / n)
+    influence, following, effective = v[:, 0].copy(), np.full(n, 1.0 / n), np.zeros(horizon)
     for t, step in enumerate(steps):
         at = step.decided
         omega = step.phi @ (inverse[t] @ (step.psi.T @ following[at]))
+        effective[t] = kish(omega)
         influence[at] += omega * error[t]
         following = np.zeros(n)
         following[at] = gamma * staying[at, t] * omega / n
     return fitted_q(
-        trajectories, "fqe_per_step", outcome, q, v[:, :-1], influence, np.array(rank), len(inverse[0])
-    )
+        trajectories, "fqe_per_step", outcome, q, v[:, :-1], influence, np.array(rank), len(inverse[0]),
+        float(effective @ shares_of_steps(rewards * gamma ** np.arange(horizon))),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,10 +213,10 @@ def fitted_q(
     influence: FloatArray,
     rank: npt.NDArray[np.int64],
     n_features: int,
+    effective: float,
 ) -> FittedQ:
     """Return the result of a linear fit. ``influence`` need not have mean 0: with a ridge it has not."""
-    n = float(trajectories.n_patients)
     estimate = estimate_of_ratio(
-        estimator, "model", outcome, float(v[:, 0].mean()), influence - influence.mean(), n, n
+        estimator, "model", outcome, float(v[:, 0].mean()), influence - influence.mean(), effective, effective
     )
     return FittedQ(ActionValues(q, v), estimate, rank, n_features)

@@ -20,6 +20,7 @@ from dosewright.evaluation.ope.fitted_q import (
 )
 from dosewright.evaluation.ope.least_squares import pseudo_inverse
 from dosewright.evaluation.ope.target_doses import TargetDoses
+from dosewright.evaluation.ope.weights import kish
 
 
 def fqe_pooled(
@@ -90,12 +91,17 @@ def fqe_pooled(
         q[step.decided, t], v[step.decided, t] = step.phi @ beta[horizon - t], step.psi @ beta[horizon - t]
     # the sum over backups, gathered into three forms of phi and psi that do not grow with their number
     of_reward, of_next, of_now = alpha.sum(axis=0), alpha[1:].T @ beta[:-1], alpha.T @ beta
-    influence = v[:, 0].copy()
+    influence, implied = v[:, 0].copy(), np.zeros(n)
     for t, (step, psi) in enumerate(zip(rows, next_psi, strict=True)):
-        influence[step.decided] += (step.phi @ of_reward) * rewards[step.decided, t]
+        omega = step.phi @ of_reward
+        implied[step.decided] += omega
+        influence[step.decided] += omega * rewards[step.decided, t]
         influence[step.decided] += _row_products(psi, step.phi @ of_next)
         influence[step.decided] -= _row_products(step.phi, step.phi @ of_now)
-    return fitted_q(trajectories, "fqe_pooled", outcome, q, v, influence, np.full(horizon, rank), len(start))
+    return fitted_q(
+        trajectories, "fqe_pooled", outcome, q, v, influence, np.full(horizon, rank), len(start),
+        float(kish(implied)),
+    )  # fmt: skip
 
 
 def _sums(

@@ -9,6 +9,7 @@ from dosewright.evaluation.ope.estimate import (
     discounted,
     estimate_of_mean,
     estimate_of_ratio,
+    shares_of_steps,
 )
 from dosewright.evaluation.ope.weights import Weights
 
@@ -91,14 +92,8 @@ def importance_sampling(
 
 
 def per_decision_sample_size(rewards: FloatArray, weights: Weights) -> float:
-    """Return Kish's effective sample size averaged over steps, weighted by what the steps contribute.
-
-    The weight of step t is the standard deviation over patients of the discounted reward (n, T): a step
-    whose reward is the same for everybody cannot be estimated badly. With no spread at all, the plain mean.
-    """
-    spread = rewards.std(axis=0)
-    effective = weights.effective_sample_size
-    return float(np.average(effective, weights=spread if spread.any() else None))
+    """Return Kish's effective sample size averaged over steps by `shares_of_steps` of the rewards (n, T)."""
+    return float(weights.effective_sample_size @ shares_of_steps(rewards))
 
 
 def _ratio_of_sums(

@@ -175,6 +175,22 @@ def test_a_model_extrapolates_where_single_decisions_do_not_overlap() -> None:
     assert found.verdict == "refused" and "would extrapolate" in found.reason
 
 
+def test_a_model_needs_a_quarter_of_the_log() -> None:
+    # doses 0 to 9, one in ten what the target gives: 100 effective patients of 1000
+    rng = np.random.default_rng(5)
+    doses = rng.integers(0, 10, size=(N, 1)).astype(np.float64)
+    log = replace(
+        logged(), observations=np.zeros((N, 1, 1)), actions=doses, rewards=doses,
+        mask=np.ones((N, 1), dtype=bool), behaviour_log_prob=np.full((N, 1), math.log(0.1)),
+    )  # fmt: skip
+    with np.errstate(divide="ignore"):
+        weights = importance_weights(log, np.log(doses == 9.0))
+    values = ActionValues.of(log, doses, np.full((N, 1), 9.0))
+    alone = decide(log, [dm(log, values)], weights=weights, values=values)
+    assert alone.verdict == "refused" and "250 of 1000 needed" in alone.reason
+    assert decide(log, [wis(log, weights)], weights=weights).verdict == "answered"
+
+
 def test_the_self_check_is_a_z_value_for_the_right_model_and_finds_a_wrong_one() -> None:
     z = np.array([self_check(log, exact_values(log, 0.7)) for log in map(logged, range(40))])
     assert abs(z.mean()) < 4 / math.sqrt(40) and 0.7 < z.std(ddof=1) < 1.35
