@@ -7,16 +7,18 @@ target itself. ``python -m benchmarks.answered judge DIR`` asks each log for the
 risk of harm, and prints who was answered, and how often the 95 % interval holds the truth. What is there is
 not simulated again.
 
-Targets: Bayesian monitoring (adaptive, 16 particles, so that 30,000 courses of eleven drugs can be paid for),
-and a learned policy: the one that ships (warfarin), or one that learned by imitation to dose as the planner
-does. Realism ``clinic``; drop-out is corrected for. Noise of the clinician who wants what the target wants:
-the dose goes one step of the grid up or down, one time in five and at most twice a course on average; of the
-other: a log-normal factor of log-SD 0.3, a tablet or two. Research simulation, not for clinical use.
+Targets: Bayesian monitoring (adaptive; of 16 particles, 8 where a decision is dear, so that 30,000 courses of
+eleven drugs can be paid for), and a learned policy: the one that ships (warfarin), or one that learned by
+imitation to dose as the planner does. Realism ``clinic``; drop-out is corrected for. Noise of the clinician
+who wants what the target wants: the dose goes one step of the grid up or down, one time in five and at most
+twice a course on average; of the other: a log-normal factor of log-SD 0.3, a tablet or two. There the target
+is asked about the first three visits, and about the others only if somebody could still be answered. Research
+simulation, not for clinical use.
 """
 
 from __future__ import annotations
 
-import json
+import csv
 import math
 import os
 import time
@@ -38,13 +40,18 @@ from dosewright.envs import Noise, Regimen, Scenario, names, scenario
 from dosewright.envs.realism import Realism
 from dosewright.evaluation.logged import Trajectories
 from dosewright.evaluation.ope import importance_weights, pdwis, target_log_prob, wis
-from dosewright.evaluation.ope.decide import decide
+from dosewright.evaluation.ope.decide import MINIMUM_EFFECTIVE_PATIENTS, decide
+from dosewright.evaluation.ope.estimate import shares_of_steps
 from dosewright.evaluation.recording import follow_up_log_prob, left_out, record, whole_intervals
 
 Floats = NDArray[np.float64]
 
 LOGS, PATIENTS, TRUTH, LESSONS = 25, 500, 3000, 300
-PARTICLES = 16
+PARTICLES, FEW = 16, 8
+DEAR = ("efavirenz", "mercaptopurine", "phenytoin", "propofol", "voriconazole")
+"""Drugs of `FEW` particles: a course of 16 takes a tenth of a second and more."""
+FIRST_LOOK = 3
+"""Visits after which a target that is rarely followed is known to be refused."""
 CLINICIANS = ("target", "guideline")
 OUTCOMES = {"return": None, "benefit": "benefit", "ever in harm": "first_harm"}
 
@@ -107,7 +114,8 @@ class Imitation:
 
 def targets(problem: Scenario, preset: Realism) -> dict[str, Regimen]:
     """Return Bayesian monitoring and a learned policy."""
-    monitoring = Bayesian(problem, "bayesian-adaptive", problem.monitoring.fade, PARTICLES)
+    particles = FEW if problem.name in DEAR else PARTICLES
+    monitoring = Bayesian(problem, "bayesian-adaptive", problem.monitoring.fade, particles)
     learned = load(problem.name) if problem.name in shipped() else Imitation.learn(problem, preset)
     return {"monitoring": monitoring, "learned": learned}
 
@@ -147,12 +155,33 @@ def simulate_one(
         rule = regimen("label" if "guideline" in lacking(problem) else "guideline", problem)
         other = Noisy(problem, rule, Relative(0.3))
         log = record(problem, other, problem.population, ids, noise, preset, block=block)
-        log_prob = target_log_prob(log, target, problem)
+        log_prob = _asked(log, target, problem)
     assert log.behaviour_log_prob is not None
     return {
         "mask": log.mask, "terminated": log.terminated, "censored": log.censored, "rewards": log.rewards,
         "actions": log.actions, "behaviour": log.behaviour_log_prob, "target": log_prob, **log.outcomes,
     }  # fmt: skip
+
+
+def _asked(log: Trajectories, target: Regimen, problem: Scenario) -> Floats:
+    """Return (n, T) the target's log-probability of the logged doses.
+
+    Where so few are effective after the first visits that no log of these patients can be answered, -inf at
+    the visits that nobody need be asked about. Kish's number does not rise again as a product of ratios goes
+    on, but by chance, so its value at the last visit asked about stands for the later ones.
+    """
+    begun = replace(log, mask=log.mask & (np.arange(log.horizon) < FIRST_LOOK), truncated=~log.censored)
+    begun = replace(
+        begun, terminated=np.zeros(len(log.mask), dtype=bool), rewards=np.where(begun.mask, log.rewards, 0.0),
+        outcomes={name: np.where(begun.mask, values, 0.0) for name, values in log.outcomes.items()},
+    )  # fmt: skip
+    first = target_log_prob(begun, target, problem)
+    effective = importance_weights(begun, first).effective_sample_size
+    share = shares_of_steps(log.rewards)
+    most = effective[:FIRST_LOOK] @ share[:FIRST_LOOK] + effective[FIRST_LOOK - 1] * share[FIRST_LOOK:].sum()
+    if most / LOGS >= MINIMUM_EFFECTIVE_PATIENTS / 2:
+        return target_log_prob(log, target, problem)
+    return np.where(log.mask & ~begun.mask, -np.inf, first)
 
 
 def truth_of(
@@ -207,7 +236,7 @@ def simulate(folder: Path, drugs: tuple[str, ...], block: int) -> None:
 
 @answered.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--json", "out", type=click.Path(path_type=Path), help="Every answer, for a page.")
+@click.option("--csv", "out", type=click.Path(path_type=Path), help="The lines as a table.")
 def judge(folder: Path, out: Path | None) -> None:
     """Print what the logs of DIR answer, and how often the intervals hold the truth."""
     rows: list[dict[str, Any]] = []
@@ -218,9 +247,13 @@ def judge(folder: Path, out: Path | None) -> None:
             file = folder / f"{drug}-{target}-{clinician}.npz"
             if file.exists():
                 rows += list(judged(drug, target, clinician, dict(np.load(file)), truth))
-    show(rows)
+    lines = summarised(rows)
+    show(rows, lines)
     if out is not None:
-        out.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
+        with out.open("w", encoding="utf-8", newline="") as file:
+            table = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+            table.writeheader()
+            table.writerows(lines)
 
 
 def judged(drug: str, target: str, clinician: str, saved: dict[str, Any], truth: dict[str, Any]) -> Any:
@@ -262,28 +295,51 @@ def judged(drug: str, target: str, clinician: str, saved: dict[str, Any], truth:
             }  # fmt: skip
 
 
-def show(rows: list[dict[str, Any]]) -> None:
+def summarised(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a line for each drug, target, clinician and outcome."""
+    lines = []
+    for key in dict.fromkeys((r["drug"], r["target"], r["clinician"], r["outcome"]) for r in rows):
+        own = [r for r in rows if (r["drug"], r["target"], r["clinician"], r["outcome"]) == key]
+        said = [r for r in own if r["covered"] is not None]
+        lines.append(
+            {
+                **dict(zip(("drug", "target", "clinician", "outcome"), key, strict=True)),
+                "logs": len(own),
+                "answered": len(said),
+                "covered": sum(r["covered"] for r in said),
+                "half_width": round(float(np.mean([r["half_width"] for r in said])), 4) if said else "",
+                "truth": round(own[0]["truth"], 4),
+            }
+        )
+    return lines
+
+
+def show(rows: list[dict[str, Any]], lines: list[dict[str, Any]]) -> None:
     """Print a line for each drug, target and clinician, and the pooled coverage."""
     print(f"{'drug':16s}{'target':12s}{'clinician':11s}{'answered':>9s}  coverage (mean half-width; truth)")
-    keys = list(dict.fromkeys((r["drug"], r["target"], r["clinician"]) for r in rows))
-    for key in keys:
-        own = [r for r in rows if (r["drug"], r["target"], r["clinician"]) == key]
-        cells = []
-        for label in OUTCOMES:
-            said = [r for r in own if r["outcome"] == label and r["covered"] is not None]
-            if said:
-                share, half = np.mean([r["covered"] for r in said]), np.mean([r["half_width"] for r in said])
-                cells.append(f"{label} {share:.2f} ({half:.3f}; {said[0]['truth']:.3f})")
-        n = sum(r["covered"] is not None for r in own if r["outcome"] == "return")
-        print(f"{key[0]:16s}{key[1]:12s}{key[2]:11s}{n:4d} of {LOGS:2d}  {', '.join(cells) or 'refused'}")
+    for key in dict.fromkeys((line["drug"], line["target"], line["clinician"]) for line in lines):
+        own = [line for line in lines if (line["drug"], line["target"], line["clinician"]) == key]
+        cells = [
+            f"{line['outcome']} {line['covered'] / line['answered']:.2f} ({line['half_width']:.3f}; "
+            f"{line['truth']:.3f})"
+            for line in own
+            if line["answered"]
+        ]
+        answers = f"{own[0]['answered']:4d} of {own[0]['logs']:2d}"
+        print(f"{key[0]:16s}{key[1]:12s}{key[2]:11s}{answers}  {', '.join(cells) or 'refused'}")
     for label in (*OUTCOMES, None):
         said = [r["covered"] for r in rows if r["covered"] is not None and label in (None, r["outcome"])]
         if said:
             print(f"pooled coverage, {label or 'all'}: {np.mean(said):.3f} of {len(said)} answers")
-    first = [r for r in rows if r["clinician"] == "target"]
-    said = {r["drug"] for r in first} - {r["drug"] for r in first if r["covered"] is None}
-    print(f"the clinician wants what the target wants: every log answered on {len(said)} of "
-          f"{len({r['drug'] for r in first})} drugs")  # fmt: skip
+    first = [line for line in lines if line["clinician"] == "target"]
+    drugs = dict.fromkeys(line["drug"] for line in first)
+    most = [
+        drug
+        for drug in drugs
+        if all(line["answered"] >= 0.9 * line["logs"] for line in first if line["drug"] == drug)
+    ]
+    print("the clinician wants what the target wants: nine logs in ten answered, of every target and "
+          f"outcome, on {len(most)} of {len(drugs)} drugs")  # fmt: skip
 
 
 if __name__ == "__main__":
