@@ -60,6 +60,11 @@ def evaluate(
     name = drug or logged.provenance.get("scenario")
     if name is None:
         raise ValueError(f"log file {log}: does not say which drug's scenario it is of; give --drug")
+    if logged.behaviour_log_prob is None and behaviour is None:
+        raise ValueError(
+            f"log file {log}: does not say with what probability its doses were given; give --behaviour "
+            f"{_MODELS[0]}, a model of who dosed"
+        )
     known = scenario(str(name)).seen_as(logged.provenance.get("genotype", "diplotype"))
     chosen = f"policy:{policy}" if Path(policy).is_dir() else policy
     result = evaluate_offline(
@@ -96,15 +101,17 @@ def _print(summary: dict[str, Any]) -> None:
 
     log = summary["log"]
     table = Table(title=f"{summary['scenario']['title']}: {log['patients']} logged patients")
-    for heading in ("outcome", *summary["regimens"], "difference"):
+    compared = summary["baseline"] is not None
+    for heading in ("outcome", *summary["regimens"], *(["difference"] if compared else [])):
         table.add_column(heading)
     for outcome in summary["outcomes"]:
         cells = []
         for regimen in summary["regimens"].values():
             decision = regimen["outcomes"][outcome["name"]]
             cells.append(_cell(decision, outcome["unit"]))
-        difference = summary["contrasts"][outcome["name"]]
-        cells.append(_cell({"answer": difference, "verdict": "–"}, outcome["unit"]))
+        if compared:
+            difference = {"answer": summary["contrasts"][outcome["name"]], "verdict": "–"}
+            cells.append(_cell(difference, outcome["unit"]))
         table.add_row(outcome["label"], *cells)
     Console(width=144).print(table)
     for sentence in summary["answer"]["sentences"]:

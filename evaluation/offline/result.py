@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,7 +33,7 @@ from dosewright.evaluation.ope.survival import TimeToEvent, weighted_kaplan_meie
 from dosewright.evaluation.ope.target import Target, ask_target
 from dosewright.evaluation.ope.weights import Weights, importance_weights
 from dosewright.evaluation.provenance import provenance
-from dosewright.evaluation.statistics import Difference
+from dosewright.evaluation.statistics import Difference, Interval
 
 RETURN = "return"
 EVER_IN_HARM = "first_harm"
@@ -60,6 +60,17 @@ class Evidence:
     overlap: Overlap
     decisions: Mapping[str, Decision]
     harm: TimeToEvent | None
+
+    def shown(self, outcome: str, level: float = 0.95) -> Interval:
+        """The answer's interval as a reader should see it: a risk has limits between 0 and 1.
+
+        As `Decision.interval`, but the limits of a Kaplan-Meier estimate are those of
+        `TimeToEvent.probability_interval`.
+        """
+        decision = self.decisions[outcome]
+        if self.harm is not None and decision.answer is not None and decision.answer.estimator == "km":
+            return self.harm.probability_interval(level=level)
+        return decision.interval(level)
 
     @property
     def carried(self) -> bool:
@@ -125,9 +136,10 @@ def evaluate_offline(
 ) -> OfflineResult:
     """Score a policy, and a baseline beside it, from a log that neither of them made.
 
-    Estimators, preferred first: `wdr` with values from `fqe_cross_fitted`, `pdwis`, `dr`, `pdis`, `wis`,
-    `is`, and models alone: `fqe_per_step`, whose interval includes the fit, and, for comparison, `dm` of the
-    cross-fitted values. The order is fixed; what the log cannot carry is struck out by `decide`.
+    Estimators, preferred first: for the risk of harm the end of the weighted Kaplan-Meier curve; then `wdr`
+    with values from `fqe_cross_fitted`, `pdwis`, `dr`, `pdis`, `wis`, `is`, and models alone: `fqe_per_step`,
+    whose interval includes the fit, and, for comparison, `dm` of the cross-fitted values. The order is fixed;
+    what the log cannot carry is struck out by `decide`.
 
     Parameters
     ----------
@@ -169,6 +181,7 @@ def _evidence(
 ) -> Evidence:
     log, target = ready.log, ask_target(ready.log, regimen, scenario)
     weights = importance_weights(log, target.log_prob, ready.follow_up)
+    harm = weighted_kaplan_meier(log, weights, EVER_IN_HARM) if EVER_IN_HARM in log.outcomes else None
     decisions: dict[str, Decision] = {}
     for outcome in (None, *log.outcomes):
         values = fqe_cross_fitted(
@@ -176,8 +189,10 @@ def _evidence(
             follow_up_log_prob=ready.follow_up,
         )  # fmt: skip
         found = estimates(ready, target, weights, values, gamma, outcome)
+        if harm is not None and outcome == EVER_IN_HARM:
+            # a risk: the curve keeps it between 0 and 1
+            found.insert(0, replace(harm.probability(), estimator="km"))
         decisions[outcome or RETURN] = decide(log, found, gamma, weights=weights, values=values)
-    harm = weighted_kaplan_meier(log, weights, EVER_IN_HARM) if EVER_IN_HARM in log.outcomes else None
     return Evidence(regimen.name, target, weights, Overlap.of(weights), decisions, harm)
 
 

@@ -13,7 +13,7 @@ from dosewright.evaluation.answer import change, number
 from dosewright.evaluation.logged import BoolArray, Trajectories
 from dosewright.evaluation.offline.result import EVER_IN_HARM, RETURN, Evidence, OfflineResult
 from dosewright.evaluation.ope.bounds import Bounds
-from dosewright.evaluation.ope.decide import Decision, decide
+from dosewright.evaluation.ope.decide import decide
 from dosewright.evaluation.ope.diagnostics import carriers
 from dosewright.evaluation.ope.dose_overlap import dose_overlap
 from dosewright.evaluation.ope.estimate import Estimate
@@ -100,14 +100,15 @@ def _answer(result: OfflineResult, policy: str, baseline: str | None) -> dict[st
 
 def _said(result: OfflineResult, policy: str, baseline: str | None, name: str, start: str) -> str:
     """One sentence about one outcome, whatever the decision was."""
-    outcome, decision = _outcome(result, name), result.evidence[policy].decisions[name]
+    outcome, one = _outcome(result, name), result.evidence[policy]
+    decision = one.decisions[name]
     unit, label = outcome["unit"], outcome["label"]
     if decision.answer is None:
         if decision.bounds is not None:
             low, high = (number(limit, unit) for limit in decision.bounds.interval())
             return f"{start}, the log only confines {policy}: {label} between {low} and {high}."
         return f"{start}, this log cannot say what {policy} would do ({decision.reason})."
-    shown = decision.interval()
+    shown = one.shown(name)
     limits = f"{number(shown.low, unit)} to {number(shown.high, unit)}"
     flag = ", by a model alone" if decision.verdict == "model-based" else ""
     text = (
@@ -152,7 +153,7 @@ def _regimen(result: OfflineResult, one: Evidence) -> dict[str, Any]:
     overlap = dose_overlap(log, one.target.doses)
     return {
         "changed": share_changed(log, one.target.log_prob),
-        "outcomes": {name: _decision(decision) for name, decision in one.decisions.items()},
+        "outcomes": {name: _decision(one, name) for name in one.decisions},
         "harm_curve": _curve(one),
         "overlap": [
             {key: values[step] for key, values in asdict(one.overlap).items()} for step in range(log.horizon)
@@ -173,12 +174,13 @@ def _regimen(result: OfflineResult, one: Evidence) -> dict[str, Any]:
     }
 
 
-def _decision(decision: Decision) -> dict[str, Any]:
+def _decision(one: Evidence, name: str) -> dict[str, Any]:
+    decision = one.decisions[name]
     answer = decision.answer
     return {
         "verdict": decision.verdict,
         "reason": decision.reason,
-        "answer": None if answer is None else {"estimator": answer.estimator, **_interval(answer)},
+        "answer": None if answer is None else {"estimator": answer.estimator, **_limits_of(one.shown(name))},
         "bounds": None if decision.bounds is None else _limits(decision.bounds),
         "self_check_z": decision.self_check_z,
         "estimates": [
@@ -206,7 +208,10 @@ def _decision(decision: Decision) -> dict[str, Any]:
 
 
 def _interval(estimate: Estimate) -> dict[str, float]:
-    found = estimate.interval()
+    return _limits_of(estimate.interval())
+
+
+def _limits_of(found: Interval) -> dict[str, float]:
     return {"mean": found.mean, "low": found.low, "high": found.high}
 
 
