@@ -170,10 +170,11 @@ def _asked(log: Trajectories, target: Regimen, problem: Scenario) -> Floats:
     the visits that nobody need be asked about. Kish's number does not rise again as a product of ratios goes
     on, but by chance, so its value at the last visit asked about stands for the later ones.
     """
-    begun = replace(log, mask=log.mask & (np.arange(log.horizon) < FIRST_LOOK), truncated=~log.censored)
+    mask = log.mask & (np.arange(log.horizon) < FIRST_LOOK)
     begun = replace(
-        begun, terminated=np.zeros(len(log.mask), dtype=bool), rewards=np.where(begun.mask, log.rewards, 0.0),
-        outcomes={name: np.where(begun.mask, values, 0.0) for name, values in log.outcomes.items()},
+        log, mask=mask, rewards=np.where(mask, log.rewards, 0.0),
+        outcomes={name: np.where(mask, values, 0.0) for name, values in log.outcomes.items()},
+        terminated=np.zeros(len(mask), dtype=bool), truncated=~log.censored,
     )  # fmt: skip
     first = target_log_prob(begun, target, problem)
     effective = importance_weights(begun, first).effective_sample_size
