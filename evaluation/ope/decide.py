@@ -295,7 +295,7 @@ def _of_model(
     needed = max(MINIMUM_EFFECTIVE_PATIENTS, MODEL_SHARE * n)
     if not size >= needed:
         reasons.append(
-            f"{size:.1f} effective patients at single decisions, {needed:g} of {n} needed: the model would "
+            f"{size:.1f} effective patients at single decisions, {needed:.0f} of {n} needed: the model would "
             "extrapolate"
         )
     if abs(check) > LARGEST_SELF_CHECK_Z:
