@@ -30,8 +30,8 @@ Progress = Callable[[str, int], None]
 
 BLOCK = 500  # patients treated together: bounds the memory, changes no number
 BATCH = 1000  # patients added between two looks at the precision
-# Seconds of work left from which workers pay. They save a quarter of it, and need five to import and to load
-# compiled kernels, more on a busy machine.
+# Seconds of work left from which workers pay. They save a quarter of it, and need five to eight to import and
+# to load compiled kernels, more on a busy machine.
 _WORTH = 60.0
 
 
@@ -101,10 +101,10 @@ def run_design(
     processes
         None: as many as Numba has threads (the cores), where the second block says that the rest takes longer
         than a minute, else one. The simulator uses all cores in one process as well, the belief is mostly
-        NumPy on one: seven arms and 4000 patients of warfarin took 18.7 s in one process on two quiet cores,
-        and 14.1 s in two with one thread each, after five seconds of start. A trial of rules alone is over
-        before a worker is there. The first block is always treated here: it leaves compiled kernels to the
-        workers.
+        NumPy on one: seven arms and 4000 patients of warfarin took 18.7 s in one process on two quiet cores
+        and 21.9 s in two, eight of them start-up (`python -m benchmarks.trial`). A trial of rules alone is
+        over before a worker is there. The first block is always treated here: it leaves compiled kernels to
+        the workers.
     half_width, reference
         Add patients until every arm's paired difference of benefit from the reference has a 95 % interval of
         at most this half-width, a share. See `dosewright.evaluation.trial.precision`.
