@@ -209,15 +209,18 @@ def answered() -> None:
 @answered.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.argument("drugs", nargs=-1)
+@click.option(
+    "--target", "chosen_targets", multiple=True, default=("monitoring", "learned"), help="One of two."
+)
 @click.option("--block", default=500, show_default=True, help="Patients simulated together.")
-def simulate(folder: Path, drugs: tuple[str, ...], block: int) -> None:
+def simulate(folder: Path, drugs: tuple[str, ...], chosen_targets: tuple[str, ...], block: int) -> None:
     """Simulate logs and truths into DIR, one file each; what is there stays."""
     folder.mkdir(parents=True, exist_ok=True)
     for drug in drugs or names():
         problem = scenario(drug)
         preset = problem.preset("clinic")
         missing = [
-            (target, part) for target in ("monitoring", "learned") for part in (*CLINICIANS, "truth")
+            (target, part) for target in chosen_targets for part in (*CLINICIANS, "truth")
             if not (folder / f"{drug}-{target}-{part}.npz").exists()
         ]  # fmt: skip
         chosen = targets(problem, preset) if missing else {}
@@ -237,7 +240,9 @@ def simulate(folder: Path, drugs: tuple[str, ...], block: int) -> None:
 
 @answered.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--csv", "out", type=click.Path(path_type=Path), help="The lines as a table.")
+@click.option(
+    "--csv", "out", type=click.Path(path_type=Path), help="A table of the lines; others that it has are kept."
+)
 def judge(folder: Path, out: Path | None) -> None:
     """Print what the logs of DIR answer, and how often the intervals hold the truth."""
     rows: list[dict[str, Any]] = []
@@ -251,10 +256,25 @@ def judge(folder: Path, out: Path | None) -> None:
     lines = summarised(rows)
     show(rows, lines)
     if out is not None:
-        with out.open("w", encoding="utf-8", newline="") as file:
-            table = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
-            table.writeheader()
-            table.writerows(lines)
+        _write(lines, out)
+
+
+def _write(lines: list[dict[str, Any]], out: Path) -> None:
+    """Write lines as a table, beside those of earlier studies that it has."""
+    key = ("drug", "target", "clinician", "outcome")
+    table = {tuple(line[name] for name in key): line for line in _read(out)}
+    table |= {tuple(line[name] for name in key): line for line in lines}
+    with out.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table[name] for name in sorted(table))
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def judged(drug: str, target: str, clinician: str, saved: dict[str, Any], truth: dict[str, Any]) -> Any:
