@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.ope_logs import LogCase, load
+from benchmarks.ope_models import from_table
 from dosewright.evaluation.behaviour import fit_behaviour
 from dosewright.evaluation.dose_models import Counts
-from dosewright.evaluation.logged import Trajectories
 from dosewright.evaluation.ope import (
     Monomials,
     Table,
@@ -115,15 +114,13 @@ def _with_drop_out(case: LogCase) -> Decision:
 def _tabular(case: LogCase) -> Decision:
     spec, data, gamma, log = case.spec, case.data, case.gamma, case.log
     state, policy = data["state"], np.array(spec["target_policy"])
-    # the end of follow-up ends no course of such a process: the pooled model looks at the state after it
-    log = replace(log, terminated=log.truncated, truncated=log.terminated)
     if log.behaviour_log_prob is None:
         model = fit_behaviour(log, Counts(pseudo_count=1.0), state[..., None])
         log = replace(log, behaviour_log_prob=model.log_prob)
     assert case.target_log_prob is not None
     weights = importance_weights(log, case.target_log_prob)
     final = data["next_state"][:, -1:]
-    target = _doses(log, policy[np.hstack([state, final])])
+    target = from_table(log, np.hstack([state, final]), policy)
     tables = Table(spec["n_states"], spec["n_actions"])
     fitted = fqe_pooled(log, target, tables, gamma, final_observations=final)
     marginal = counted_weights(log, weights, state)
@@ -144,11 +141,6 @@ def _tabular(case: LogCase) -> Decision:
         fitted.estimate,
     ]
     return decide(log, estimates, gamma, weights=weights, marginal=marginal, values=fitted.values, **known)
-
-
-def _doses(log: Trajectories, probability: NDArray[np.float64]) -> TargetDoses:
-    doses = np.broadcast_to(np.arange(probability.shape[2], dtype=np.float64), probability.shape)
-    return TargetDoses.of(log, doses, probability)
 
 
 def _continuous(case: LogCase) -> Decision:

@@ -146,8 +146,8 @@ def _padded(data: Mapping[str, NDArray[Any]]) -> tuple[Trajectories, Floats | No
         actions=data["action"][..., 0] if continuous else data["action"],
         rewards=reward,
         mask=everyone,
-        terminated=everyone[:, 0],
-        truncated=~everyone[:, 0],
+        terminated=~everyone[:, 0],
+        truncated=everyone[:, 0],  # these processes go on; the log stops at its horizon
         behaviour_log_prob=behaviour,
         outcomes=outcomes,
         strata={"genotype": data["genotype"]} if "genotype" in data else {},

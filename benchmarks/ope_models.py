@@ -105,17 +105,18 @@ def _tabular(data: Arrays, spec: Any, reference: Any) -> Iterator[Row]:
     tables = Table(spec["n_states"], spec["n_actions"])
     pooled = _model_based(log, data, policy, tables, case.gamma)
     yield from case.rows("model_based_ml", lambda: pooled.estimate.value, CLOSED)
-    per_step = fqe_per_step(log, _from_table(log, state, policy), tables, case.gamma)
+    per_step = fqe_per_step(log, from_table(log, state, policy), tables, case.gamma)
     yield from case.rows("fqe_tabular_per_step", lambda: per_step.estimate.value, CLOSED)
 
 
 def _model_based(log: Trajectories, data: Arrays, policy: Floats, tables: Table, gamma: float) -> FittedQ:
     final = data["next_state"][:, -1:]
-    target = _from_table(log, np.hstack([data["state"], final]), policy)
+    target = from_table(log, np.hstack([data["state"], final]), policy)
     return fqe_pooled(log, target, tables, gamma, final_observations=final)
 
 
-def _from_table(log: Trajectories, state: NDArray[Any], policy: Floats) -> TargetDoses:
+def from_table(log: Trajectories, state: NDArray[Any], policy: Floats) -> TargetDoses:
+    """Return the doses of a policy (states, doses) at states (n, T) or (n, T + 1)."""
     probability = policy[state]
     doses = np.broadcast_to(np.arange(policy.shape[1], dtype=np.float64), probability.shape)
     return TargetDoses.of(log, doses, probability)

@@ -21,8 +21,9 @@ from dosewright.evaluation.ope.importance import pdwis
 from dosewright.evaluation.ope.sensitivity import confounding_bounds_per_decision, flipping_odds_ratio
 from dosewright.evaluation.ope.target import share_changed
 from dosewright.evaluation.ope.weights import importance_weights
+from dosewright.evaluation.records import as_record
 from dosewright.evaluation.report.checklists import OFF_POLICY, checklist
-from dosewright.evaluation.statistics import Interval
+from dosewright.evaluation.statistics import Difference, Interval
 from dosewright.evaluation.summary import NOTICE, SMALLEST_SUBGROUP
 
 HEAVIEST = 10
@@ -56,7 +57,7 @@ def summarise_offline(result: OfflineResult) -> dict[str, Any]:
         "log": _log(result),
         "outcomes": [_outcome(result, name) for name in result.outcomes],
         "regimens": {name: _regimen(result, one) for name, one in result.evidence.items()},
-        "contrasts": {name: interval_record(result.difference(name)) for name in result.outcomes},
+        "contrasts": {name: _contrast(result.difference(name)) for name in result.outcomes},
         "subgroups": _subgroups(result, names),
         "confounding": _confounding(result, names),
         "provenance": dict(result.provenance),
@@ -65,9 +66,8 @@ def summarise_offline(result: OfflineResult) -> dict[str, Any]:
     return {**summary, "checklists": [asdict(item) for item in checklist(summary)]}
 
 
-def interval_record(found: Interval | None) -> dict[str, Any] | None:
-    """Return an interval for JSON; None for none."""
-    return None if found is None else {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n}
+def _contrast(found: Difference | None) -> dict[str, Any] | None:
+    return None if found is None else as_record(found)
 
 
 def _question(result: OfflineResult, policy: str, baseline: str | None) -> str:

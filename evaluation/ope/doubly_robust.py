@@ -19,7 +19,7 @@ from dosewright.evaluation.logged import FloatArray, Trajectories
 from dosewright.evaluation.ope.action_values import ActionValues
 from dosewright.evaluation.ope.estimate import Estimate, discounted, estimate_of_mean, estimate_of_ratio
 from dosewright.evaluation.ope.importance import per_decision_sample_size
-from dosewright.evaluation.ope.weights import Weights
+from dosewright.evaluation.ope.weights import Weights, shifted
 
 
 def dm(trajectories: Trajectories, values: ActionValues, outcome: str | None = None) -> Estimate:
@@ -215,7 +215,7 @@ def _damped(
     rewards = discounted(trajectories, gamma, outcome)
     residual, value = residual_and_value(rewards, values, gamma)
     # the value of step t + 1 belongs to the surprise of step t
-    factor_before = np.concatenate([np.ones((len(factor), 1)), factor[:, :-1]], axis=1)
+    factor_before = shifted(factor, 1.0)
     with np.errstate(over="ignore", invalid="ignore"):
         # an infinite weight that is cut is a 0, not an unknown
         used = np.where(factor > 0.0, factor * weights.weight, 0.0)

@@ -22,7 +22,7 @@ from dosewright.evaluation.ope.doubly_robust import dr
 from dosewright.evaluation.ope.estimate import Estimate
 from dosewright.evaluation.ope.follow_up import follow_up_weights
 from dosewright.evaluation.ope.importance import pdis, pdwis
-from dosewright.evaluation.ope.weights import Weights
+from dosewright.evaluation.ope.weights import Weights, carry_last, shifted
 
 
 def marginal_weights(
@@ -60,9 +60,8 @@ def marginal_weights(
     refuse(
         "log_ratio", given, bad, "the logarithm of a ratio of densities, -inf where the target never comes"
     )
-    last = np.minimum(np.arange(trajectories.horizon), trajectories.lengths[:, None] - 1)
-    carried = np.take_along_axis(given, last, axis=1)
-    before = np.concatenate([np.zeros((len(carried), 1)), carried[:, :-1]], axis=1)
+    carried = carry_last(given, trajectories.lengths)
+    before = shifted(carried, 0.0)
     followed = follow_up_weights(trajectories, follow_up_log_prob)
     return replace(
         followed,

@@ -54,7 +54,7 @@ class Weights:
         """(n, T) as `normalised`, of `log_weight_before`."""
         if self.corrected:
             return _shares(scale(self.log_weight_before)[0])
-        return _shifted(self.normalised, 1.0 / self.n_patients)
+        return shifted(self.normalised, 1.0 / self.n_patients)
 
     @cached_property
     def weight(self) -> FloatArray:
@@ -69,7 +69,7 @@ class Weights:
         if self.corrected:
             with np.errstate(over="ignore"):
                 return np.exp(self.log_weight_before)
-        return _shifted(self.weight, 1.0)
+        return shifted(self.weight, 1.0)
 
     @cached_property
     def effective_sample_size(self) -> FloatArray:
@@ -137,13 +137,13 @@ def importance_weights(
     log_ratio = np.zeros(mask.shape)
     np.subtract(target, trajectories.behaviour_log_prob, out=log_ratio, where=mask)
     log_weight = np.cumsum(log_ratio, axis=1)
-    before = _shifted(log_weight, 0.0)
+    before = shifted(log_weight, 0.0)
     if follow_up_log_prob is not None:
         followed = np.asarray(follow_up_log_prob, dtype=np.float64)
         check_log_prob("follow_up_log_prob", followed, mask, "mass")
         if np.isneginf(followed[mask]).any():
             raise ValueError("follow_up_log_prob is -inf at a step that was seen; expected a probability > 0")
-        carried = _carry_last(followed, trajectories.lengths)
+        carried = carry_last(followed, trajectories.lengths)
         gone = trajectories.dropped_out[:, None] & ~mask
         log_weight, before = (np.where(gone, -np.inf, weight - carried) for weight in (log_weight, before))
     return Weights(mask, log_ratio, log_weight, before, follow_up_log_prob is not None)
@@ -170,13 +170,14 @@ def _shares(scaled: FloatArray) -> FloatArray:
         return scaled / scaled.sum(axis=0)
 
 
-def _shifted(values: FloatArray, first: float) -> FloatArray:
-    """Return the values (n, T) of one step earlier."""
+def shifted(values: FloatArray, first: float) -> FloatArray:
+    """Return the values (n, T) of one step earlier, and `first` at the first."""
     shifted = np.empty_like(values)
     shifted[:, 0], shifted[:, 1:] = first, values[:, :-1]
     return shifted
 
 
-def _carry_last(values: FloatArray, lengths: npt.NDArray[np.int64]) -> FloatArray:
+def carry_last(values: FloatArray, lengths: npt.NDArray[np.int64]) -> FloatArray:
+    """Return values (n, T) that keep their last one after a course of so many decisions (n,)."""
     step = np.minimum(np.arange(values.shape[1]), lengths[:, None] - 1)
     return np.take_along_axis(values, step, axis=1)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from dosewright.evaluation.report.figures import BAND_COLOUR, BLUE, GREEN, GREY, INK, ORANGE, svg
+from dosewright.evaluation.report.layout import page
 
 _COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7")
 _PRESET_COLOURS = {"clinic": INK, "textbook": BLUE}
@@ -19,17 +18,13 @@ _PRESET_COLOURS = {"clinic": INK, "textbook": BLUE}
 
 def replication_page(record: Mapping[str, Any]) -> str:
     """Return the page of a record (`Replication.record`) as one self-contained HTML text."""
-    package = files("dosewright.evaluation.report")
-    pages = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = pages.from_string((package / "replication.html").read_text(encoding="utf-8"))
-    return template.render(
-        css=Markup((package / "report.css").read_text(encoding="utf-8")),
+    return page(
+        "replication.html",
         r=record,
         forest=Markup(_forest(record)),
         courses={preset: Markup(_courses(preset, arms)) for preset, arms in record["share_in_range"].items()},
         interval=interval,
         number=number,
-        count="{:,}".format,
     )
 
 
