@@ -22,6 +22,7 @@ from dosewright.evaluation.log_checks import (
 )
 
 _NOBODY = np.zeros(0, dtype=np.bool_)
+_OWN_REWARD = ("reward", "return")  # names that estimates and reports give to the log's reward
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,7 +54,8 @@ class Trajectories:
     censored : (n,) bool, True when the patient was lost after, or during the interval of, the last decision;
         nobody by default
     behaviour_log_prob : (n, T) optional, log propensity of the dose given under the regimen that made the log
-    outcomes : name -> (n, T), per-decision outcomes beside the reward, e.g. the share of days with INR > 4
+    outcomes : name -> (n, T), per-decision outcomes beside the reward, e.g. the share of days with INR > 4;
+        not called "reward" or "return", as the log's own is
     strata : name -> (n,) labels of subgroups, text or whole numbers; kept as text
     patients : (n,) identifiers, each once, whole numbers or text; None for an anonymous log
     times : (n, T) optional, times of the decisions since the first dose, e.g. in days
@@ -144,6 +146,11 @@ class Trajectories:
                 f"observation_names has {len(self.observation_names)} names; expected {k}, one for each "
                 "observed quantity"
             )
+        for name in self.outcomes:
+            if name in _OWN_REWARD:
+                raise ValueError(
+                    f"outcomes[{name!r}] has the name of the log's own reward; expected another name"
+                )
         if self.patients is not None:
             values, counts = np.unique(self.patients, return_counts=True)
             if len(values) < self.n_patients:

@@ -225,7 +225,9 @@ def _print(result: TrialResult, policy: str | None) -> None:
         click.echo(
             f"Differences of benefit from {precision.reference} are known to ±{100 * widest:.2f} points; "
             f"±{100 * precision.wanted:.2f} was {'' if precision.reached else 'not '}reached with "
-            f"{len(result.ids)} patients (at most {precision.most})."
+            f"{len(result.ids)} patients (at most {precision.most}"
+            + ("" if precision.reached else f"; about {precision.additional:,} more are needed")
+            + ")."
         )
     for reason, number in result.refused.items():
         click.echo(f"refused: {number} rows, {reason}")

@@ -170,7 +170,7 @@ def decide(
         For no estimate, estimates of several outcomes or sizes, or a family whose weights are not given.
     """
     outcome = _checked(trajectories, estimates, weights, marginal)
-    share = shares_of_steps(discounted(trajectories, gamma, None if outcome == "reward" else outcome))
+    share = shares_of_steps(discounted(trajectories, gamma, outcome))
     everywhere: list[str] = []
     if unsupported is not None and unsupported > LARGEST_UNSUPPORTED:
         everywhere.append(
@@ -196,7 +196,7 @@ def decide(
 
 
 def self_check(
-    trajectories: Trajectories, values: ActionValues, gamma: float = 1.0, outcome: str = "reward"
+    trajectories: Trajectories, values: ActionValues, gamma: float = 1.0, outcome: str | None = None
 ) -> float:
     """How far the model's account of the log's own regimen is from what the log shows, in standard errors.
 
@@ -209,7 +209,7 @@ def self_check(
     -------
     z value; 0 where the errors vanish for everybody.
     """
-    rewards = discounted(trajectories, gamma, None if outcome == "reward" else outcome)
+    rewards = discounted(trajectories, gamma, outcome)
     discount = gamma ** np.arange(trajectories.horizon)
     errors = (rewards - discount * (values.q - values.v)).sum(axis=1) - values.v[:, 0]
     return _z(errors)
@@ -228,7 +228,8 @@ def _checked(
     estimates: Sequence[Estimate],
     weights: Weights | None,
     marginal: Weights | None,
-) -> str:
+) -> str | None:
+    """Return the outcome as estimators are asked for it, None for the reward."""
     if not estimates:
         raise ValueError("no estimate to decide about; give at least one")
     outcomes = {e.outcome for e in estimates}
@@ -246,7 +247,8 @@ def _checked(
         if e.family in needed and needed[e.family] is None:
             name = "marginal" if e.family == "marginal" else "weights"
             raise ValueError(f"{e.estimator} is judged by its weights; give {name}=")
-    return outcomes.pop()
+    (outcome,) = outcomes
+    return None if outcome == "reward" else outcome
 
 
 def _of_weights(

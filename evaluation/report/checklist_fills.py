@@ -125,9 +125,11 @@ def _sample_size(s: Summary) -> str:
     if precision is None:
         return f"{used:,} patients, chosen beforehand."
     reached = "reached" if precision["reached"] else "not reached"
+    short = "" if precision["reached"] else f"; about {precision['additional']:,} more are needed"
     return (
         f"Patients were added until every 95 % interval of a difference of benefit was within ± "
-        f"{100 * precision['wanted']:g} points: {reached} with {used:,}, at most {precision['most']:,}."
+        f"{100 * precision['wanted']:g} points: {reached} with {used:,}, at most {precision['most']:,}"
+        f"{short}."
     )
 
 

@@ -40,7 +40,6 @@ from dosewright.evaluation.statistics.survival import (
     kaplan_meier,
     paired_restricted_mean_difference,
     restricted_mean,
-    unpaired_restricted_mean_difference,
 )
 from dosewright.evaluation.statistics.wins import win_probability
 
@@ -82,7 +81,6 @@ __all__ = [
     "student_half_width",
     "unpaired_difference",
     "unpaired_proportion_difference",
-    "unpaired_restricted_mean_difference",
     "wilcoxon_signed_rank",
     "win_probability",
     "worst_group_gap",

@@ -190,21 +190,6 @@ def paired_restricted_mean_difference(
     return Difference(mean, mean - half, mean + half, _standard_error(influence), len(a), level)
 
 
-def unpaired_restricted_mean_difference(
-    a: FollowUp, b: FollowUp, horizon: float, level: float = 0.95
-) -> Difference:
-    """Difference of the restricted means, ``a - b``, of two separate groups.
-
-    Variances add up; ``n`` counts the patients of both. Limits are NaN without an event in either. Parameters
-    and errors as in `paired_restricted_mean_difference`, but the numbers of patients may differ.
-    """
-    (mean_a, influence_a), (mean_b, influence_b) = _restricted_mean(a, horizon), _restricted_mean(b, horizon)
-    mean = mean_a - mean_b
-    standard_error = math.hypot(_standard_error(influence_a), _standard_error(influence_b))
-    half = normal_quantile(level) * standard_error if standard_error > 0.0 else math.nan
-    return Difference(mean, mean - half, mean + half, standard_error, len(a) + len(b), level)
-
-
 def risk_table(follow_up: FollowUp, event: BoolArray) -> tuple[FloatArray, IntArray, IntArray]:
     """Return distinct times, patients at risk just before each, and how many of ``event`` (n,) fall on it."""
     time, place = np.unique(follow_up.time, return_inverse=True)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dosewright.evaluation.statistics import paired_difference
+from dosewright.evaluation.statistics import additional_pairs, paired_difference
 
 Floats = NDArray[np.float64]
 
@@ -40,6 +40,8 @@ class Precision:
         Whether all are as wanted; if not, the most patients allowed were treated.
     most
         Patients allowed.
+    additional
+        Forecast of the further patients that the differences need, see `additional_pairs`; 0 when reached.
     """
 
     wanted: float
@@ -47,6 +49,7 @@ class Precision:
     half_widths: Mapping[str, float]
     reached: bool
     most: int
+    additional: int
 
 
 def check_wanted(wanted: float, arms: Sequence[str], reference: str | None) -> None:
@@ -81,10 +84,11 @@ def look(wanted: float, reference: str, benefit: Mapping[str, Floats], most: int
         As in `Precision`.
     benefit : arm -> (n,) benefit of each patient; one without in an arm is left out of its difference
     """
-    widths = {}
+    widths, additional = {}, 0
     for name, values in benefit.items():
         if name != reference:
             known = np.isfinite(values) & np.isfinite(benefit[reference])
             difference = paired_difference(values[known], benefit[reference][known])
-            widths[name] = difference.high - difference.mean
-    return Precision(wanted, reference, widths, max(widths.values()) <= wanted, most)
+            widths[name] = width = difference.high - difference.mean
+            additional = max(additional, additional_pairs(difference.n, width, wanted))
+    return Precision(wanted, reference, widths, max(widths.values()) <= wanted, most, additional)

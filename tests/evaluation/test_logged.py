@@ -114,6 +114,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"terminated": np.zeros(2, dtype=bool)}, r"terminated has shape \(2,\); expected \(3,\)"),
     ({"behaviour_log_prob": np.zeros(3)}, r"behaviour_log_prob has shape \(3,\)"),
     ({"outcomes": {"bleed": np.zeros((1, 3))}}, r"outcomes\['bleed'\] has shape \(1, 3\)"),
+    ({"outcomes": {"return": np.zeros((3, 3))}}, r"outcomes\['return'\] has the name of the log's own rew"),
     ({"mask": np.zeros((3, 0), dtype=bool)}, r"mask has shape \(3, 0\)"),
     ({"mask": np.full((3, 3), 0.5)}, "mask holds values other than True and False"),
     ({"mask": with_entry(BASE.mask, (1, 0), 0)}, r"mask\[1, 0\] is False \(patient 1, step 0\)"),

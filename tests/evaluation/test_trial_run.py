@@ -122,6 +122,10 @@ def test_patients_are_added_until_every_difference_is_known() -> None:
     assert found.patient_table().equals(run_design(design(arms), range(n)).patient_table())
     few = run_design(design(arms), range(35), **dict[str, Any](wide, half_width=0.001))
     assert few.precision is not None and not few.precision.reached and len(few.ids) == 35
+    # the interval shrinks with the root of the number, a little faster while Student's quantile falls
+    times = (max(few.precision.half_widths.values()) / 0.001) ** 2
+    assert 0.9 * 35 * times < 35 + few.precision.additional < 35 * times
+    assert precision.additional == 0
 
 
 @pytest.mark.parametrize(
