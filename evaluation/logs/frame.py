@@ -276,6 +276,7 @@ def _columns(frame: Any, columns: Mapping[str, str | None], whole: bool) -> dict
         if column not in there:
             raise ValueError(f"no column {column!r} (columns); there are {', '.join(map(str, there))}")
     found: dict[str, Any] = {}
+    unknown: list[Any] = []
     for column in there:
         name = columns.get(column, str(column))
         if name is None:
@@ -283,18 +284,20 @@ def _columns(frame: Any, columns: Mapping[str, str | None], whole: bool) -> dict
         if name in found:
             raise ValueError(f"columns {found[name]!r} and {column!r} are both {name}; leave one out (None)")
         if name not in (*NEEDED, *OPTIONAL, *ENDS) and not _kind(name):
-            raise ValueError(
-                f"column {column!r} is none of a log's; name what it is, columns={{{column!r}: "
-                f"'observation.{column}'}} (or 'outcome.', 'stratum.'), or leave it out: {{{column!r}: None}}"
-            )
+            unknown.append(column)
         found[name] = column
     missing = [name for name in NEEDED if name not in found]
     if not ({"step", "time"} if whole else {"step"}) & set(found):
         missing.append("step")
     if missing:
         raise ValueError(
-            f"no column {missing[0]!r}; name the one it is in, columns={{'...': {missing[0]!r}}}; there are "
-            f"{', '.join(map(str, there))}"
+            f"no column {missing[0]!r}; rename the one it is in, or say columns={{'...': {missing[0]!r}}}; "
+            f"{'without a known name' if unknown else 'there'} are {', '.join(map(str, unknown or there))}"
+        )
+    if unknown:
+        raise ValueError(
+            f"column {unknown[0]!r} is none of a log's; rename it 'observation.{unknown[0]}' (or 'outcome.', "
+            f"'stratum.'), or leave it out; in Python columns={{{unknown[0]!r}: ...}}, a name or None"
         )
     if {"behaviour_prob", "behaviour_log_prob"} <= set(found):
         raise ValueError("columns behaviour_prob and behaviour_log_prob are one thing; leave one out (None)")

@@ -80,7 +80,11 @@ def make_ready(
 
 
 def _share_followed(log: Trajectories) -> FloatArray:
-    """Kaplan-Meier (T,) of still being followed after the first step of `whole_intervals`."""
+    """Kaplan-Meier (T,) of still being followed after the first step of `whole_intervals`.
+
+    A course that has ended is not at risk of drop-out afterwards, where `kaplan_meier` counts who leaves at
+    the time of an event as at risk of it.
+    """
     steps = np.arange(log.horizon)
     lost = log.censored[:, None] & (log.lengths[:, None] == steps)
     at_risk = log.mask | lost

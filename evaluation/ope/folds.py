@@ -13,8 +13,13 @@ def fold_numbers(n_patients: int, folds: int, seed: int = 0) -> npt.NDArray[np.i
     Raises
     ------
     ValueError
-        For fewer than two folds, or more folds than patients.
+        For fewer than two patients or folds, or more folds than patients.
     """
+    if n_patients < 2:
+        raise ValueError(
+            f"the log has {n_patients} patient; expected two or more: a model is asked about patients whom "
+            "it was not fitted to"
+        )
     if not 2 <= folds <= n_patients:
         raise ValueError(f"folds = {folds}; expected 2 to {n_patients}, the number of patients")
     return np.random.default_rng(seed).permutation(np.arange(n_patients) % folds)

@@ -56,10 +56,16 @@ def ask_target(
     ValueError
         For a policy trained on the log's patients; a regimen that draws and has no ``log_prob``; a log of
         another scenario, layout or calendar; a dose of the target that is missing or negative; probabilities
-        of its doses that do not sum to 1.
+        of its doses that do not sum to 1; a log of a continuous dose.
     """
     refuse_training_patients(trajectories, regimen)
     check_regimen(regimen)
+    if trajectories.propensity == "density":
+        raise ValueError(
+            f"propensity = 'density'; expected 'mass': {regimen.name!r} gives doses of the grid, and their "
+            "probabilities are not to be divided by a density. Give the log's probabilities of doses of the "
+            "grid, or smooth the target's doses with kernel_log_prob"
+        )
     check_scenario(trajectories, scenario, visit_window)
     lengths = trajectories.lengths
     log_prob = np.zeros(trajectories.mask.shape)

@@ -118,7 +118,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (changed(stratum_dot_sex=["f", "m", "m"]), "stratum.sex of patient 'a' is 'f' and 'm'; expected one"),
     (changed(time=[0.0, 0.0, 0.0]), r"times\[0, 1\] = 0.0 .*after that of the step before"),
     (changed(weight=[70.0, 70.0, 80.0]), "column 'weight' is none of a log's; .*'observation.weight'"),
-    (without("reward"), "no column 'reward'; name the one it is in"),
+    (without("reward"), "no column 'reward'; rename the one it is in, .*; there are patient, "),
+    (without("reward") | {"rewards": [1.0, 1.0, 1.0]}, "no column 'reward'.*; without a known name are rew"),
     (without("step", "time"), "no column 'step'"),
     ({name: [] for name in ROWS}, "the table has no rows"),
 ]  # fmt: skip

@@ -290,6 +290,8 @@ def test_folds_are_even_and_of_patients() -> None:
     for folds in (1, 104):
         with pytest.raises(ValueError, match=f"folds = {folds}; expected 2 to 103"):
             fold_numbers(103, folds)
+    with pytest.raises(ValueError, match="the log has 1 patient; expected two or more"):
+        fold_numbers(1, 2)
 
 
 # --- bad input --------------------------------------------------------------------------------------------

@@ -135,6 +135,11 @@ def test_regimens_that_may_not_be_asked(
         ask_target(log, regimen(warfarin), warfarin)
 
 
+def test_a_continuous_dose_is_refused(log: Trajectories, warfarin: Scenario) -> None:
+    with pytest.raises(ValueError, match="propensity = 'density'; expected 'mass': 'nomogram' gives doses"):
+        ask_target(replace(log, propensity="density"), arm("nomogram", warfarin), warfarin)
+
+
 def test_training_patients_are_known_by_their_namespace(log: Trajectories) -> None:
     trained: Any = Counted(seed_namespace="train")
     refuse_training_patients(log, trained)
