@@ -14,8 +14,10 @@ import numpy.typing as npt
 from dosewright.evaluation.dose_models import DoseModel
 from dosewright.evaluation.log_checks import BoolArray, FloatArray, first_place
 from dosewright.evaluation.logged import Trajectories
-from dosewright.evaluation.ope.dose_overlap import distinct_doses
+from dosewright.evaluation.ope.diagnostics import UnsupportedMass
+from dosewright.evaluation.ope.dose_overlap import distinct_doses, same_dose
 from dosewright.evaluation.ope.folds import fold_numbers
+from dosewright.evaluation.ope.target_doses import TargetDoses
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,7 @@ class Behaviour:
     ----------
     model : the model
     doses : (A,) doses of the log, ascending
+    pools : number of groups of neighbouring doses that the model tells apart; A where each is its own
     log_prob : (n, T) of the dose given, finite; 0 in the padding
     log_prob_of_doses : (n, T, A) of every dose, -inf for one that no patient of the fit was given; 0 in the
         padding
@@ -39,6 +42,7 @@ class Behaviour:
 
     model: DoseModel
     doses: FloatArray
+    pools: int
     log_prob: FloatArray
     log_prob_of_doses: FloatArray
     fold: npt.NDArray[np.int64] | None
@@ -46,11 +50,29 @@ class Behaviour:
     brier: float
     calibration_error: float
 
+    def unsupported(self, target: TargetDoses, mask: BoolArray) -> UnsupportedMass:
+        """Return how much of a target's dosing lies on doses that have probability 0 under the model.
+
+        Doses that the log does not have at all are among them.
+
+        Parameters
+        ----------
+        target : doses of the target at the decisions of the same log
+        mask : (n, T) where decisions were made
+        """
+        steps = mask.shape[1]
+        wanted = target.doses[:, :steps]
+        place = np.searchsorted((self.doses[1:] + self.doses[:-1]) / 2, wanted)
+        known = same_dose(self.doses[place], wanted)
+        given = known & np.isfinite(np.take_along_axis(self.log_prob_of_doses, place, axis=2))
+        return UnsupportedMass.of(np.where(given, 0.0, target.probability[:, :steps]).sum(axis=2), mask)
+
     def __str__(self) -> str:
         fitted = "in sample" if self.fold is None else f"cross-fitted by patient, {self.fold.max() + 1} folds"
+        pooled = f" in {self.pools} groups" if self.pools < len(self.doses) else ""
         return (
-            f"{self.model} of {len(self.doses)} doses ({fitted}): log loss {self.log_loss:.4g}, Brier score "
-            f"{self.brier:.4g}, calibration error {self.calibration_error:.2g}"
+            f"{self.model} of {len(self.doses)} doses{pooled} ({fitted}): log loss {self.log_loss:.4g}, "
+            f"Brier score {self.brier:.4g}, calibration error {self.calibration_error:.2g}"
         )
 
 
@@ -123,6 +145,7 @@ def fit_behaviour(
     return Behaviour(
         model=model,
         doses=doses,
+        pools=int(pool.max()) + 1,
         log_prob=log_prob,
         log_prob_of_doses=of_doses,
         fold=fold,

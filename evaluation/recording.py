@@ -15,6 +15,9 @@ from dosewright.envs.scenarios.scenario import GenotypeMode
 from dosewright.evaluation.log_checks import BoolArray, FloatArray
 from dosewright.evaluation.logged import Trajectories
 
+EVER_IN_HARM = "first_harm"
+"""Outcome of a recorded log: 1 in the interval of the first harm."""
+
 
 def record(
     scenario: Scenario,
@@ -73,7 +76,7 @@ def record(
         strata = {f"stratum {key}": labels for key, labels in {**people.genotypes, **people.labels}.items()}
         parts.append(part | strata)
     whole = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    outcomes = {key: whole[key] for key in ("benefit", "harm", "first_harm")}
+    outcomes = {key: whole[key] for key in ("benefit", "harm", EVER_IN_HARM)}
     strata = {key.removeprefix("stratum "): whole[key] for key in whole if key.startswith("stratum ")}
     return Trajectories(
         observations=whole["observations"],
@@ -135,7 +138,7 @@ def _record_block(
         log["terminated"] |= interval.finished
         log["censored"] |= interval.left
         visit += 1
-    log["first_harm"] = _first_harm(treatment.harm, scenario.days)
+    log[EVER_IN_HARM] = _first_harm(treatment.harm, scenario.days)
     return log
 
 

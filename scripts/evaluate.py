@@ -31,6 +31,14 @@ _MODELS = ("logistic", "ordinal", "boosting")
     type=click.Choice(_MODELS),
     help="Model of who dosed; needed only where the log lacks the probabilities of its doses.",
 )
+@click.option(
+    "--least-patients",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Of the model of who dosed: doses given to fewer patients are modelled together with their "
+    "neighbours.",
+)
 @click.option("--folds", type=click.IntRange(2), default=5, show_default=True, help="Of the cross-fitting.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of everything.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the result.")
@@ -42,6 +50,7 @@ def evaluate(
     drug: str | None,
     gamma: float,
     behaviour: str | None,
+    least_patients: int,
     folds: int,
     seed: int,
     out: Path,
@@ -76,6 +85,7 @@ def evaluate(
         behaviour=None if behaviour is None else _model(behaviour),
         folds=folds,
         seed=seed,
+        least_patients=least_patients,
     )
     summary, folder = write_offline(result, out, overwrite)
     _print(summary)
@@ -121,7 +131,9 @@ def _print(summary: dict[str, Any]) -> None:
 def _cell(decision: dict[str, Any], unit: str) -> str:
     from dosewright.evaluation.answer import number
 
-    answer = decision["answer"]
+    answer, bounds = decision["answer"], decision.get("bounds")
+    if bounds is not None and answer is None:
+        return f"between {number(bounds['low'], unit)} and {number(bounds['high'], unit)}"
     if answer is None:
         return decision["verdict"]
     limits = f"{number(answer['low'], unit)} to {number(answer['high'], unit)}"

@@ -34,7 +34,12 @@ class ReadyLog:
 
 
 def make_ready(
-    log: Trajectories, scenario: Scenario, behaviour: DoseModel | None = None, folds: int = 5, seed: int = 0
+    log: Trajectories,
+    scenario: Scenario,
+    behaviour: DoseModel | None = None,
+    folds: int = 5,
+    seed: int = 0,
+    least_patients: int = 1,
 ) -> ReadyLog:
     """Prepare a log for evaluation.
 
@@ -48,6 +53,8 @@ def make_ready(
     behaviour : model of the regimen that made the log; needed where the log has no propensities, and refused
         where it has: they are better than any model of them
     folds, seed : of the cross-fitting
+    least_patients : patients that a dose must have been given to, or it is modelled together with its
+        neighbours, see `fit_behaviour`
 
     Raises
     ------
@@ -64,7 +71,7 @@ def make_ready(
                 "the log does not say with what probability its doses were given; name a behaviour model, "
                 "such as MultinomialLogistic(penalty=1.0)"
             )
-        model = fit_behaviour(whole, behaviour, folds=folds, seed=seed)
+        model = fit_behaviour(whole, behaviour, folds=folds, seed=seed, least_patients=least_patients)
         whole = replace(whole, behaviour_log_prob=model.log_prob)
     left_out = log.n_patients - whole.n_patients
     if not log.censored.any():

@@ -19,6 +19,7 @@ from dosewright.envs import Regimen, Scenario
 from dosewright.evaluation.dose_models import DoseModel
 from dosewright.evaluation.logged import Trajectories
 from dosewright.evaluation.offline.ready import ReadyLog, make_ready
+from dosewright.evaluation.offline.support import Support
 from dosewright.evaluation.ope.action_values import ActionValues
 from dosewright.evaluation.ope.basis import Monomials
 from dosewright.evaluation.ope.comparison import compare
@@ -33,11 +34,10 @@ from dosewright.evaluation.ope.survival import TimeToEvent, weighted_kaplan_meie
 from dosewright.evaluation.ope.target import Target, ask_target
 from dosewright.evaluation.ope.weights import Weights, importance_weights
 from dosewright.evaluation.provenance import provenance
+from dosewright.evaluation.recording import EVER_IN_HARM
 from dosewright.evaluation.statistics import Difference, Interval
 
 RETURN = "return"
-EVER_IN_HARM = "first_harm"
-"""Outcome of a recorded log: 1 in the interval of the first harm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +50,7 @@ class Evidence:
     target : what it would have done
     weights : of it on the log
     overlap : diagnostics of the weights by step
+    support : how many of its doses the log cannot speak about
     decisions : outcome -> estimates, grounds and answer
     harm : Kaplan-Meier of the first harm; None when the log does not have that outcome
     """
@@ -58,6 +59,7 @@ class Evidence:
     target: Target
     weights: Weights
     overlap: Overlap
+    support: Support
     decisions: Mapping[str, Decision]
     harm: TimeToEvent | None
 
@@ -133,6 +135,7 @@ def evaluate_offline(
     regressor: Regressor | None = None,
     folds: int = 5,
     seed: int = 0,
+    least_patients: int = 1,
 ) -> OfflineResult:
     """Score a policy, and a baseline beside it, from a log that neither of them made.
 
@@ -150,6 +153,7 @@ def evaluate_offline(
     behaviour : model of the regimen that made the log, where it has no propensities
     regressor : of the values; gradient-boosted trees when None
     folds, seed : of all cross-fitting
+    least_patients : of the behaviour model, see `make_ready`
 
     Raises
     ------
@@ -160,7 +164,7 @@ def evaluate_offline(
     regimens = [policy] if baseline is None else [policy, baseline]
     if len({regimen.name for regimen in regimens}) < len(regimens):
         raise ValueError(f"policy and baseline are both called {policy.name!r}; compare two regimens")
-    ready = make_ready(log, scenario, behaviour, folds, seed)
+    ready = make_ready(log, scenario, behaviour, folds, seed, least_patients)
     evidence = {
         regimen.name: _evidence(ready, regimen, scenario, gamma, regressor, folds, seed)
         for regimen in regimens
@@ -181,6 +185,8 @@ def _evidence(
 ) -> Evidence:
     log, target = ready.log, ask_target(ready.log, regimen, scenario)
     weights = importance_weights(log, target.log_prob, ready.follow_up)
+    modelled = ready.behaviour and ready.behaviour.unsupported(target.doses, log.mask)
+    support = Support.of(weights, modelled)
     harm = weighted_kaplan_meier(log, weights, EVER_IN_HARM) if EVER_IN_HARM in log.outcomes else None
     decisions: dict[str, Decision] = {}
     for outcome in (None, *log.outcomes):
@@ -192,8 +198,11 @@ def _evidence(
         if harm is not None and outcome == EVER_IN_HARM:
             # a risk: the curve keeps it between 0 and 1
             found.insert(0, replace(harm.probability(), estimator="km"))
-        decisions[outcome or RETURN] = decide(log, found, gamma, weights=weights, values=values)
-    return Evidence(regimen.name, target, weights, Overlap.of(weights), decisions, harm)
+        decisions[outcome or RETURN] = decide(
+            log, found, gamma, weights=weights, values=values, unsupported=support.lacking,
+            bounds=support.bounds(log, weights, scenario, gamma, outcome),
+        )  # fmt: skip
+    return Evidence(regimen.name, target, weights, Overlap.of(weights), support, decisions, harm)
 
 
 def estimates(

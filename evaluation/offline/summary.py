@@ -11,7 +11,7 @@ import numpy as np
 
 from dosewright.evaluation.answer import change, number
 from dosewright.evaluation.logged import BoolArray, Trajectories
-from dosewright.evaluation.offline.result import EVER_IN_HARM, RETURN, Evidence, OfflineResult
+from dosewright.evaluation.offline.result import RETURN, Evidence, OfflineResult
 from dosewright.evaluation.ope.bounds import Bounds
 from dosewright.evaluation.ope.decide import decide
 from dosewright.evaluation.ope.diagnostics import carriers
@@ -21,6 +21,7 @@ from dosewright.evaluation.ope.importance import pdwis
 from dosewright.evaluation.ope.sensitivity import confounding_bounds_per_decision, flipping_odds_ratio
 from dosewright.evaluation.ope.target import share_changed
 from dosewright.evaluation.ope.weights import importance_weights
+from dosewright.evaluation.recording import EVER_IN_HARM
 from dosewright.evaluation.records import as_record
 from dosewright.evaluation.report.checklists import OFF_POLICY, checklist
 from dosewright.evaluation.statistics import Difference, Interval
@@ -106,7 +107,11 @@ def _said(result: OfflineResult, policy: str, baseline: str | None, name: str, s
     if decision.answer is None:
         if decision.bounds is not None:
             low, high = (number(limit, unit) for limit in decision.bounds.interval())
-            return f"{start}, the log only confines {policy}: {label} between {low} and {high}."
+            lacking = number(one.support.share.mean, "share")
+            return (
+                f"{start}, the log only confines {policy}: {label} between {low} and {high}, as {lacking} of "
+                "its doses are never given at such visits."
+            )
         return f"{start}, this log cannot say what {policy} would do ({decision.reason})."
     shown = one.shown(name)
     limits = f"{number(shown.low, unit)} to {number(shown.high, unit)}"
@@ -153,6 +158,7 @@ def _regimen(result: OfflineResult, one: Evidence) -> dict[str, Any]:
     overlap = dose_overlap(log, one.target.doses)
     return {
         "changed": share_changed(log, one.target.log_prob),
+        "unsupported": _limits_of(one.support.share),
         "outcomes": {name: _decision(one, name) for name in one.decisions},
         "harm_curve": _curve(one),
         "overlap": [
@@ -217,7 +223,7 @@ def _limits_of(found: Interval) -> dict[str, float]:
 
 def _limits(bounds: Bounds) -> dict[str, float]:
     low, high = bounds.interval()
-    return {"low": low, "high": high, "lower": bounds.lower.value, "upper": bounds.upper.value}
+    return {"low": low, "high": high}
 
 
 def _curve(one: Evidence) -> dict[str, Any] | None:
@@ -257,10 +263,11 @@ def _subgroup(result: OfflineResult, one: Evidence, log: Trajectories, chosen: B
     weights = importance_weights(
         part, one.target.log_prob[chosen], None if follow_up is None else follow_up[chosen]
     )
+    lacking = one.support.of_some(weights, chosen).lacking
     found: dict[str, Any] = {}
     for name in [outcome for outcome in (RETURN, EVER_IN_HARM) if outcome in one.decisions]:
         estimate = pdwis(part, weights, result.gamma, None if name == RETURN else name)
-        decision = decide(part, [estimate], result.gamma, weights=weights)
+        decision = decide(part, [estimate], result.gamma, weights=weights, unsupported=lacking)
         found[name] = _interval(estimate) if decision.answer else None
         found["reason"] = decision.reason
     return found

@@ -6,7 +6,7 @@ from dosewright.evaluation.ope.bootstrap import bca_interval, resample
 from dosewright.evaluation.ope.bounds import Bounds, reward_range_bounds
 from dosewright.evaluation.ope.comparison import compare
 from dosewright.evaluation.ope.decide import Decision, Grounds, decide
-from dosewright.evaluation.ope.diagnostics import Overlap, unsupported_mass
+from dosewright.evaluation.ope.diagnostics import Overlap, unsupported_mass, unsupported_share
 from dosewright.evaluation.ope.distribution import ReturnDistribution
 from dosewright.evaluation.ope.dose_overlap import DoseOverlap, dose_overlap
 from dosewright.evaluation.ope.doubly_robust import dm, dr, dr_os, switch_dr, wdr
@@ -92,6 +92,7 @@ __all__ = [
     "target_log_prob",
     "top_k",
     "unsupported_mass",
+    "unsupported_share",
     "wdr",
     "weighted_kaplan_meier",
     "wis",

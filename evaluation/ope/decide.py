@@ -174,7 +174,7 @@ def decide(
     everywhere: list[str] = []
     if unsupported is not None and unsupported > LARGEST_UNSUPPORTED:
         everywhere.append(
-            f"{100 * unsupported:.2g} % of the target's doses are never given at such states "
+            f"{100 * unsupported:.3g} % of the target's doses are never given at such states "
             f"(at most {100 * LARGEST_UNSUPPORTED:g} % allowed)"
         )
     lost = int(trajectories.dropped_out.sum())

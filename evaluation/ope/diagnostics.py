@@ -9,6 +9,7 @@ from dosewright.evaluation.logged import BoolArray, FloatArray
 from dosewright.evaluation.ope.estimate import Estimate
 from dosewright.evaluation.ope.pareto import pareto_k_by_step
 from dosewright.evaluation.ope.weights import Weights, scale
+from dosewright.evaluation.statistics.interval import Interval, normal_quantile
 
 _ROUNDING = 1e-9
 
@@ -132,6 +133,13 @@ class UnsupportedMass:
     by_step: FloatArray
     overall: float
 
+    @classmethod
+    def of(cls, by_decision: FloatArray, mask: BoolArray) -> "UnsupportedMass":
+        """Return the means of what is unsupported at each decision (n, T), where decisions were made."""
+        missing, decided = np.where(mask, by_decision, 0.0), mask.sum(axis=0)
+        by_step = missing.sum(axis=0) / np.maximum(decided, 1)
+        return cls(missing, by_step, float(missing.sum() / decided.sum()))
+
 
 def unsupported_mass(target: npt.ArrayLike, behaviour: npt.ArrayLike, mask: BoolArray) -> UnsupportedMass:
     """Share of the target's dose mass at logged states on doses of behaviour probability 0.
@@ -167,7 +175,28 @@ def unsupported_mass(target: npt.ArrayLike, behaviour: npt.ArrayLike, mask: Bool
         raise ValueError(
             f"target has {tables[0].shape[2]} doses and behaviour {tables[1].shape[2]}; expected the same"
         )
-    missing = np.where(mask, np.where(tables[1] == 0.0, tables[0], 0.0).sum(axis=2), 0.0)
-    decided = mask.sum(axis=0)
-    by_step = missing.sum(axis=0) / np.maximum(decided, 1)
-    return UnsupportedMass(missing, by_step, float(missing.sum() / decided.sum()))
+    return UnsupportedMass.of(np.where(tables[1] == 0.0, tables[0], 0.0).sum(axis=2), mask)
+
+
+def unsupported_share(weights: Weights, level: float = 0.95) -> Interval:
+    """Estimate the unsupported share of the target's doses where only the given doses have a probability.
+
+    At any state the ratio ``rho = pi_e(a) / pi_b(a)`` of a dose drawn from the log's regimen has the mean
+    ``1 - m``, where m is the target's mass on doses that regimen never gives there. So 1 minus the mean ratio
+    over all decisions estimates what `unsupported_mass` computes from a table. Courses are independent, the
+    decisions of one are not: the standard error is that of a ratio of sums over patients. Unlike the mean of
+    a product of ratios, it does not fade over a course; it can come out below 0.
+
+    Parameters
+    ----------
+    weights : of a target on a log with right propensities
+    level : coverage of the interval, normal
+    """
+    decisions = weights.decided.sum(axis=1)
+    ratios = np.where(weights.decided, np.exp(weights.log_ratio), 0.0).sum(axis=1)
+    n, total = len(decisions), float(decisions.sum())
+    share = 1.0 - float(ratios.sum()) / total
+    influence = (decisions - ratios - share * decisions) * n / total
+    standard_error = float(np.sqrt(np.vdot(influence, influence))) / n
+    half = normal_quantile(level) * standard_error
+    return Interval(share, share - half, share + half, standard_error, n, level)

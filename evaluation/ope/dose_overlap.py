@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from dosewright.evaluation.logged import FloatArray, Trajectories
+from dosewright.evaluation.logged import BoolArray, FloatArray, Trajectories
 from dosewright.evaluation.ope.target_doses import TargetDoses
 
 if TYPE_CHECKING:
@@ -101,5 +101,10 @@ def dose_overlap(trajectories: Trajectories, target: TargetDoses, stratum: str |
 def distinct_doses(given: npt.ArrayLike) -> tuple[FloatArray, npt.NDArray[np.int64]]:
     """Return the distinct doses (A,), ascending, and which of them each of `given` (m,) is."""
     values, place = np.unique(np.asarray(given, dtype=np.float64), return_inverse=True)
-    new = np.diff(values, prepend=-np.inf) > _SAME_DOSE * np.maximum(1.0, np.abs(values))
+    new = np.concatenate([[True], ~same_dose(values[:-1], values[1:])])
     return values[new], (np.cumsum(new) - 1)[place.reshape(-1)]
+
+
+def same_dose(a: FloatArray, b: FloatArray) -> BoolArray:
+    """Return whether doses are one dose, but for the rounding of their sums."""
+    return np.abs(b - a) <= _SAME_DOSE * np.maximum(1.0, np.abs(b))

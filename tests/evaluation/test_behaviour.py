@@ -20,7 +20,7 @@ from dosewright.evaluation.dose_models import (
     OrdinalLogistic,
 )
 from dosewright.evaluation.logged import Trajectories
-from dosewright.evaluation.ope import importance_weights, pdwis, wis
+from dosewright.evaluation.ope import TargetDoses, importance_weights, pdwis, wis
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "reference" / "ope"
 MODELS: tuple[DoseModel, ...] = (
@@ -143,6 +143,7 @@ def test_rare_doses_are_refused_or_pooled() -> None:
             fit_behaviour(rare, model)
         pooled = fit_behaviour(rare, model, least_patients=10)
         assert pooled.doses.tolist() == [0.0, 2.5, 5.0, 7.5, 10.0]
+        assert pooled.pools == 4 and "of 5 doses in 4 groups" in str(pooled)
         # 7.5 goes with the next higher dose, of which it is a share over the whole log
         share = 1 / (1 + (doses[log.mask] == 10.0).sum())
         pool = np.exp(pooled.log_prob_of_doses[log.mask])[:, 3:]
@@ -164,6 +165,24 @@ def test_counts_with_a_pseudo_count() -> None:
         np.testing.assert_allclose(np.exp(found.log_prob_of_doses[here]), np.tile(expected, (here.sum(), 1)))
     with pytest.raises(ValueError, match="pseudo_count = -1; expected 0"):
         Counts(pseudo_count=-1)
+
+
+def test_what_the_model_gives_no_probability() -> None:
+    log, _ = drawn(200)
+    found = fit_behaviour(log, Counts(), folds=None)
+    shape = log.mask.shape
+    # a quarter on a dose that nobody was given, the rest on one that everybody may have been given
+    target = TargetDoses.of(
+        log, np.broadcast_to([5.0, 7.5], (*shape, 2)), np.broadcast_to([0.75, 0.25], (*shape, 2))
+    )
+    assert found.unsupported(target, log.mask).overall == pytest.approx(0.25)
+    # a dose that is given in one situation only
+    doses, here = np.array(log.actions), (log.observations == (0, 1)).all(axis=2)
+    doses[(doses == 0.0) & ~here] = 2.5
+    some = fit_behaviour(replace(log, actions=doses), Counts(), folds=None)
+    nothing = TargetDoses.of(log, np.zeros((*shape, 1)), np.ones((*shape, 1)))
+    missing = some.unsupported(nothing, log.mask)
+    np.testing.assert_array_equal(missing.by_decision[log.mask], (~here)[log.mask])
 
 
 def test_calibration_error_by_hand() -> None:

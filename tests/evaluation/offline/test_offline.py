@@ -12,11 +12,19 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from dosewright.agents import arm
-from dosewright.agents.regimens import Noisy, Steps
+from dosewright.agents.regimens import FixedDose, Noisy, Steps
 from dosewright.envs import Noise, scenario
+from dosewright.evaluation import run_trial
 from dosewright.evaluation.dose_models import MultinomialLogistic
 from dosewright.evaluation.logged import Trajectories
-from dosewright.evaluation.offline import OfflineResult, evaluate_offline, make_ready, write_offline
+from dosewright.evaluation.offline import (
+    OfflineResult,
+    evaluate_offline,
+    make_ready,
+    summarise_offline,
+    write_offline,
+)
+from dosewright.evaluation.ope import ask_target
 from dosewright.evaluation.recording import follow_up_log_prob, record
 
 WARFARIN = scenario("warfarin")
@@ -63,8 +71,58 @@ def test_the_regimen_behind_the_log_is_answered_and_another_is_not(result: Offli
     assert own.verdict == "answered", own.reason
     assert own.answer is not None and own.answer.estimator == "wdr"
     assert other.grounds["per-decision"].reasons and other.grounds["trajectory"].reasons
-    assert other.verdict in ("refused", "model-based")
+    assert other.answer is None
     assert result.difference("return") is None
+
+
+def test_doses_that_are_never_given_leave_bounds(log: Trajectories, result: OfflineResult) -> None:
+    own, other = result.evidence.values()
+    assert own.support.lacking is None and other.decisions["benefit"].verdict == "bounds only"
+    # the clinician's own doses at the same visits say it exactly
+    clinician = Noisy(WARFARIN, NOMOGRAM, Steps({-1: 0.05, 0: 0.9, 1: 0.05}))
+    used = result.ready.log
+    given, wanted = ask_target(used, clinician, WARFARIN).doses, other.target.doses
+    near = WARFARIN.doses.same(given.doses, wanted.doses[..., :1]) & (given.probability > 0)
+    exact = 1.0 - float(np.mean(np.any(near, axis=2)[used.mask]))
+    share = other.support.share
+    assert 0.1 < exact and abs(share.mean - exact) < 4 * share.standard_error
+    # how it really is, with other patients who all stay
+    stay = replace(CLINIC, dropout_per_month=0.0)
+    trial = run_trial(
+        WARFARIN, {"usual": USUAL}, WARFARIN.population, np.arange(400), Noise("select", 42), stay
+    )
+    for outcome, counted in (
+        ("benefit", "benefit"),
+        ("harm", "harm"),
+        ("return", "return"),
+        ("first_harm", "ever_harm"),
+    ):
+        low, high = other.decisions[outcome].interval().low, other.decisions[outcome].interval().high
+        assert low <= trial.estimate("usual", counted).mean <= high
+    low, high = other.decisions["benefit"].interval().low, other.decisions["benefit"].interval().high
+    assert 0.0 <= low < high <= 1.0 and high - low < 1.0
+    # in a unit that the scenario does not know there are no bounds, and so there is nothing to say
+    scaled = replace(log, rewards=100.0 * log.rewards)
+    again = evaluate_offline(scaled, WARFARIN, USUAL, regressor=Ridge(10.0), folds=2)
+    assert again.evidence[USUAL.name].decisions["return"].verdict == "refused"
+
+
+def test_a_behaviour_model_says_which_doses_are_never_given(log: Trajectories) -> None:
+    below_10 = replace(log, behaviour_log_prob=None).select(
+        np.flatnonzero(log.actions.max(axis=1) < 10.0)[:120]
+    )
+    found = evaluate_offline(
+        below_10, WARFARIN, FixedDose(WARFARIN, 10.0), behaviour=MultinomialLogistic(penalty=1.0),
+        regressor=Ridge(10.0), folds=2, least_patients=10,
+    )  # fmt: skip
+    assert found.ready.behaviour is not None
+    assert re.search(r"of (\d+) doses in (?!\1)\d+ groups", str(found.ready.behaviour))
+    (one,) = found.evidence.values()
+    assert one.support.share.mean == 1.0 and one.decisions["benefit"].verdict == "bounds only"
+    assert "100 % of the target's doses are never given" in one.decisions["benefit"].reason
+    summary = summarise_offline(found)
+    assert f"the log only confines {one.regimen}" in summary["answer"]["sentences"][0]
+    assert summary["regimens"][one.regimen]["outcomes"]["benefit"]["bounds"] == {"low": 0.0, "high": 1.0}
 
 
 def test_the_log_itself_is_met(log: Trajectories) -> None:

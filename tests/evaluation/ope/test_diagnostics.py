@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,13 @@ import pytest
 from dosewright.evaluation.logged import Trajectories
 from dosewright.evaluation.ope import Weights, importance_weights, pdis, pdwis, wis
 from dosewright.evaluation.ope.bounds import reward_range_bounds
-from dosewright.evaluation.ope.diagnostics import Overlap, carriers, mean_weight_z, unsupported_mass
+from dosewright.evaluation.ope.diagnostics import (
+    Overlap,
+    carriers,
+    mean_weight_z,
+    unsupported_mass,
+    unsupported_share,
+)
 from dosewright.evaluation.ope.pareto import pareto_k
 from dosewright.evaluation.ope.population import effective_share, population_effective_sample_size
 
@@ -186,6 +193,37 @@ def test_unsupported_mass_by_hand() -> None:
         unsupported_mass(target, behaviour, np.ones((2, 2), dtype=bool))
 
 
+def test_unsupported_share_by_hand() -> None:
+    # ratios 1/2 and 1 of the first patient, 3/2 of the second: mean 1, so nothing is missing
+    decided = np.array([[True, True], [True, False]])
+    ratio = np.log([[0.5, 1.0], [1.5, 1.0]])
+    found = unsupported_share(Weights(decided, ratio, ratio, ratio, False))
+    assert found.mean == pytest.approx(0.0, abs=1e-15)
+    # a patient's decisions go together: influences 2/3 (2 - 3/2) and 2/3 (1 - 3/2)
+    assert found.standard_error == pytest.approx(math.sqrt(2.0 / 9.0) / 2.0)
+    assert found.n == 2
+
+
+def test_unsupported_share_covers_what_the_log_never_gives() -> None:
+    # of three doses the log has the first two, half and half; the target gives the third 5 % of the time
+    target, n, steps = np.array([0.90, 0.05, 0.05]), 1000, 20
+    rng, covered = np.random.default_rng(5), 0
+    for _ in range(200):
+        ratio = np.log(target[rng.integers(2, size=(n, steps))] / 0.5)
+        found = unsupported_share(replace(weights_of(ratio.cumsum(axis=1)), log_ratio=ratio))
+        covered += found.low <= 0.05 <= found.high
+        assert found.mean - 4.0 * found.standard_error > 0.001
+    # the truth is 1 - (0.90 + 0.05); binomial standard error 0.015
+    assert abs(covered / 200 - 0.95) < 4 * 0.0154
+
+
+def test_full_support_raises_no_alarm(process: Callable) -> None:
+    found = [unsupported_share(process(3, 1.0).draw(200, seed).weights) for seed in range(100)]
+    z = np.array([each.mean / each.standard_error for each in found])
+    assert abs(z.mean()) < 4 / math.sqrt(100) and z.max() < 4.0
+    assert 0.75 < z.std() < 1.25
+
+
 def test_bounds_by_hand() -> None:
     # two doses; the log gives only the second, the target each with 1/2: half of the weight is lost at each
     # step. Rewards 1 and 0 of two patients at each of two steps, in a range of -1 to 2.
@@ -198,6 +236,14 @@ def test_bounds_by_hand() -> None:
     assert found.upper.value == pytest.approx(kept + 2.0 * (0.5 + 0.5 * 0.75))
     low, high = found.interval()
     assert low == found.lower.interval().low and high == found.upper.interval().high
+    # all weights alike: what they lack of 1 is what is unsupported
+    without = reward_range_bounds(log, weights, None, (-1.0, [2.0, 2.0]), gamma=0.5, return_range=(-1.5, 2.5))
+    assert without.lower.value == pytest.approx(found.lower.value)
+    assert without.upper.value == pytest.approx(found.upper.value)
+    # -1 + (1 + 1) / 2 and (-1 + (0 + 1) / 4) / 2 of the first patient, -1 + 1/2 and (-1 + 2/4) / 2
+    terms = np.array([0.0 - 0.375, -0.5 - 0.25])
+    assert without.lower.influence == pytest.approx(terms - terms.mean())
+    assert without.interval() == (-1.5, 2.5)  # two patients leave no limit within the definition
 
 
 def test_bounds_with_full_support_are_pdwis(process: Callable) -> None:
@@ -208,6 +254,21 @@ def test_bounds_with_full_support_are_pdwis(process: Callable) -> None:
     for bound in (found.lower, found.upper):
         assert bound.value == pytest.approx(point.value)
         assert bound.influence == pytest.approx(point.influence)
+
+
+def test_bounds_without_a_table_cover_what_the_log_cannot_tell_apart() -> None:
+    # doses 0 and 1 are given half and half, dose 2 never; the target gives them 0.2, 0.3 and 0.5 of the time
+    pays, target = np.array([0.2, 0.6]), np.array([0.2, 0.3])
+    rng, n, covered = np.random.default_rng(6), 200, 0
+    known = float(target @ pays)
+    for _ in range(300):
+        dose = rng.integers(2, size=(n, 1))
+        log = log_of((rng.random((n, 1)) < pays[dose]).astype(float), log_prob=np.full((n, 1), math.log(0.5)))
+        found = reward_range_bounds(log, importance_weights(log, np.log(target[dose])), None, (0.0, 1.0))
+        low, high = found.interval()
+        covered += low <= known and known + 0.5 <= high
+    # each side at 97.5 %, both about 95; binomial standard error 0.0126
+    assert covered / 300 > 0.95 - 4 * 0.0126
 
 
 def test_bounds_hold_the_truth_where_the_point_does_not() -> None:
