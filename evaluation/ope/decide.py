@@ -268,9 +268,10 @@ def _of_weights(
     z = mean_weight_z(weights)[weights.effective_sample_size >= READABLE_SHARE * weights.n_patients]
     worst = max((*mean_weight_z(used).tolist(), *z.tolist()), key=abs)
     if abs(worst) > LARGEST_MEAN_WEIGHT_Z:
+        far = f"mean weight {abs(worst):.1f} standard errors" if math.isfinite(worst) else "every weight"
         reasons.append(
-            f"mean weight {abs(worst):.1f} standard errors {'above' if worst > 0 else 'below'} 1: the target "
-            "gives doses that the log lacks, or a propensity is wrong"
+            f"{far} {'above' if worst > 0 else 'below'} 1: the target gives doses that the log lacks, or a "
+            "propensity is wrong"
         )
     if k > LARGEST_PARETO_K:
         reasons.append(f"Pareto k {k:.2f}, at most {LARGEST_PARETO_K:g} allowed")
