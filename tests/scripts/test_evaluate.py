@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from dosewright.evaluation.logs import read_log
+from dosewright.evaluation.logs import read_log, to_frame
 from dosewright.scripts.evaluate import evaluate
 from dosewright.scripts.log import log
 
@@ -48,6 +49,21 @@ def test_evaluate_writes_the_same_answer_twice(logged: Path, tmp_path: Path) -> 
         assert result["answer"]["verdict"] == "answered"
         results.append(result["regimens"])
     assert results[0] == results[1]
+
+
+def test_a_table_without_probabilities_is_modelled(logged: Path, tmp_path: Path) -> None:
+    own, out = tmp_path / "own.csv", tmp_path / "out"
+    to_frame(read_log(logged)).drop("behaviour_log_prob").write_csv(own)
+    options = [str(own), "--drug", "vancomycin", "--policy", "label", "--folds", "2", "--out", str(out)]
+    unsaid = CliRunner().invoke(evaluate, options)
+    assert "give --behaviour logistic" in str(unsaid.exception)
+    alone = CliRunner().invoke(evaluate, [*options, "--behaviour", "ordinal", "--least-patients", "1"])
+    assert "pool rare doses (least_patients=...)" in str(alone.exception)
+    done = CliRunner().invoke(evaluate, [*options, "--behaviour", "ordinal"])
+    assert done.exit_code == 0, done.output
+    said = json.loads((out / "result.json").read_text(encoding="utf-8"))
+    assert re.search(r"OrdinalLogistic.* of \d+ doses in \d+ groups", said["log"]["propensities"])
+    assert said["regimens"]["label"]["unsupported"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
 
 
 @pytest.mark.parametrize(
