@@ -45,7 +45,7 @@ def make_ready(
 
     Follow-up: the probability that the log's own realism states where the log says which (a simulated log),
     else estimated from the log by step, as if drop-out had nothing to do with the doses (Kaplan-Meier of the
-    drop-out), and said so.
+    drop-out), and said so. Courses that a limit cut short, as the day of a data lock does, count as lost too.
 
     Parameters
     ----------
@@ -74,15 +74,17 @@ def make_ready(
         model = fit_behaviour(whole, behaviour, folds=folds, seed=seed, least_patients=least_patients)
         whole = replace(whole, behaviour_log_prob=model.log_prob)
     left_out = log.n_patients - whole.n_patients
-    if not log.censored.any():
+    lost = whole.dropped_out
+    if not lost.any():
         return ReadyLog(whole, left_out, None, "nobody dropped out", model)
     stated = log.provenance.get("realism")
-    if stated in scenario.realism and log.provenance.get("scenario") == scenario.name:
+    simulated = stated in scenario.realism and log.provenance.get("scenario") == scenario.name
+    if simulated and not (lost & ~whole.censored).any():
         by_step = follow_up_log_prob(scenario, scenario.preset(str(stated)))[: whole.horizon]
         source = f"as realism {stated!r} of the log states it"
     else:
         by_step = np.log(_share_followed(whole))
-        source = "estimated from the log by step, as if drop-out did not depend on the doses"
+        source = "estimated from the log by step, as if who was lost or cut off did not depend on the doses"
     return ReadyLog(whole, left_out, np.broadcast_to(by_step, whole.mask.shape), source, model)
 
 
@@ -93,6 +95,6 @@ def _share_followed(log: Trajectories) -> FloatArray:
     the time of an event as at risk of it.
     """
     steps = np.arange(log.horizon)
-    lost = log.censored[:, None] & (log.lengths[:, None] == steps)
+    lost = log.dropped_out[:, None] & (log.lengths[:, None] == steps)
     at_risk = log.mask | lost
     return np.cumprod(1.0 - lost.sum(axis=0) / np.maximum(at_risk.sum(axis=0), 1))

@@ -59,6 +59,33 @@ def test_follow_up_is_counted_where_the_log_does_not_say(log: Trajectories) -> N
     np.testing.assert_allclose(np.exp(ready.follow_up[0]), stated, atol=0.04)
 
 
+def test_courses_cut_by_a_data_lock_are_stood_in_for() -> None:
+    clinician = Noisy(WARFARIN, NOMOGRAM, Steps({-1: 0.05, 0: 0.9, 1: 0.05}))
+    noise, stay = Noise("select", 43), WARFARIN.preset("textbook")
+    whole = record(WARFARIN, clinician, WARFARIN.population, np.arange(600), noise, stay)
+    # half of the patients entered late: their course ends at step 6, whatever happened
+    late = np.arange(600) % 2 == 0
+    mask = whole.mask & ~(late[:, None] & (np.arange(whole.horizon) >= 6))
+    cut = replace(
+        whole, mask=mask, terminated=whole.terminated & ~late, truncated=late,
+        rewards=np.where(mask, whole.rewards, 0.0),
+        outcomes={name: np.where(mask, values, 0.0) for name, values in whole.outcomes.items()},
+    )  # fmt: skip
+    ready = make_ready(cut, WARFARIN)
+    assert ready.follow_up is not None and "estimated" in ready.follow_up_source
+    np.testing.assert_allclose(np.exp(ready.follow_up[0]), np.where(np.arange(whole.horizon) < 6, 1.0, 0.5))
+    found, full = (
+        evaluate_offline(log, WARFARIN, NOMOGRAM, regressor=Ridge(10.0), folds=2) for log in (cut, whole)
+    )
+    (some,), (everybody,) = (
+        [one.decisions["return"] for one in each.evidence.values()] for each in (found, full)
+    )
+    assert some.verdict == "answered" and some.answer is not None and everybody.answer is not None
+    # the same patients, so most of the error is shared; half of them tell of the later steps
+    assert abs(some.answer.value - everybody.answer.value) < 2 * some.answer.standard_error
+    assert some.answer.standard_error > everybody.answer.standard_error
+
+
 def test_propensities_are_modelled_only_where_they_are_missing(log: Trajectories) -> None:
     with pytest.raises(ValueError, match="name a behaviour model"):
         make_ready(replace(log, behaviour_log_prob=None), WARFARIN)
