@@ -39,6 +39,13 @@ _MODELS = ("logistic", "ordinal", "boosting")
     help="Of the model of who dosed: doses given to fewer patients are modelled together with their "
     "neighbours.",
 )
+@click.option(
+    "--visit-window",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="By how much visits may miss the scenario's calendar, in the unit of the log's times.",
+)
 @click.option("--folds", type=click.IntRange(2), default=5, show_default=True, help="Of the cross-fitting.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of everything.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the result.")
@@ -51,6 +58,7 @@ def evaluate(
     gamma: float,
     behaviour: str | None,
     least_patients: int,
+    visit_window: float,
     folds: int,
     seed: int,
     out: Path,
@@ -86,6 +94,7 @@ def evaluate(
         folds=folds,
         seed=seed,
         least_patients=least_patients,
+        visit_window=visit_window,
     )
     summary, folder = write_offline(result, out, overwrite)
     _print(summary)

@@ -136,6 +136,7 @@ def evaluate_offline(
     folds: int = 5,
     seed: int = 0,
     least_patients: int = 1,
+    visit_window: float = 0.0,
 ) -> OfflineResult:
     """Score a policy, and a baseline beside it, from a log that neither of them made.
 
@@ -154,6 +155,7 @@ def evaluate_offline(
     regressor : of the values; gradient-boosted trees when None
     folds, seed : of all cross-fitting
     least_patients : of the behaviour model, see `make_ready`
+    visit_window : by how much visits may miss the scenario's calendar, in the unit of ``log.times``
 
     Raises
     ------
@@ -166,7 +168,16 @@ def evaluate_offline(
         raise ValueError(f"policy and baseline are both called {policy.name!r}; compare two regimens")
     ready = make_ready(log, scenario, behaviour, folds, seed, least_patients)
     evidence = {
-        regimen.name: _evidence(ready, regimen, scenario, gamma, regressor, folds, seed)
+        regimen.name: _evidence(
+            ready,
+            ask_target(ready.log, regimen, scenario, visit_window),
+            regimen.name,
+            scenario,
+            gamma,
+            regressor,
+            folds,
+            seed,
+        )
         for regimen in regimens
     }
     return OfflineResult(
@@ -176,14 +187,15 @@ def evaluate_offline(
 
 def _evidence(
     ready: ReadyLog,
-    regimen: Regimen,
+    target: Target,
+    name: str,
     scenario: Scenario,
     gamma: float,
     regressor: Regressor | None,
     folds: int,
     seed: int,
 ) -> Evidence:
-    log, target = ready.log, ask_target(ready.log, regimen, scenario)
+    log = ready.log
     weights = importance_weights(log, target.log_prob, ready.follow_up)
     modelled = ready.behaviour and ready.behaviour.unsupported(target.doses, log.mask)
     support = Support.of(weights, modelled)
@@ -202,7 +214,7 @@ def _evidence(
             log, found, gamma, weights=weights, values=values, unsupported=support.lacking,
             bounds=support.bounds(log, weights, scenario, gamma, outcome),
         )  # fmt: skip
-    return Evidence(regimen.name, target, weights, Overlap.of(weights), support, decisions, harm)
+    return Evidence(name, target, weights, Overlap.of(weights), support, decisions, harm)
 
 
 def estimates(

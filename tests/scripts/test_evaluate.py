@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import polars
 import pytest
 from click.testing import CliRunner
 
@@ -49,6 +50,17 @@ def test_evaluate_writes_the_same_answer_twice(logged: Path, tmp_path: Path) -> 
         assert result["answer"]["verdict"] == "answered"
         results.append(result["regimens"])
     assert results[0] == results[1]
+
+
+def test_visits_may_miss_the_calendar_by_what_is_said(logged: Path, tmp_path: Path) -> None:
+    own, out = tmp_path / "own.csv", tmp_path / "out"
+    table = to_frame(read_log(logged))
+    table.with_columns(time=polars.col("time") + 0.2 * (polars.col("step") == 2)).write_csv(own)
+    options = [str(own), "--drug", "vancomycin", "--policy", "label", "--folds", "2", "--out", str(out)]
+    strict = CliRunner().invoke(evaluate, options)
+    assert "is 2.2 d after the first decision" in str(strict.exception)
+    done = CliRunner().invoke(evaluate, [*options, "--visit-window", "0.25"])
+    assert done.exit_code == 0, done.output
 
 
 def test_a_table_without_probabilities_is_modelled(logged: Path, tmp_path: Path) -> None:
