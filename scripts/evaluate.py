@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dosewright.scripts.choices import GENOTYPE
+
 if TYPE_CHECKING:
+    from dosewright.envs.scenarios.scenario import GenotypeMode
     from dosewright.evaluation.dose_models import DoseModel
 
 _MODELS = ("logistic", "ordinal", "boosting")
@@ -23,6 +26,12 @@ _MODELS = ("logistic", "ordinal", "boosting")
 )
 @click.option("--baseline", metavar="ARM", help="A regimen to compare with, scored on the same patients.")
 @click.option("--drug", help="Scenario of the log; needed only where the log does not say it.")
+@click.option(
+    "--genotype",
+    type=GENOTYPE,
+    help="What the log shows of the genotype; needed only where the log does not say it, and it is not the "
+    "diplotype.",
+)
 @click.option(
     "--gamma", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Discount a visit."
 )
@@ -55,6 +64,7 @@ def evaluate(
     policy: str,
     baseline: str | None,
     drug: str | None,
+    genotype: GenotypeMode | None,
     gamma: float,
     behaviour: str | None,
     least_patients: int,
@@ -82,7 +92,10 @@ def evaluate(
             f"log file {log}: does not say with what probability its doses were given; give --behaviour "
             f"{_MODELS[0]}, a model of who dosed"
         )
-    known = scenario(str(name)).seen_as(logged.provenance.get("genotype", "diplotype"))
+    stated = logged.provenance.get("genotype", genotype or "diplotype")
+    if genotype not in (None, stated):
+        raise ValueError(f"--genotype {genotype}: log file {log} says {stated}; leave the option out")
+    known = scenario(str(name)).seen_as(stated)
     chosen = f"policy:{policy}" if Path(policy).is_dir() else policy
     result = evaluate_offline(
         logged,

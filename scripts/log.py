@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dosewright.scripts.choices import GENOTYPE
+
 if TYPE_CHECKING:
     from dosewright.envs.scenarios.scenario import GenotypeMode
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 @click.option("--realism", default="clinic", show_default=True, help="clinic or textbook.")
 @click.option(
     "--genotype",
-    type=click.Choice(["diplotype", "phenotype", "posterior", "unknown"]),
+    type=GENOTYPE,
     default="diplotype",
     show_default=True,
     help="What the clinician sees of the genotype.",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dosewright.scripts.choices import GENOTYPE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -262,7 +264,7 @@ def _print(result: TrialResult, policy: str | None) -> None:
 @click.option("--realism", default="clinic", show_default=True, help="clinic or textbook.")
 @click.option(
     "--genotype",
-    type=click.Choice(["diplotype", "phenotype", "posterior", "unknown"]),
+    type=GENOTYPE,
     default="diplotype",
     show_default=True,
     help="What the regimens see of the genotype.",

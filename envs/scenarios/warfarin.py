@@ -132,8 +132,9 @@ _VKORC1_A = allele_entry("VKORC1", "A")
 
 def iwpc_inputs(seen: Mapping[str, Floats]) -> dict[str, Floats]:
     """Return the variables (n,) of the IWPC equations by term, from decoded observation entries; those for
-    unknown genotypes are left out."""
-    star2, star3, a = seen[_STAR2], seen[_STAR3], seen[_VKORC1_A]
+    unknown genotypes are left out. Alleles that a genotype mode does not show are missing."""
+    hidden = np.full(np.shape(seen["age_y"]), np.nan)
+    star2, star3, a = (seen.get(name, hidden) for name in (_STAR2, _STAR3, _VKORC1_A))
 
     def pair(n2: int, n3: int) -> Floats:
         return np.where(np.isnan(star2 + star3), np.nan, (star2 == n2) & (star3 == n3))

@@ -87,9 +87,13 @@ def check_scenario(trajectories: Trajectories, scenario: Scenario, visit_window:
 def _check_layout(trajectories: Trajectories, scenario: Scenario) -> None:
     width, names = trajectories.observations.shape[2], scenario.observation.names
     if width != len(names):
+        given = trajectories.observation_names
+        differ = [f"no {name!r}" for name in names if given and name not in given]
+        differ += [f"{name!r} is not among them" for name in given if name not in names]
         raise ValueError(
             f"observations have {width} entries; expected the {len(names)} of scenario {scenario.name!r}, "
-            "with the clinical observation at each visit"
+            "with the clinical observation at each visit, as its regimens see the genotype"
+            + (f": {', '.join(differ)}" if differ else "")
         )
     for place, (seen, expected) in enumerate(zip(trajectories.observation_names, names, strict=False)):
         if seen != expected:

@@ -11,6 +11,8 @@ from typing import Any
 import click
 import pytest
 
+from dosewright.envs.scenarios.scenario import GENOTYPE_MODES
+from dosewright.scripts.choices import GENOTYPE
 from dosewright.scripts.cli import run
 
 SLOW_TO_IMPORT = ("torch", "numba", "gymnasium", "polars", "stable_baselines3", "numpy", "matplotlib")
@@ -39,6 +41,10 @@ def test_help_imports_nothing_that_is_slow() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.rstrip().endswith("LOADED []")
     assert all(command in done.stdout for command in ("demo", "train", "trial"))
+
+
+def test_the_commands_know_every_genotype_mode() -> None:
+    assert tuple(GENOTYPE.choices) == GENOTYPE_MODES
 
 
 @pytest.mark.parametrize(

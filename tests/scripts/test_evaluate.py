@@ -63,6 +63,20 @@ def test_visits_may_miss_the_calendar_by_what_is_said(logged: Path, tmp_path: Pa
     assert done.exit_code == 0, done.output
 
 
+def test_the_genotype_that_a_table_shows_is_asked_for(tmp_path: Path) -> None:
+    path, own, out = tmp_path / "log.parquet", tmp_path / "own.csv", tmp_path / "out"
+    made = ["warfarin", "--clinician", "clinical-nomogram", "--patients", "200", "--genotype", "phenotype"]
+    assert CliRunner().invoke(log, [*made, "--out", str(path)]).exit_code == 0
+    to_frame(read_log(path)).write_csv(own)
+    options = ["--drug", "warfarin", "--policy", "clinical-nomogram", "--folds", "2", "--out", str(out)]
+    unsaid = CliRunner().invoke(evaluate, [str(own), *options])
+    assert "as its regimens see the genotype: no 'cyp2c9_*2'" in str(unsaid.exception)
+    other = CliRunner().invoke(evaluate, [str(path), *options, "--genotype", "unknown"])
+    assert f"log file {path} says phenotype; leave the option out" in str(other.exception)
+    done = CliRunner().invoke(evaluate, [str(own), *options, "--genotype", "phenotype"])
+    assert done.exit_code == 0, done.output
+
+
 def test_a_table_without_probabilities_is_modelled(logged: Path, tmp_path: Path) -> None:
     own, out = tmp_path / "own.csv", tmp_path / "out"
     to_frame(read_log(logged)).drop("behaviour_log_prob").write_csv(own)
