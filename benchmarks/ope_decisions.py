@@ -36,6 +36,7 @@ from dosewright.evaluation.ope import (
     wdr,
     wis,
 )
+from dosewright.evaluation.ope.action_values import ActionValues
 from dosewright.evaluation.ope.bounds import reward_range_bounds
 from dosewright.evaluation.ope.decide import Decision
 from dosewright.evaluation.ope.diagnostics import unsupported_mass
@@ -156,7 +157,7 @@ def _continuous(case: LogCase) -> Decision:
         return decide(log, [pdwis(log, weights, gamma), wis(log, weights, gamma)], gamma, weights=weights)
     weights = case.weights()
     estimates = [pdwis(log, weights, gamma), wis(log, weights, gamma)]
-    values = None
+    values: ActionValues | tuple[()] = ()
     if centre.shape[2] == 1:
         target = TargetDoses.normal(log, centre[..., 0], case.spec["target"]["sd"][0])
         fitted = fqe_per_step(log, target, Monomials.of(log), gamma)

@@ -62,12 +62,18 @@ def log(
     from dosewright.agents.regimens.noisy import Noisy, Steps
     from dosewright.envs import Noise, scenario
     from dosewright.evaluation.logs import write_log
+    from dosewright.evaluation.ope.eligibility import check_regimen
     from dosewright.evaluation.recording import record
 
     if out.exists() and not overwrite:
         raise ValueError(f"--out {out}: exists already; choose another, or give --overwrite")
     known = scenario(drug).seen_as(genotype)
     arms = [arm(name.strip(), known) for name in clinician.split(",") if name.strip()]
+    for each in arms:
+        check_regimen(each)
+    twice = [each.name for i, each in enumerate(arms) if each.name in [other.name for other in arms[:i]]]
+    if twice:
+        raise ValueError(f"--clinician {clinician}: {twice[0]!r} is there twice; give each arm once")
     if len(arms) == 1:
         doctor = Noisy(known, arms[0], Steps({-1: moved / 2, 0: 1 - moved, 1: moved / 2}))
     else:

@@ -27,7 +27,7 @@ from dosewright.evaluation.ope.decide import Decision, decide
 from dosewright.evaluation.ope.diagnostics import Overlap
 from dosewright.evaluation.ope.doubly_robust import dm, dr, wdr
 from dosewright.evaluation.ope.estimate import Estimate
-from dosewright.evaluation.ope.fitted_q import fqe_per_step
+from dosewright.evaluation.ope.fitted_q import FittedQ, fqe_per_step
 from dosewright.evaluation.ope.fitted_q_cross_fitted import Regressor, fqe_cross_fitted
 from dosewright.evaluation.ope.importance import importance_sampling, pdis, pdwis, wis
 from dosewright.evaluation.ope.survival import TimeToEvent, weighted_kaplan_meier
@@ -64,20 +64,27 @@ class Evidence:
     harm: TimeToEvent | None
 
     def shown(self, outcome: str, level: float = 0.95) -> Interval:
-        """The answer's interval as a reader should see it: a risk has limits between 0 and 1.
+        """The answer's interval as a reader should see it: a share has limits between 0 and 1.
 
         As `Decision.interval`, but the limits of a Kaplan-Meier estimate are those of
-        `TimeToEvent.probability_interval`.
+        `TimeToEvent.probability_interval`, and others are cut, see `possible`.
         """
         decision = self.decisions[outcome]
         if self.harm is not None and decision.answer is not None and decision.answer.estimator == "km":
             return self.harm.probability_interval(level=level)
-        return decision.interval(level)
+        return possible(outcome, decision.interval(level))
 
     @property
     def carried(self) -> bool:
         """Whether somebody in the log was dosed as the regimen doses, at every step."""
         return bool(np.isfinite(self.weights.log_weight).any(axis=0).all())
+
+
+def possible(outcome: str, interval: Interval) -> Interval:
+    """Return an interval without what cannot be: a recorded outcome is a share. That changes no coverage."""
+    if outcome not in ("benefit", "harm", EVER_IN_HARM):
+        return interval
+    return replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,29 +213,30 @@ def _evidence(
             log, target.doses, gamma, outcome, regressor=regressor, folds=folds, seed=seed,
             follow_up_log_prob=ready.follow_up,
         )  # fmt: skip
-        found = estimates(ready, target, weights, values, gamma, outcome)
+        linear = fqe_per_step(
+            log, target.doses, _basis(log), gamma, outcome, follow_up_log_prob=ready.follow_up
+        )
+        found = estimates(log, weights, values, linear, gamma, outcome)
         if harm is not None and outcome == EVER_IN_HARM:
             # a risk: the curve keeps it between 0 and 1
             found.insert(0, replace(harm.probability(), estimator="km"))
         decisions[outcome or RETURN] = decide(
-            log, found, gamma, weights=weights, values=values, unsupported=support.lacking,
+            log, found, gamma, weights=weights, values=(values, linear.values), unsupported=support.lacking,
             bounds=support.bounds(log, weights, scenario, gamma, outcome),
         )  # fmt: skip
     return Evidence(name, target, weights, Overlap.of(weights), support, decisions, harm)
 
 
 def estimates(
-    ready: ReadyLog,
-    target: Target,
+    log: Trajectories,
     weights: Weights,
     values: ActionValues,
+    linear: FittedQ,
     gamma: float,
     outcome: str | None,
 ) -> list[Estimate]:
     """Return the estimates of one outcome, the preferred first."""
-    log = ready.log
     weighed = (pdis, wis, importance_sampling)
-    linear = fqe_per_step(log, target.doses, _basis(log), gamma, outcome, follow_up_log_prob=ready.follow_up)
     return [
         wdr(log, weights, values, gamma, outcome),
         pdwis(log, weights, gamma, outcome),

@@ -11,7 +11,7 @@ import numpy as np
 
 from dosewright.evaluation.answer import change, number
 from dosewright.evaluation.logged import BoolArray, Trajectories
-from dosewright.evaluation.offline.result import RETURN, Evidence, OfflineResult
+from dosewright.evaluation.offline.result import RETURN, Evidence, OfflineResult, possible
 from dosewright.evaluation.ope.bounds import Bounds
 from dosewright.evaluation.ope.decide import decide
 from dosewright.evaluation.ope.diagnostics import carriers
@@ -81,13 +81,23 @@ def _question(result: OfflineResult, policy: str, baseline: str | None) -> str:
 def _outcome(result: OfflineResult, name: str) -> dict[str, Any]:
     scenario = result.scenario
     known = {
-        RETURN: (f"return: benefit − {scenario.weight:g} × harm", "return", "higher"),
+        RETURN: (_return_label(result), "return", "higher"),
         "benefit": (f"share of {scenario.clock.units} with {scenario.benefit.label}", "share", "higher"),
         "harm": (f"share of {scenario.clock.units} with {scenario.harm.label}", "share", "lower"),
         EVER_IN_HARM: (f"patients ever with {scenario.harm.label}", "share", "lower"),
     }
     label, unit, better = known.get(name, (name, "return", "higher"))
     return {"name": name, "label": label, "unit": unit, "better": better}
+
+
+def _return_label(result: OfflineResult) -> str:
+    """Say what the log's reward is, where its own outcomes say that it is the scenario's."""
+    log, weight = result.ready.log, result.scenario.weight
+    if {"benefit", "harm"} <= log.outcomes.keys():
+        scored = log.outcomes["benefit"] - weight * log.outcomes["harm"]
+        if np.allclose(log.rewards, scored, rtol=1e-5, atol=1e-6):
+            return f"return: benefit − {weight:g} × harm"
+    return "return: sum of the rewards in the log"
 
 
 def _answer(result: OfflineResult, policy: str, baseline: str | None) -> dict[str, Any]:
@@ -265,12 +275,13 @@ def _subgroup(result: OfflineResult, one: Evidence, log: Trajectories, chosen: B
     )
     lacking = one.support.of_some(weights, chosen).lacking
     found: dict[str, Any] = {}
+    reasons: list[str] = []
     for name in [outcome for outcome in (RETURN, EVER_IN_HARM) if outcome in one.decisions]:
         estimate = pdwis(part, weights, result.gamma, None if name == RETURN else name)
         decision = decide(part, [estimate], result.gamma, weights=weights, unsupported=lacking)
-        found[name] = _interval(estimate) if decision.answer else None
-        found["reason"] = decision.reason
-    return found
+        found[name] = _limits_of(possible(name, estimate.interval())) if decision.answer else None
+        reasons += [decision.reason] if decision.reason not in reasons else []
+    return found | {"reason": "; ".join(reason for reason in reasons if reason)}
 
 
 def _confounding(result: OfflineResult, names: list[str]) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ from dosewright.evaluation.ope.bounds import Bounds
 from dosewright.evaluation.ope.diagnostics import mean_weight_z
 from dosewright.evaluation.ope.estimate import Estimate, Family, discounted, shares_of_steps
 from dosewright.evaluation.ope.pareto import pareto_k_by_step
-from dosewright.evaluation.ope.weights import Weights
+from dosewright.evaluation.ope.weights import Weights, kish, scale
 from dosewright.evaluation.statistics import Interval
 
 # Below 30 effective patients the ratio's own bias (relative order 1/ESS) is no longer small beside its
@@ -85,8 +85,8 @@ class Decision:
         picks the estimate that suits
     grounds : family -> what it stands on
     unsupported : share of the target's doses that the log's regimen never gives; None where unknown
-    self_check_z : distance between the log's own mean and what the model says of it, in standard errors; NaN
-        without a model
+    self_check_z : distance between the log's own mean and what the model says of it, in standard errors, the
+        largest of several models; NaN without a model
     bounds : what the log says when doses are unsupported; None where nobody gave them
     """
 
@@ -98,8 +98,10 @@ class Decision:
 
     @property
     def answer(self) -> Estimate | None:
-        """The preferred estimate whose family may answer; None: refused, or bounds only."""
-        return next((e for e in self.estimates if self.grounds[e.family].passed), None)
+        """The preferred estimate whose family may answer, and that is a number; None: refused, or bounds
+        only."""
+        able = (e for e in self.estimates if self.grounds[e.family].passed)
+        return next((e for e in able if math.isfinite(e.value)), None)
 
     @property
     def verdict(self) -> Verdict:
@@ -142,7 +144,7 @@ def decide(
     *,
     weights: Weights | None = None,
     marginal: Weights | None = None,
-    values: ActionValues | None = None,
+    values: ActionValues | Sequence[ActionValues] = (),
     population_sample_size: FloatArray | None = None,
     unsupported: float | None = None,
     bounds: Bounds | None = None,
@@ -157,7 +159,8 @@ def decide(
     weights : of whole courses and decisions; needed by the families "trajectory" and "per-decision". A model
         is judged by them too, at each decision alone.
     marginal : weights of state and dose, needed by the family "marginal"
-    values : the model; its account of the log's own regimen is checked
+    values : of the model, or of several: their accounts of the log's own regimen and of the target's first
+        decisions are checked, and none answers where one fails
     population_sample_size : (T,) effective sample size that a log of this size has in expectation, from
         `population_effective_sample_size`: a log shows more while its largest weights are yet to come
     unsupported : share of the target's doses at the logged states with behaviour probability 0, from
@@ -178,12 +181,18 @@ def decide(
             f"(at most {100 * LARGEST_UNSUPPORTED:g} % allowed)"
         )
     lost = int(trajectories.dropped_out.sum())
-    check = math.nan if values is None else self_check(trajectories, values, gamma, outcome)
+    models = [values] if isinstance(values, ActionValues) else list(values)
+    checks = [self_check(trajectories, model, gamma, outcome) for model in models]
+    check = max(checks, key=abs, default=math.nan)
+    on_target = [
+        target_check(trajectories, weights, model, gamma, outcome) for model in models if weights is not None
+    ]
     grounds: dict[Family, Grounds] = {}
     families: list[Family] = list(dict.fromkeys(e.family for e in estimates))
     for family in families:
         if family == "model":
-            found = _of_model(weights, share, check, [e for e in estimates if e.family == "model"])
+            own = [e for e in estimates if e.family == "model"]
+            found = _of_model(weights, share, check, max(on_target, key=abs, default=math.nan), own)
         elif family == "marginal":
             assert marginal is not None  # checked
             found = _of_weights(family, marginal, share, None, lost)
@@ -203,16 +212,54 @@ def self_check(
     By the performance-difference lemma (Kakade & Langford 2002) the value of the regimen that made the log is
     ``E[V_0 + sum_t gamma^t (Q_t - V_t)]`` over its own courses, for the true Q and V of any target. The log's
     mean return minus the model's mean is the mean of the temporal-difference errors
-    ``sum_t gamma^t (r_t + gamma V_{t+1} - Q_t)``, which is 0 for a right model and needs no weight.
+    ``sum_t gamma^t (r_t + gamma V_{t+1} - Q_t)``, which is 0 for a right model and needs no weight. Where a
+    patient was lost the state that followed is not known, and that one error is left out.
+
+    A model that was fitted to this very log makes these errors 0 whatever its form; `target_check` is the one
+    that finds those.
 
     Returns
     -------
     z value; 0 where the errors vanish for everybody.
     """
-    rewards = discounted(trajectories, gamma, outcome)
-    discount = gamma ** np.arange(trajectories.horizon)
-    errors = (rewards - discount * (values.q - values.v)).sum(axis=1) - values.v[:, 0]
-    return _z(errors)
+    return _z(_temporal_differences(trajectories, values, gamma, outcome).sum(axis=1))
+
+
+def target_check(
+    trajectories: Trajectories,
+    weights: Weights,
+    values: ActionValues,
+    gamma: float = 1.0,
+    outcome: str | None = None,
+) -> float:
+    """How far the model is from what the log shows of the target itself, in standard errors.
+
+    On the courses of the target, too, the temporal-difference errors of a right model have mean 0: it is what
+    a doubly robust estimate adds to the model. The weights show them for the first decisions, as long as 30
+    patients are effective. A model that fits the log's own doses on average, and is wrong about the target's,
+    is found here. The weights are those of the doses alone: drop-out given the history changes no mean.
+
+    Returns
+    -------
+    z value; 0 where no decision is carried, or the errors vanish for everybody.
+    """
+    scaled, _ = scale(np.cumsum(weights.log_ratio, axis=1))
+    carried = kish(scaled) >= MINIMUM_EFFECTIVE_PATIENTS
+    errors = _temporal_differences(trajectories, values, gamma, outcome)[:, carried]
+    share = scaled[:, carried] / scaled[:, carried].sum(axis=0)
+    return _z((share * errors).sum(axis=1))
+
+
+def _temporal_differences(
+    trajectories: Trajectories, values: ActionValues, gamma: float, outcome: str | None
+) -> FloatArray:
+    """Return (n, T) ``gamma^t (r_t + gamma V_{t+1} - Q_t)``, 0 where nobody knows what followed."""
+    steps = np.arange(trajectories.horizon)
+    last = steps == trajectories.lengths[:, None] - 1
+    unknown = last & trajectories.dropped_out[:, None]
+    following = np.column_stack([values.v[:, 1:], np.zeros(trajectories.n_patients)])
+    errors = discounted(trajectories, gamma, outcome) + gamma**steps * (gamma * following - values.q)
+    return np.where(trajectories.mask & ~unknown, errors, 0.0)
 
 
 def _z(x: FloatArray) -> float:
@@ -261,6 +308,9 @@ def _of_weights(
     size, used = float(effective @ share), _pooled(weights, share)
     k = float(pareto_k_by_step(used)[0])
     reasons: list[str] = []
+    nobody = np.isneginf(weights.log_weight).all(axis=0)
+    if nobody.any():
+        reasons.append(f"nobody was dosed as the target doses up to decision {int(np.argmax(nobody)) + 1}")
     if lost and not weights.corrected:
         reasons.append(f"{lost} patients dropped out and nothing corrects for it; give follow_up_log_prob")
     if not size >= MINIMUM_EFFECTIVE_PATIENTS:
@@ -289,7 +339,11 @@ def _pooled(weights: Weights, share: FloatArray) -> Weights:
 
 
 def _of_model(
-    weights: Weights | None, share: FloatArray, check: float, estimates: Sequence[Estimate]
+    weights: Weights | None,
+    share: FloatArray,
+    check: float,
+    on_target: float,
+    estimates: Sequence[Estimate],
 ) -> tuple[float, float, float, list[str]]:
     reasons: list[str] = []
     size, n = min(e.effective_sample_size for e in estimates), len(estimates[0].influence)
@@ -303,4 +357,23 @@ def _of_model(
         )
     if abs(check) > LARGEST_SELF_CHECK_Z:
         reasons.append(f"the model is {abs(check):.1f} standard errors off on the regimen that made the log")
+    if abs(on_target) > LARGEST_SELF_CHECK_Z:
+        reasons.append(
+            f"the model is {abs(on_target):.1f} standard errors off on the target's first decisions, as the "
+            "weights show them"
+        )
+    apart = _largest_distance(estimates)
+    if apart > LARGEST_SELF_CHECK_Z:
+        reasons.append(f"models differ by {apart:.1f} standard errors")
     return size, math.nan, math.nan, reasons
+
+
+def _largest_distance(estimates: Sequence[Estimate]) -> float:
+    """How far two models are apart, in the standard errors of both; 0 for one model."""
+    distance = 0.0
+    for i, one in enumerate(estimates):
+        for other in estimates[:i]:
+            error = math.hypot(one.standard_error, other.standard_error)
+            gap = abs(one.value - other.value)
+            distance = max(distance, gap / error if error > 0.0 else math.inf if gap > 0.0 else 0.0)
+    return distance

@@ -72,7 +72,8 @@ def check_scenario(trajectories: Trajectories, scenario: Scenario, visit_window:
     ------
     ValueError
         For a log recorded in another scenario or version, observations of another layout, more decisions than
-        the calendar has, or decisions at other times: steps that were re-binned hide doses.
+        the calendar has, doses below 0 or above the scenario's cap, or decisions at other times: steps that
+        were re-binned hide doses.
     """
     known = trajectories.provenance
     for key, expected in (("scenario", scenario.name), ("scenario_version", scenario.version)):
@@ -81,6 +82,7 @@ def check_scenario(trajectories: Trajectories, scenario: Scenario, visit_window:
                 f"the log says {key} {known[key]!r}; expected {expected!r}, that of the regimen asked"
             )
     _check_layout(trajectories, scenario)
+    _check_doses(trajectories, scenario)
     _check_calendar(trajectories, scenario, visit_window)
 
 
@@ -101,6 +103,19 @@ def _check_layout(trajectories: Trajectories, scenario: Scenario) -> None:
                 f"observation {place} is {seen!r}; expected {expected!r}, in the order of scenario "
                 f"{scenario.name!r}: {', '.join(names)}"
             )
+
+
+def _check_doses(trajectories: Trajectories, scenario: Scenario) -> None:
+    grid = scenario.doses
+    outside = (trajectories.actions < 0) | (trajectories.actions > grid.maximum * (1 + TIME_ROUNDING))
+    outside &= trajectories.mask
+    if outside.any():
+        patient, step = first_place(outside)
+        raise ValueError(
+            f"actions[{patient}, {step}] = {trajectories.actions[patient, step]:g} (patient {patient}, step "
+            f"{step}); expected a dose from 0 to {grid.maximum:g} {grid.unit}, as scenario {scenario.name!r} "
+            "gives; check the unit, or leave the patient out"
+        )
 
 
 def _check_calendar(trajectories: Trajectories, scenario: Scenario, visit_window: float) -> None:

@@ -21,7 +21,7 @@ from dosewright.evaluation.ope import (
     wis,
 )
 from dosewright.evaluation.ope.bounds import reward_range_bounds
-from dosewright.evaluation.ope.decide import self_check
+from dosewright.evaluation.ope.decide import self_check, target_check
 from dosewright.evaluation.ope.diagnostics import UnsupportedMass
 
 N, STEPS = 1000, 4
@@ -203,6 +203,67 @@ def test_the_self_check_is_a_z_value_for_the_right_model_and_finds_a_wrong_one()
     assert self_check(log, wrong) < -4
     found = decide(log, [dm(log, wrong)], values=wrong)
     assert found.verdict == "refused" and "off on the regimen that made the log" in found.reason
+
+
+def test_who_is_lost_does_not_blame_a_right_model() -> None:
+    # half of the patients are lost before their last decision, of whose value nothing is known
+    z = np.array([self_check(log, exact_values(log, 0.7)) for log in (logged(s, 500) for s in range(40))])
+    assert abs(z.mean()) < 4 / math.sqrt(40) and 0.7 < z.std(ddof=1) < 1.35
+
+
+def test_a_model_of_the_log_that_is_wrong_about_the_target_is_found() -> None:
+    # the mean reward of the log's doses, whatever the dose: what a fit without the dose comes to
+    log = logged()
+    after = np.arange(STEPS, 0, -1)
+    blind = ActionValues.of(log, np.tile(0.5 * after, (N, 1)), np.tile(0.5 * after, (N, 1)))
+    weights = importance_weights(log, prefers_one(log, 0.7))
+    assert abs(self_check(log, blind)) < 4
+    # 0.2 a step is missing; the sum of four has the standard deviation of 0.7 (1 - 0.7) + 1/4, times weights
+    assert target_check(log, weights, blind) > 4
+    found = decide(log, [dm(log, blind)], weights=weights, values=blind)
+    assert found.verdict == "refused" and "off on the target's first decisions" in found.reason
+    z = np.array(
+        [
+            target_check(log, importance_weights(log, prefers_one(log, 0.7)), exact_values(log, 0.7))
+            for log in map(logged, range(40))
+        ]
+    )
+    assert abs(z.mean()) < 4 / math.sqrt(40) and 0.7 < z.std(ddof=1) < 1.35
+
+
+def test_the_target_check_by_hand_and_only_where_the_weights_carry() -> None:
+    # with dose 1 for certain 1000/2^t patients follow, all carried to the last step; of 80 only the first is
+    for n, steps in ((N, 4), (80, 1)):
+        log = logged().select(np.arange(n))
+        followed = np.cumprod(log.actions, axis=1)
+        assert (followed.sum(axis=0) >= 30).sum() == steps
+        values = ActionValues.of(log, *(each[:n] for each in vars(exact_values(logged(), 1.0)).values()))
+        found = target_check(log, importance_weights(log, prefers_one(log, 1.0)), values)
+        terms = ((log.rewards - 1.0) * followed / followed.sum(axis=0))[:, :steps].sum(axis=1)
+        assert found == pytest.approx(terms.mean() / (terms.std(ddof=1) / math.sqrt(n)), rel=1e-9)
+
+
+def test_models_that_contradict_each_other_are_no_answer() -> None:
+    log = logged()
+    weights, right = importance_weights(log, prefers_one(log, 0.7)), exact_values(log, 0.7)
+    one = dm(log, right)
+    other = replace(one, estimator="other", value=one.value + 1.0, standard_error=0.1)
+    found = decide(log, [replace(one, standard_error=0.1), other], weights=weights, values=right)
+    assert found.verdict == "refused" and "models differ by 7.1 standard errors" in found.reason  # 1 / 0.1414
+
+
+def test_no_number_is_no_answer() -> None:
+    log = logged()
+    weights = importance_weights(log, prefers_one(log, 0.7))
+    good = pdwis(log, weights)
+    found = decide(log, [replace(good, estimator="km", value=math.nan), good], weights=weights)
+    assert found.answer is good
+    alone = decide(log, [replace(good, value=math.nan)], weights=weights)
+    assert alone.answer is None and alone.verdict == "refused"
+    # nobody has dose 1 four times
+    never = log.select(log.actions.sum(axis=1) < STEPS)
+    found = decision(never, prefers_one(never, 1.0))
+    assert "nobody was dosed as the target doses up to decision 4" in found.reason
 
 
 def test_the_self_check_by_hand() -> None:
