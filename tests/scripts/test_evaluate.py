@@ -93,6 +93,24 @@ def test_a_table_without_probabilities_is_modelled(logged: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    ("clinician", "message"),
+    [("label,oracle", "'oracle' is shown the truth"), ("label,label", "'label' is there twice")],
+)
+def test_clinicians_that_cannot_be(tmp_path: Path, clinician: str, message: str) -> None:
+    options = [
+        "vancomycin",
+        "--clinician",
+        clinician,
+        "--patients",
+        "20",
+        "--out",
+        str(tmp_path / "l.parquet"),
+    ]
+    done = CliRunner().invoke(log, options)
+    assert isinstance(done.exception, ValueError) and message in str(done.exception)
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         (["missing.parquet", "--policy", "label"], "not found"),

@@ -24,8 +24,10 @@ from dosewright.evaluation.offline import (
     summarise_offline,
     write_offline,
 )
+from dosewright.evaluation.offline.result import possible
 from dosewright.evaluation.ope import ask_target
 from dosewright.evaluation.recording import follow_up_log_prob, record
+from dosewright.evaluation.statistics import Interval
 
 WARFARIN = scenario("warfarin")
 CLINIC = WARFARIN.preset("clinic")
@@ -195,6 +197,21 @@ def test_a_small_subgroup_is_named_and_left_out(result: OfflineResult, tmp_path:
     for row in rows:
         by_kind[row["kind"]] += row["n"]
     assert set(by_kind.values()) == {result.ready.log.n_patients}
+
+
+def test_what_cannot_be_is_cut_and_an_own_reward_is_called_so(
+    log: Trajectories, result: OfflineResult
+) -> None:
+    wide = Interval(0.2, -0.8, 1.3, 0.5, 400, 0.95)
+    assert (possible("first_harm", wide).low, possible("first_harm", wide).high) == (0.0, 1.0)
+    assert possible("return", wide) == wide
+    label = {item["name"]: item["label"] for item in summarise_offline(result)["outcomes"]}["return"]
+    assert label == "return: benefit − 2 × harm"
+    own = evaluate_offline(
+        replace(log, rewards=90.0 * log.rewards), WARFARIN, NOMOGRAM, regressor=Ridge(10.0), folds=2
+    )
+    label = {item["name"]: item["label"] for item in summarise_offline(own)["outcomes"]}["return"]
+    assert label == "return: sum of the rewards in the log"
 
 
 def test_two_regimens_of_one_name_are_refused(log: Trajectories) -> None:

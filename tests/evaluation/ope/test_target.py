@@ -135,6 +135,15 @@ def test_regimens_that_may_not_be_asked(
         ask_target(log, regimen(warfarin), warfarin)
 
 
+@pytest.mark.parametrize("dose", [-1.0, 45.0])
+def test_doses_outside_the_grid_are_refused(log: Trajectories, warfarin: Scenario, dose: float) -> None:
+    doses = np.array(log.actions)
+    doses[3, 1] = dose
+    message = rf"actions\[3, 1\] = {dose:g} \(patient 3, step 1\); expected a dose from 0 to 15 mg"
+    with pytest.raises(ValueError, match=message):
+        ask_target(replace(log, actions=doses), arm("nomogram", warfarin), warfarin)
+
+
 def test_a_continuous_dose_is_refused(log: Trajectories, warfarin: Scenario) -> None:
     with pytest.raises(ValueError, match="propensity = 'density'; expected 'mass': 'nomogram' gives doses"):
         ask_target(replace(log, propensity="density"), arm("nomogram", warfarin), warfarin)
