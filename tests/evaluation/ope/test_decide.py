@@ -157,14 +157,25 @@ def test_unsupported_doses_leave_bounds(share: float, verdict: str) -> None:
 
 
 def test_a_model_answers_only_where_nothing_else_does_and_is_flagged() -> None:
-    log = logged().select(np.arange(120))
-    target = prefers_one(log, 1.0)
-    weights, values = importance_weights(log, target), exact_values(log, 1.0)
+    # 200 patients are lost and the weights do not correct for it; the model needs no correction
+    log = logged(censored=200)
+    weights, values = importance_weights(log, prefers_one(log, 0.7)), exact_values(log, 0.7)
     found = decide(log, [wis(log, weights), dm(log, values)], weights=weights, values=values)
     assert found.verdict == "model-based" and found.answer is not None
     assert found.answer.estimator == "dm" and "rests on the model alone" in str(found)
-    # half of the patients have dose 1 at any one step
-    assert found.grounds["model"].effective_sample_size == pytest.approx(60, rel=0.2)
+    # ratios of a decision are 1.4 and 0.6: second moment 1.16
+    assert found.grounds["model"].effective_sample_size == pytest.approx(1000 / 1.16, rel=0.1)
+
+
+def test_a_model_is_not_believed_beyond_what_the_weights_show() -> None:
+    # with dose 1 for certain 60, 30, 15 and 8 of 120 patients follow
+    log = logged().select(np.arange(120))
+    weights, values = importance_weights(log, prefers_one(log, 1.0)), exact_values(log, 1.0)
+    found = decide(log, [wis(log, weights), dm(log, values)], weights=weights, values=values)
+    assert found.verdict == "refused"
+    assert any(
+        "% of the outcome, 90 % needed to check" in reason for reason in found.grounds["model"].reasons
+    )
 
 
 def test_a_model_extrapolates_where_single_decisions_do_not_overlap() -> None:
