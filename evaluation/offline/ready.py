@@ -63,6 +63,8 @@ def make_ready(
     """
     if log.behaviour_log_prob is not None and behaviour is not None:
         raise ValueError("the log has the probabilities of its doses; leave the behaviour model out")
+    # folds go by row, and a table may have its patients in any order
+    log = log.select(np.argsort(log.identifiers, kind="stable"))
     whole = whole_intervals(log) if log.censored.any() else log
     model = None
     if log.behaviour_log_prob is None:

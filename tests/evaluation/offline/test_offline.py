@@ -214,6 +214,17 @@ def test_what_cannot_be_is_cut_and_an_own_reward_is_called_so(
     assert label == "return: sum of the rewards in the log"
 
 
+def test_the_order_of_the_patients_changes_nothing(log: Trajectories, result: OfflineResult) -> None:
+    turned = log.select(np.arange(log.n_patients)[::-1])
+    again = evaluate_offline(turned, WARFARIN, NOMOGRAM, USUAL, regressor=Ridge(10.0), folds=2)
+    for name, one in result.evidence.items():
+        for outcome, decision in one.decisions.items():
+            other = again.evidence[name].decisions[outcome]
+            np.testing.assert_array_equal(
+                [e.value for e in decision.estimates], [e.value for e in other.estimates]
+            )
+
+
 def test_two_regimens_of_one_name_are_refused(log: Trajectories) -> None:
     with pytest.raises(ValueError, match="both called 'nomogram'"):
         evaluate_offline(log, WARFARIN, NOMOGRAM, NOMOGRAM)
