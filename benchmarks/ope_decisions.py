@@ -157,10 +157,10 @@ def _continuous(case: LogCase) -> Decision:
         return decide(log, [pdwis(log, weights, gamma), wis(log, weights, gamma)], gamma, weights=weights)
     weights = case.weights()
     estimates = [pdwis(log, weights, gamma), wis(log, weights, gamma)]
-    values: ActionValues | tuple[()] = ()
+    models: list[ActionValues] = []
     if centre.shape[2] == 1:
         target = TargetDoses.normal(log, centre[..., 0], case.spec["target"]["sd"][0])
         fitted = fqe_per_step(log, target, Monomials.of(log), gamma)
-        values = fitted.values
-        estimates = [wdr(log, weights, values, gamma), *estimates, fitted.estimate]
-    return decide(log, estimates, gamma, weights=weights, values=values)
+        models.append(fitted.values)
+        estimates = [wdr(log, weights, fitted.values, gamma), *estimates, fitted.estimate]
+    return decide(log, estimates, gamma, weights=weights, values=models)

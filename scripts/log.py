@@ -71,15 +71,13 @@ def log(
     arms = [arm(name.strip(), known) for name in clinician.split(",") if name.strip()]
     for each in arms:
         check_regimen(each)
-    twice = [each.name for i, each in enumerate(arms) if each.name in [other.name for other in arms[:i]]]
-    if twice:
+    called = [each.name for each in arms]
+    if twice := [name for name in called if called.count(name) > 1]:
         raise ValueError(f"--clinician {clinician}: {twice[0]!r} is there twice; give each arm once")
     if len(arms) == 1:
         doctor = Noisy(known, arms[0], Steps({-1: moved / 2, 0: 1 - moved, 1: moved / 2}))
     else:
-        doctor = Clinician(
-            known, arms, np.full(len(arms), 1 / len(arms)), name=" or ".join(a.name for a in arms)
-        )
+        doctor = Clinician(known, arms, np.full(len(arms), 1 / len(arms)), name=" or ".join(called))
     made = record(
         known,
         doctor,

@@ -9,14 +9,11 @@ import numpy as np
 from dosewright.envs import Scenario
 from dosewright.evaluation.logged import BoolArray, FloatArray, Trajectories
 from dosewright.evaluation.ope.bounds import Bounds, outside_range, reward_range_bounds
-from dosewright.evaluation.ope.decide import LARGEST_UNSUPPORTED
+from dosewright.evaluation.ope.decide import LARGEST_MEAN_WEIGHT_Z, LARGEST_UNSUPPORTED
 from dosewright.evaluation.ope.diagnostics import UnsupportedMass, unsupported_share
 from dosewright.evaluation.ope.weights import Weights
 from dosewright.evaluation.recording import EVER_IN_HARM
 from dosewright.evaluation.statistics import Interval
-
-# Standard errors that an estimated share is above what is allowed: as many as a mean weight may be from 1.
-CLEARLY = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +48,8 @@ class Support:
     def lacking(self) -> float | None:
         """The share, for `decide`; None where the log does not clearly lack more than is allowed."""
         share = self.share
-        clear = share.mean - CLEARLY * share.standard_error > LARGEST_UNSUPPORTED
+        # an estimate of a mean ratio, so as far from what is allowed as a mean weight may be from 1
+        clear = share.mean - LARGEST_MEAN_WEIGHT_Z * share.standard_error > LARGEST_UNSUPPORTED
         return share.mean if clear else None
 
     def bounds(

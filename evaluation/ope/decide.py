@@ -19,9 +19,10 @@ from dosewright.evaluation.logged import BoolArray, FloatArray, Trajectories
 from dosewright.evaluation.ope.action_values import ActionValues
 from dosewright.evaluation.ope.bounds import Bounds
 from dosewright.evaluation.ope.diagnostics import mean_weight_z
+from dosewright.evaluation.ope.doubly_robust import residual_and_value
 from dosewright.evaluation.ope.estimate import Estimate, Family, discounted, shares_of_steps
 from dosewright.evaluation.ope.pareto import pareto_k_by_step
-from dosewright.evaluation.ope.weights import Weights, kish, scale
+from dosewright.evaluation.ope.weights import Weights, kish
 from dosewright.evaluation.statistics import Interval
 
 # Below 30 effective patients the ratio's own bias (relative order 1/ESS) is no longer small beside its
@@ -248,28 +249,25 @@ def target_check(
     -------
     z value; 0 where no decision is carried, or the errors vanish for everybody.
     """
-    scaled, carried = _doses_alone(weights)
+    carried = _carried(weights)
     errors = _temporal_differences(trajectories, values, gamma, outcome)[:, carried]
-    share = scaled[:, carried] / scaled[:, carried].sum(axis=0)
-    return _z((share * errors).sum(axis=1))
+    weight = weights.of_doses[:, carried]
+    return _z((weight / weight.sum(axis=0) * errors).sum(axis=1))
 
 
-def _doses_alone(weights: Weights) -> tuple[FloatArray, BoolArray]:
-    """Return weights (n, T) of the doses without drop-out, in a unit of each step, and the steps (T,) carried
-    by enough patients."""
-    scaled, _ = scale(np.cumsum(weights.log_ratio, axis=1))
-    return scaled, kish(scaled) >= MINIMUM_EFFECTIVE_PATIENTS
+def _carried(weights: Weights) -> BoolArray:
+    """Return the steps (T,) at which enough patients were dosed as the target doses."""
+    return kish(weights.of_doses) >= MINIMUM_EFFECTIVE_PATIENTS
 
 
 def _temporal_differences(
     trajectories: Trajectories, values: ActionValues, gamma: float, outcome: str | None
 ) -> FloatArray:
     """Return (n, T) ``gamma^t (r_t + gamma V_{t+1} - Q_t)``, 0 where nobody knows what followed."""
-    steps = np.arange(trajectories.horizon)
-    last = steps == trajectories.lengths[:, None] - 1
+    residual, value = residual_and_value(discounted(trajectories, gamma, outcome), values, gamma)
+    errors = residual + np.column_stack([value[:, 1:], np.zeros(len(value))])
+    last = np.arange(trajectories.horizon) == trajectories.lengths[:, None] - 1
     unknown = last & trajectories.dropped_out[:, None]
-    following = np.column_stack([values.v[:, 1:], np.zeros(trajectories.n_patients)])
-    errors = discounted(trajectories, gamma, outcome) + gamma**steps * (gamma * following - values.q)
     return np.where(trajectories.mask & ~unknown, errors, 0.0)
 
 
@@ -360,7 +358,7 @@ def _of_model(
     size, n = min(e.effective_sample_size for e in estimates), len(estimates[0].influence)
     if weights is not None:
         size = min(size, float(weights.one_step_effective_sample_size @ share))
-        shown = float(share[_doses_alone(weights)[1]].sum())
+        shown = float(share[_carried(weights)].sum())
         if shown < MODEL_CHECKED:
             reasons.append(
                 f"the weights show the target over {100 * shown:.0f} % of the outcome, "

@@ -45,6 +45,11 @@ class Weights:
         return scale(self.log_weight)
 
     @cached_property
+    def of_doses(self) -> FloatArray:
+        """(n, T) weights of the doses alone, drop-out left out, as multiples of the largest of their step."""
+        return scale(np.cumsum(self.log_ratio, axis=1))[0]
+
+    @cached_property
     def normalised(self) -> FloatArray:
         """(n, T) ``w_it = W_it / sum_j W_jt``, sums to 1 over patients; NaN where every weight is 0."""
         return _shares(self._scaled[0])
