@@ -20,6 +20,7 @@ from dosewright.envs.genotypes import genotype_effects
 from dosewright.envs.noise import NAMESPACES, Noise, Stream
 from dosewright.envs.nonmem import read_nonmem, write_nonmem
 from dosewright.envs.patients import Patients, Population, VirtualPopulation, individual_parameters
+from dosewright.envs.realism import Randomisation
 from dosewright.envs.records import PatientRecords, converted
 from dosewright.envs.regimen import DrawKeys, Regimen, StochasticRegimen
 from dosewright.envs.scenarios import Scenario, names, scenario
@@ -67,6 +68,7 @@ __all__ = [
     "PatientRecords",
     "Patients",
     "Population",
+    "Randomisation",
     "RealCohort",
     "Regimen",
     "Scenario",

@@ -84,7 +84,7 @@ class DosingEnv(gymnasium.Env[NDArray[np.float32], Any]):
         """Give a dose and go to the next visit."""
         observation, reward, terminated, truncated, info = self._lanes.step(np.atleast_1d(action))
         outcomes = {name: float(value[0]) for name, value in info["outcomes"].items()}
-        scalar = {name: float(info[name][0]) for name in ("dose", "benefit", "cost")}
+        scalar = {name: float(info[name][0]) for name in ("dose", "benefit", "cost", "event")}
         patient = int(info["patient"][0])
         return (
             observation[0],

@@ -53,6 +53,7 @@ class Stream(IntEnum):
     DURATION = 19
     PAUSE = 20
     READS = 21
+    WORLD = 22
 
 
 def _philox(c0, c1, c2, c3, k0, k1):

@@ -45,7 +45,9 @@ def page(scenario: Scenario) -> str:
         f"each summed over "
         f'{clock.units} and divided by {scenario.scored}, on the latent truth. `info["benefit"]` and '
         f'`info["cost"]` hold '
-        f'the two; `info["outcomes"]` the {clock.units} followed, and mean, highest and lowest '
+        f'the two; `info["event"]` by how much the event that a trial counts ({scenario.event.label}) '
+        f'came nearer, 1 in all once it has happened; `info["outcomes"]` the {clock.units} followed, '
+        f"and mean, highest and lowest "
         f"{scenario.output} "
         f"({scenario.responses[0].unit}) of the interval.",
         "## Start, end",

@@ -168,9 +168,15 @@ class VirtualPopulation:
     derive: Callable[[dict[str, Floats]], dict[str, Floats]] | None = None
 
     def draw(
-        self, model: PopulationModel, base: tuple[float, float] | None, ids: NDArray[np.int64], noise: Noise
+        self,
+        model: PopulationModel,
+        base: tuple[float, float] | None,
+        ids: NDArray[np.int64],
+        noise: Noise,
+        spread: Floats | None = None,
     ) -> Patients:
-        """Return the virtual patients with these identifiers: a pure function of `ids` and `noise`."""
+        """Return the virtual patients with these identifiers: a pure function of `ids`, `noise` and `spread`,
+        factors (n,) on their random effects (None: 1)."""
         ids = np.asarray(ids, dtype=np.int64)
         shares = np.cumsum([stratum.share for stratum in self.strata])
         mixing = noise.uniforms(ids, Stream.STRATUM)[:, 0]
@@ -200,7 +206,7 @@ class VirtualPopulation:
             for i, term in enumerate(model.genotype_terms)
         }
         labels = {"stratum": np.array([stratum.name for stratum in self.strata])[which], "ancestry": groups}
-        return enrol(model, base, ids, covariates, genotypes, labels, noise)
+        return enrol(model, base, ids, covariates, genotypes, labels, noise, spread)
 
 
 def enrol(
@@ -211,8 +217,10 @@ def enrol(
     genotypes: Mapping[str, NDArray[np.str_]],
     labels: Mapping[str, NDArray[np.str_]],
     noise: Noise,
+    spread: Floats | None = None,
 ) -> Patients:
-    """Draw baseline and random effects of people with known covariates and genotypes."""
+    """Draw baseline and random effects, times `spread` (n,), of people with known covariates and
+    genotypes."""
     if base is not None:
         baseline = base[0] + base[1] * noise.normals(ids, Stream.BASELINE)[:, 0, 0]
         covariates = {**covariates, "baseline": baseline}
@@ -225,6 +233,8 @@ def enrol(
     # not a matrix product: its last bit would depend on how many people are drawn together
     factor = np.linalg.cholesky(model.omega)
     eta = sum((z[:, [j]] * factor[:, j] for j in range(n_effects)), np.zeros((len(ids), n_effects)))
+    if spread is not None:
+        eta = eta * spread[:, None]
     known = {name: values for name, values in covariates.items() if name != "baseline"}
     return Patients(ids, known, genotypes, labels, model.individual(typical, eta), substituted)
 

@@ -157,6 +157,75 @@ TEXTBOOK = Realism(
 
 
 @dataclass(frozen=True)
+class Worlds:
+    """How the worlds of n patients differ from the one that a preset describes.
+
+    Attributes
+    ----------
+    spread : (n,) factor on the patient's random effects
+    missed_dose : (n,) probability that an administration is missed
+    drift : (n,) factor on the SD of every drift
+    hidden : (n,) bool, the genotype is not known
+    """
+
+    spread: Floats
+    missed_dose: Floats
+    drift: Floats
+    hidden: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Randomisation:
+    """Domain randomisation: worlds for training that are not the one a policy will be judged in.
+
+    Attributes
+    ----------
+    share
+        Share of the patients who live in such a world; the others live in that of the realism preset.
+    variability, missed_dose, drift
+        Ranges, of a factor on the random effects, of the probability that an administration is missed, and
+        of a factor on the SD of every drift. Each patient's is uniform in it.
+    genotype_unknown
+        Share of them whose genotype is not known.
+
+    Raises
+    ------
+    ValueError
+        For a share outside 0 to 1, or a range that is none.
+    """
+
+    share: float
+    variability: tuple[float, float]
+    missed_dose: tuple[float, float]
+    drift: tuple[float, float]
+    genotype_unknown: float
+
+    def __post_init__(self) -> None:
+        for name in ("share", "genotype_unknown"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"randomisation: {name} = {getattr(self, name)}; expected 0 to 1")
+        for name, most in (("variability", math.inf), ("missed_dose", 1.0), ("drift", math.inf)):
+            low, high = getattr(self, name)
+            if not 0 <= low <= high <= most:
+                raise ValueError(
+                    f"randomisation: {name} = [{low}, {high}]; expected the smaller number first, both 0 or "
+                    "more" + (f" and at most {most:g}" if most < math.inf else "")
+                )
+
+    def draw(self, patients: NDArray[np.int64], noise: Noise, realism: Realism) -> Worlds:
+        """Return the worlds of patients (n,): a pure function of `patients` and `noise`."""
+        u = noise.uniforms(patients, Stream.WORLD, np.arange(3)).reshape(len(patients), 6)
+        other = u[:, 0] < self.share
+        ranges = (self.variability, self.missed_dose, self.drift)
+        as_usual = (1.0, realism.missed_dose, 1.0)
+        drawn = [
+            np.where(other, low + (high - low) * u[:, 1 + i], usual)
+            for i, ((low, high), usual) in enumerate(zip(ranges, as_usual, strict=True))
+        ]
+        return Worlds(*drawn, hidden=other & (u[:, 4] < self.genotype_unknown))
+
+
+@dataclass(frozen=True)
 class Span:
     """What a life is counted in.
 
@@ -229,6 +298,7 @@ class Life:
         span: Span,
         trend: Floats | None = None,
         ratios: Mapping[tuple[str, str], Floats] = _NO_RATIOS,
+        worlds: Worlds | None = None,
     ) -> Life:
         """Draw the lives of `patients` (n,) with parameters `theta` (n, p).
 
@@ -238,6 +308,7 @@ class Life:
             weight of a growing child; None where there are none
         ratios : (gene, parameter) -> (n,) typical parameter over that of the gene's reference genotype, for
             every interaction with an enzyme
+        worlds : what differs from patient to patient; None: nothing
 
         Raises
         ------
@@ -252,9 +323,10 @@ class Life:
         z = noise.normals(patients, Stream.RESIDUAL, events)[..., 0]
         residual = np.zeros((n, u + 1, m, c + 1))
         residual[:, visits] = z.reshape(n, m, c + 1, len(visits)).transpose(0, 3, 1, 2)
-        if realism.missed_dose > 0:
+        missed = realism.missed_dose if worlds is None else worlds.missed_dose[:, None]
+        if np.any(np.greater(missed, 0.0)):
             draws = noise.uniforms(patients, Stream.MISSED_DOSE, np.arange(u * a))[..., 0]
-            taken = (draws >= realism.missed_dose).reshape(n, u, a)
+            taken = (draws >= missed).reshape(n, u, a)
         else:
             taken = np.ones((n, u, a), dtype=bool)
         if realism.pause is not None:
@@ -275,7 +347,17 @@ class Life:
             )
             leaves = np.minimum(np.ceil(np.maximum(waiting, 1e-9)), u + 1).astype(np.int64)
         return cls(
-            theta=_parameter_path(realism, model, patients, theta, noise, span, trend, ratios),
+            theta=_parameter_path(
+                realism,
+                model,
+                patients,
+                theta,
+                noise,
+                span,
+                trend,
+                ratios,
+                1.0 if worlds is None else worlds.drift[:, None],
+            ),
             taken=taken,
             residual=residual,
             late=late & ~missing,
@@ -316,8 +398,10 @@ def _parameter_path(
     span: Span,
     trend: Floats | None,
     ratios: Mapping[tuple[str, str], Floats],
+    wander: float | Floats,
 ) -> Floats:
-    """Return (n, u or 1, p): parameters unit by unit under everything that changes them."""
+    """Return (n, u or 1, p): parameters unit by unit under everything that changes them; `wander` (n, 1) is a
+    factor on the SD of every drift."""
     units = span.units
     if trend is None and not (
         realism.drifts or realism.occasions or realism.interactions or realism.episodes
@@ -330,7 +414,7 @@ def _parameter_path(
         # units * which: every drifting parameter has event numbers of its own
         steps = noise.normals(patients, Stream.DRIFT, units * which + np.arange(units))[..., 0]
         path[:, :, model.column(drift.parameter)] *= np.exp(
-            drift.log_sd / math.sqrt(drift.per) * np.cumsum(steps, axis=1)
+            drift.log_sd / math.sqrt(drift.per) * wander * np.cumsum(steps, axis=1)
         )
     for which, occasion in enumerate(realism.occasions):
         number = np.arange(units) // occasion.units

@@ -13,6 +13,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common.vec_env import VecEnv
 
+_SHOWN = ("dose", "benefit", "cost", "event")  # of every step's info
+
 
 class SB3VecEnv(VecEnv):
     """Give a vector environment in `SAME_STEP` mode to Stable-Baselines3.
@@ -64,8 +66,8 @@ class SB3VecEnv(VecEnv):
         self._returns += reward
         self._lengths += 1
         infos: list[dict[str, Any]] = [
-            {"dose": dose, "benefit": benefit, "cost": cost}
-            for dose, benefit, cost in zip(info["dose"], info["benefit"], info["cost"], strict=True)
+            dict(zip(_SHOWN, values, strict=True))
+            for values in zip(*(info[name] for name in _SHOWN), strict=True)
         ]
         for lane in np.flatnonzero(done):
             infos[lane]["terminal_observation"] = info["final_obs"][lane]
@@ -94,8 +96,11 @@ class SB3VecEnv(VecEnv):
     def env_method(
         self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Call a method of the environment once and return its result for every lane."""
+        """Call a method of the environment once and return its result for every lane; of `action_masks`,
+        which has a row a lane, each lane's own."""
         result = getattr(self.venv, method_name)(*method_args, **method_kwargs)
+        if method_name == "action_masks":
+            return [result[lane] for lane in self._get_indices(indices)]
         return [result] * len(list(self._get_indices(indices)))
 
     def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:

@@ -27,7 +27,7 @@ from dosewright.envs.noise import Noise
 from dosewright.envs.patients import Patients, genotype_ratio
 from dosewright.envs.pharmacology import outputs_now
 from dosewright.envs.prescription import Deviations, prescribed, run, wait
-from dosewright.envs.realism import Life, Realism
+from dosewright.envs.realism import Life, Realism, Worlds
 from dosewright.envs.scenarios.scenario import GenotypeMode, Scenario
 
 Floats = NDArray[np.float64]
@@ -43,6 +43,8 @@ class Interval:
     dose : (n,) dose really given, after cap and grid
     benefit, harm : (n,) the scenario's benefit and harm, summed over the interval, as shares of the
         units scored
+    event : (n,) by how much the event that a trial counts came nearer: its units in the interval as a share
+        of those that make it happen, 1 in all once it has
     days : (n,) units followed
     mean, highest, lowest : (n,) of the latent response over the units
     finished, left : (n,) bool, follow-up ended; the patient dropped out
@@ -51,6 +53,7 @@ class Interval:
     dose: Floats
     benefit: Floats
     harm: Floats
+    event: Floats
     days: Ints
     mean: Floats
     highest: Floats
@@ -88,8 +91,10 @@ class Intake:
         noise: Noise,
         realism: Realism,
         genotype: GenotypeMode = "diplotype",
+        worlds: Worlds | None = None,
     ) -> Intake:
-        """Realise the lives of `patients` and encode what is known of them."""
+        """Realise the lives of `patients`, in their own `worlds` where they have one each, and encode what is
+        known of them."""
         model, m = scenario.model, len(patients)
         spec = scenario.seen_as(genotype).observation
         stretch, grown = scenario.stretches(patients.covariates)
@@ -101,8 +106,13 @@ class Intake:
             for item in realism.interactions
             if item.enzyme is not None
         }
-        life = Life.realise(realism, model, patients.ids, patients.theta, noise, scenario.span, trend, ratios)
-        known = {**patients.covariates, **_shown_genotype(scenario, patients, genotype, noise)}
+        life = Life.realise(
+            realism, model, patients.ids, patients.theta, noise, scenario.span, trend, ratios, worlds
+        )
+        alleles = _shown_genotype(scenario, patients, genotype, noise)
+        if worlds is not None:
+            alleles = {name: np.where(worlds.hidden, np.nan, shown) for name, shown in alleles.items()}
+        known = {**patients.covariates, **alleles}
         vector = np.zeros((m, len(spec.names)), dtype=np.float32)
         for entry in scenario.seen_as(genotype).covariates:
             spec.write(vector, entry.name, known[entry.name])
@@ -171,6 +181,7 @@ class Treatment:
         included; NaN where there is none. A late result is here too.
     day, visit : (n,) present unit (day, cycle, …) and number of decisions taken
     active : (n,) bool, still followed
+    counted : (n,) units so far that count towards the scenario's event
     ids : (n,) who is treated
     """
 
@@ -184,6 +195,7 @@ class Treatment:
         self.measured = np.full((n, visits + 1), np.nan)
         self.day, self.visit = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         self.active = np.zeros(n, dtype=bool)
+        self.counted = np.zeros(n, dtype=np.int64)
         self.ids = np.zeros(n, dtype=np.int64)
         self._days, self._realism = scenario.days, intake.realism
         model = scenario.model
@@ -266,8 +278,8 @@ class Treatment:
         ):  # fmt: skip
             array[lanes] = np.nan
         for array in (
-            self.day, self.visit, self._clock, self._visited, self._delays, self._omitted, self._result_at,
-            self._pending_at, self._late_at, self._fresh,
+            self.day, self.visit, self.counted, self._clock, self._visited, self._delays, self._omitted,
+            self._result_at, self._pending_at, self._late_at, self._fresh,
         ):  # fmt: skip
             array[lanes] = 0
         self.active[lanes] = True
@@ -314,14 +326,18 @@ class Treatment:
         stop = np.where(self.active, np.minimum(stop, life.leaves), self.day)
         lanes = np.flatnonzero(self.active)
         self.given[lanes, self.visit[lanes]] = given[lanes]
-        start, active = self.day.copy(), self.active.copy()
+        start, active, before = self.day.copy(), self.active.copy(), self._event()
         self._fresh[:] = False
         self._late[:] = np.nan
         self._visited[lanes] = self._clock[lanes]
         self.visit = self.visit + self.active
         self.active = active & (stop < scenario.horizon) & ~leaving
         scores = self._advance(given, active & ~leaving, stop, leaving)
-        return self._summarise(given, start, stop, active, leaving, scores)
+        return self._summarise(given, start, stop, active, leaving, scores, self._event() - before)
+
+    def _event(self) -> Floats:
+        """Return (n,) how near the scenario's event is; 1 where it has happened."""
+        return np.minimum(self.counted / self.scenario.event.limit(self.scenario.horizon), 1.0)
 
     def _advance(
         self,
@@ -346,6 +362,7 @@ class Treatment:
         # a score may look at what came before, so it is given the units as they are numbered
         benefit = np.where(within, self.scenario.benefit.of(passed, unit), 0.0)
         harm = np.where(within, self.scenario.harm.of(passed, unit), 0.0)
+        self.counted += np.sum((self.scenario.event.score.of(passed, unit) > 0) & within, axis=1)
         rows, columns = np.nonzero(within)
         numbers = unit[rows, columns]
         for name, values in passed.items():
@@ -602,6 +619,7 @@ class Treatment:
         active: NDArray[np.bool_],
         leaving: NDArray[np.bool_],
         scores: tuple[Floats, Floats, Floats],
+        event: Floats,
     ) -> Interval:
         response, benefit, harm = scores
         scenario, days = self.scenario, np.where(active, stop - start, 0)
@@ -616,6 +634,7 @@ class Treatment:
             dose=given,
             benefit=benefit.sum(axis=1) / scenario.scored,
             harm=harm.sum(axis=1) / scenario.scored,
+            event=event,
             days=days,
             mean=np.divide(total, count, out=np.zeros(len(days)), where=followed),
             highest=np.where(followed, highest, 0.0),

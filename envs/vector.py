@@ -14,7 +14,8 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from dosewright.envs.noise import Noise
-from dosewright.envs.patients import Population
+from dosewright.envs.patients import Population, VirtualPopulation
+from dosewright.envs.realism import Randomisation
 from dosewright.envs.scenarios import scenario as scenario_named
 from dosewright.envs.scenarios.scenario import GenotypeMode, Scenario
 from dosewright.envs.treatment import Intake, Interval, Treatment
@@ -45,6 +46,8 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
     population
         Whom to treat; the scenario's virtual population by default. Lane i meets patient
         ``i + episode × num_envs``, or those of ``reset(options={"patient": ids})``.
+    randomisation
+        Worlds that differ from patient to patient, for training; None: everybody lives in that of the preset.
     autoreset_mode
         `AutoresetMode.NEXT_STEP` (Gymnasium's default), `SAME_STEP` (as SB3 does) or `DISABLED`.
     render_mode
@@ -68,6 +71,7 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
         action: Literal["dose", "tablet"] = "dose",
         namespace: str = "train",
         population: Population | None = None,
+        randomisation: Randomisation | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
     ) -> None:
@@ -82,6 +86,9 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
         self.genotype: GenotypeMode = genotype
         self.realism = self.scenario.preset(realism)
         self.population = population or self.scenario.population
+        if randomisation is not None and not isinstance(self.population, VirtualPopulation):
+            raise ValueError("randomisation: random effects of real people are not scaled; leave it out")
+        self.randomisation = randomisation
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = render_mode
@@ -234,8 +241,14 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _prepare(self, ids: NDArray[np.int64]) -> Intake:
         assert self._noise is not None
-        patients = self.population.draw(self.scenario.model, self.scenario.base, ids, self._noise)
-        return Intake.prepare(self.scenario, patients, self._noise, self.realism, self.genotype)
+        known, worlds = self.scenario, None
+        if self.randomisation is None:
+            patients = self.population.draw(known.model, known.base, ids, self._noise)
+        else:
+            assert isinstance(self.population, VirtualPopulation)
+            worlds = self.randomisation.draw(ids, self._noise, self.realism)
+            patients = self.population.draw(known.model, known.base, ids, self._noise, worlds.spread)
+        return Intake.prepare(known, patients, self._noise, self.realism, self.genotype, worlds)
 
     def _chosen(self, ids: Any) -> NDArray[np.int64]:
         chosen = np.asarray(ids, dtype=np.int64)
@@ -252,6 +265,7 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
             "dose": interval.dose,
             "benefit": interval.benefit,
             "cost": interval.harm,
+            "event": interval.event,
             "outcomes": {
                 "days": interval.days,
                 "mean": interval.mean,

@@ -15,7 +15,7 @@ import click
     "-n",
     "--n-timesteps",
     type=click.IntRange(1),
-    help="Decision steps of PPO, instead of the preset's; rounded up to whole updates.",
+    help="Decision steps of the algorithm, instead of the preset's; rounded up to whole updates.",
 )
 @click.option("--realism", help="clinic or textbook; chooses the preset too, unless --config names one.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of everything. Default: 1.")
@@ -40,7 +40,8 @@ def train(
     resume: Path | None,
 ) -> None:
     """Train a policy for DRUG: a warm start from what every dose would have done, then PPO, on the belief,
-    acting by departures from Bayesian monitoring.
+    acting by departures from Bayesian monitoring. Variants of the preset, such as DRUG-sac, DRUG-recurrent,
+    DRUG-tablets or DRUG-history, train other algorithms.
 
     The run's folder holds the preset, TensorBoard events, a checkpoint, and in policy/ the best policy so
     far, chosen on patients of the `select` namespace. Ctrl-C leaves it usable; --resume goes on (a warm start
@@ -49,7 +50,7 @@ def train(
     from dosewright.envs import environment_id, scenario
 
     known = scenario(drug)  # an unknown drug is refused before PyTorch is loaded
-    from dosewright.agents.learning import preset_name, read_preset
+    from dosewright.agents.learning import read_preset
     from dosewright.agents.learning import train as run_training
 
     if resume is not None:
@@ -62,10 +63,13 @@ def train(
         preset = read_preset(str(resume / "preset.toml"))
     else:
         seed = 1 if seed is None else seed
-        preset = read_preset(config or preset_name(drug, realism))
+        preset = read_preset(config or (f"{drug}-textbook" if realism == "textbook" else drug))
         preset = preset.changed(timesteps=n_timesteps, realism=realism)
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        folder = log_folder / f"{environment_id(drug).replace('/', '-')}__ppo__s{seed}__{stamp}"
+        folder = (
+            log_folder
+            / f"{environment_id(drug).replace('/', '-')}__{preset.algorithm_name}__s{seed}__{stamp}"
+        )
     if preset.scenario.drug != known.name:
         raise ValueError(f"preset for {preset.scenario.drug}, drug {drug}: they must be the same")
     try:

@@ -2,10 +2,10 @@
 
 The simulator can do what no clinic can: give the same patient, on the same day and with the same life ahead,
 one dose after the other. At every visit of an episode each candidate dose is scored by what it does until
-the next visit, and for a few days at least, and the network is fitted so that the dose it chooses scores
-best on average. It is not shown the best dose of each patient, which nobody could know: patients who look
-alike share one input, so the average over them is the expectation under the posterior, drift, missed doses
-and interacting drugs included.
+the next visit, and for a few days at least: benefit, less the price of the event that a trial counts. The
+network is fitted so that the dose it chooses scores best on average. It is not shown the best dose of each
+patient, which nobody could know: patients who look alike share one input, so the average over them is the
+expectation under the posterior, drift, missed doses and interacting drugs included.
 
 This is the policy gradient over all actions at once instead of the one that was drawn. It needs a tenth of
 the visits that PPO needs to arrive at the same policy, but sees only a few days ahead; PPO goes on from there
@@ -15,6 +15,7 @@ with the whole course.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,7 +23,9 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from dosewright.agents.learning.anchored import EXPONENT
-from dosewright.agents.learning.belief import BeliefVectorEnv, share_of_harm
+from dosewright.agents.learning.environment import LearningVectorEnv
+from dosewright.agents.learning.event import event_so_far
+from dosewright.agents.learning.multiplier import LEAST, Multiplier
 from dosewright.agents.learning.preset import WarmStartPart
 from dosewright.envs import Scenario
 
@@ -36,30 +39,30 @@ _ACTIONS = CANDIDATES ** (1.0 / EXPONENT) - 1.0
 _FINAL_RATE = 0.01  # of the learning rate, at the end of the last fit
 
 
-def scores(env: BeliefVectorEnv, ahead_days: int, first_harm_weight: float) -> Floats:
-    """Return what each candidate would do for the patients in `env`: (n, c), in shares of the horizon.
+def foreseen(env: LearningVectorEnv, ahead: int) -> tuple[Floats, Floats]:
+    """Return what each candidate would do for the patients in `env`, (n, c) each: the scenario's benefit, and
+    by how much the event that a trial counts would come nearer.
 
     Parameters
     ----------
     env
         Patients at a visit; they are not touched.
-    ahead_days
-        Days that are scored at least; those after the next visit are spent on the present monitoring dose.
-    first_harm_weight
-        Taken off where the response would enter the harm band for the first time.
+    ahead
+        Units of the calendar that are scored at least; those after the next visit are spent on the present
+        monitoring dose.
     """
-    scenario, treatment = env.filter.scenario, env.treatment
-    foreseen = treatment.foresee(env.anchor[:, None] * CANDIDATES, env.anchor, ahead_days)
-    shape = foreseen[scenario.output].shape
-    flat = {name: response.reshape(-1, shape[-1])[:, 1:] for name, response in foreseen.items()}
-    unit, seen = np.arange(scenario.horizon), ~np.isnan(flat[scenario.output])
-    each = scenario.benefit.of(flat, unit) - scenario.weight * scenario.harm.of(flat, unit)
-    score = np.where(seen, each, 0.0).sum(axis=-1).reshape(shape[:2]) / scenario.scored
-    if first_harm_weight:
-        ahead = share_of_harm(scenario, np.nanmax(foreseen[scenario.output], axis=-1))
-        before = share_of_harm(scenario, np.nanmax(treatment.truth, axis=-1))
-        score -= first_harm_weight * np.maximum(ahead - before[:, None], 0.0)
-    return score
+    scenario, treatment = env.inputs.scenario, env.treatment
+    courses = treatment.foresee(env.anchor[:, None] * CANDIDATES, env.anchor, ahead)
+    (n, c, _), unit = courses[scenario.output].shape, np.arange(scenario.horizon)
+    coming = ~np.isnan(courses[scenario.output]).reshape(n * c, -1)[:, 1:]
+    past = {name: response[:, 1:] for name, response in treatment.responses.items()}
+    whole = {
+        name: np.where(coming, course.reshape(n * c, -1)[:, 1:], np.repeat(past[name], c, axis=0))
+        for name, course in courses.items()
+    }
+    benefit = np.where(coming, scenario.benefit.of(whole, unit), 0.0).sum(axis=-1) / scenario.scored
+    event = event_so_far(scenario, whole).reshape(n, c) - event_so_far(scenario, past)[:, None]
+    return benefit.reshape(n, c), event
 
 
 def interpolated(score: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
@@ -72,67 +75,109 @@ def interpolated(score: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
     return low + share * (high - low)
 
 
-def visits_of(part: WarmStartPart, scenario: Scenario, lanes: int) -> int:
+@dataclass
+class Visits:
+    """Visits with what every candidate would have done, to fit an actor to.
+
+    Attributes
+    ----------
+    seen : (r, f) standardised features
+    benefit, event : (r, c) of every candidate
+    filled : rows in use
+    """
+
+    seen: NDArray[np.float32]
+    benefit: NDArray[np.float32]
+    event: NDArray[np.float32]
+    filled: int = 0
+
+    @classmethod
+    def room(cls, rows: int, features: int) -> Visits:
+        """Return room for so many visits."""
+        shape = (rows, len(CANDIDATES))
+        return cls(
+            np.empty((rows, features), np.float32), np.empty(shape, np.float32), np.empty(shape, np.float32)
+        )
+
+    def add(self, seen: NDArray[np.float32], benefit: Floats, event: Floats) -> None:
+        """Take in visits of n patients."""
+        here = slice(self.filled, self.filled + len(seen))
+        self.seen[here], self.benefit[here], self.event[here] = seen, benefit, event
+        self.filled = here.stop
+
+
+def visits_of(part: WarmStartPart, scenario: Scenario) -> int:
     """Return the number of visits that a warm start takes."""
-    return part.rounds * lanes * len(scenario.calendar)
+    return part.rounds * part.patients * len(scenario.calendar)
 
 
 def warm_start(
     policy: ActorCriticPolicy,
-    env: BeliefVectorEnv,
+    env: LearningVectorEnv,
     part: WarmStartPart,
+    price: Multiplier,
+    budget: float,
     seed: int,
     progress: Callable[[int], object],
 ) -> None:
     """Fit the actor of `policy` to what every dose would have done.
 
     The patients are treated by the network as it becomes, with exploration, so that it learns from the
-    situations it leads to; each round of visits adds to the data it is fitted to.
+    situations it leads to; each round of visits adds to the data it is fitted to, and tells the price how
+    many events there were. In the first rounds they are treated by the anchor, with the same exploration: how
+    many events there are then is what the budget is a share of.
 
     Parameters
     ----------
     policy
         Its actor is changed in place.
     env
-        Patients to treat; reset with `seed`.
+        Patients to treat, `part.patients` of them; reset with `seed`.
     part
         Size of the fit.
+    price
+        Of an event; it learns, and its budget is set.
+    budget
+        Events that are allowed, as a share of those under the anchor.
     seed
         Of patients, exploration and batches.
     progress
         Called with the number of visits after each.
     """
-    rng, visits = np.random.default_rng(seed), len(env.filter.scenario.calendar)
+    rng, calendar = np.random.default_rng(seed), env.inputs.scenario.calendar
     actor = [*policy.mlp_extractor.policy_net.parameters(), *policy.action_net.parameters()]
-    optimiser = torch.optim.Adam(actor, part.learning_rate)
-    rows = visits_of(part, env.filter.scenario, env.num_envs)
-    seen = np.empty((rows, len(env.features.names)), dtype=np.float32)
-    score = np.empty((rows, len(CANDIDATES)), dtype=np.float32)
-    filled = 0
+    optimiser = torch.optim.AdamW(actor, part.learning_rate, weight_decay=part.weight_decay)
+    visits = Visits.room(visits_of(part, env.inputs.scenario), env.width)
 
-    def act(features: torch.Tensor) -> torch.Tensor:
-        return policy.action_net(policy.mlp_extractor.forward_actor(features))[:, 0]
+    def act(features: NDArray[np.float32]) -> torch.Tensor:
+        return policy.action_net(policy.mlp_extractor.forward_actor(torch.from_numpy(features)))[:, 0]
 
     def fit(steps: int, final_rate: float) -> None:
         for step in range(steps):
             optimiser.param_groups[0]["lr"] = part.learning_rate * (1 - (1 - final_rate) * step / steps)
-            batch = rng.integers(0, filled, part.batch_size)
-            gain = interpolated(torch.from_numpy(score[batch]), act(torch.from_numpy(seen[batch])))
+            batch = rng.integers(0, visits.filled, part.batch_size)
+            score = visits.benefit[batch] - np.float32(price.value) * visits.event[batch]
+            gain = interpolated(torch.from_numpy(score), act(visits.seen[batch]))
             optimiser.zero_grad()
             (-gain.mean()).backward()
             optimiser.step()
 
     features, _ = env.reset(seed=seed)
-    for _ in range(part.rounds):
-        for _ in range(visits):
-            here = slice(filled, filled + env.num_envs)
-            seen[here], score[here] = features, scores(env, part.ahead_days, part.first_harm_weight)
-            filled += env.num_envs
+    before: list[float] = []
+    for number in range(part.rounds):
+        events = 0.0
+        for _ in calendar:
+            visits.add(features, *foreseen(env, part.ahead))
             with torch.no_grad():
-                chosen = act(torch.from_numpy(features)).numpy()
+                chosen = act(features).numpy()
             explored = chosen + rng.normal(0.0, part.exploration_sd, len(chosen))
-            features, *_ = env.step(np.clip(explored, -1.0, 1.0).astype(np.float32))
-            progress(env.num_envs)
+            features, *_, info = env.step(np.clip(explored, -1.0, 1.0).astype(np.float32))
+            events += float(np.mean(info["event"]))
+            progress(len(chosen))
+        if number < part.untrained:
+            before.append(events)
+            continue
+        price.budget = max(budget * float(np.mean(before)), LEAST)
+        price.learn(events)
         fit(part.steps_per_round, 1.0)
-    if filled:
-        fit(part.final_steps, _FINAL_RATE)
+    fit(part.final_steps, _FINAL_RATE)

@@ -11,38 +11,58 @@ import json
 import pickle
 import shutil
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from stable_baselines3.common.policies import ActorCriticPolicy
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from stable_baselines3.common.policies import BasePolicy
 
-from dosewright.agents.estimation import Belief, BeliefFilter
+from dosewright.agents.estimation import BeliefFilter
+from dosewright.agents.learning.algorithms import policy_class
 from dosewright.agents.learning.anchored import anchored_dose
-from dosewright.agents.learning.belief import BeliefFeatures, Scaling
+from dosewright.agents.learning.belief import BeliefFeatures
+from dosewright.agents.learning.environment import Action
+from dosewright.agents.learning.history import HistoryFeatures
+from dosewright.agents.learning.inputs import PolicyInput
+from dosewright.agents.learning.preset import HistoryPart, Preset
+from dosewright.agents.learning.scaling import Scaling
 from dosewright.envs import Scenario, scenario
 
 _BLOCK = 256  # networks are evaluated in blocks of this size, padded: a split of the patients changes no bit
 _FILES = ("weights.zip", "scaling.json", "preset.toml", "card.json")
 
 
+@dataclass(frozen=True)
+class PolicyState:
+    """What a policy remembers of n patients: its input's memory and, where its network is recurrent, the
+    network's states (layers, n, units) and whether each patient is at the first visit."""
+
+    memory: Any
+    recurrent: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+
+
 class LearnedPolicy:
-    """A policy that sees the belief and departs from Bayesian monitoring by the anchored action.
+    """A policy that sees an input, by default the belief, and acts by departures from its anchor or by
+    tablets.
 
     Parameters
     ----------
     scenario
         The decision problem.
-    belief_filter
-        Keeps the belief, with the particles and fading the policy was trained with.
+    inputs
+        What it sees, made as in training.
     network
-        Stable-Baselines3 policy network.
+        Policy network of Stable-Baselines3 or sb3-contrib.
     scaling
         Standardisation of the features.
     card
         What is known about the policy.
+    action
+        "anchored" or "tablet", as in training.
     name
         Name of the arm.
     """
@@ -52,15 +72,15 @@ class LearnedPolicy:
     def __init__(
         self,
         scenario: Scenario,
-        belief_filter: BeliefFilter,
-        network: ActorCriticPolicy,
+        inputs: PolicyInput,
+        network: BasePolicy,
         scaling: Scaling,
         card: dict[str, Any],
+        action: Action = "anchored",
         name: str = "policy",
     ) -> None:
-        self.scenario, self.filter, self.network, self.scaling = scenario, belief_filter, network, scaling
-        self.card, self.name = card, name
-        self.features = BeliefFeatures(belief_filter)
+        self.scenario, self.inputs, self.network, self.scaling = scenario, inputs, network, scaling
+        self.card, self.action, self.name = card, action, name
 
     @property
     def seed_namespace(self) -> str:
@@ -70,11 +90,11 @@ class LearnedPolicy:
     def predict(
         self,
         observation: NDArray[np.float32],
-        state: Belief | None = None,
+        state: PolicyState | None = None,
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
-    ) -> tuple[NDArray[np.float64], Belief]:
-        """Return the dose (n,) and the beliefs.
+    ) -> tuple[NDArray[np.float64], PolicyState]:
+        """Return the dose (n,) and what is remembered.
 
         Raises
         ------
@@ -85,22 +105,65 @@ class LearnedPolicy:
             raise ValueError(
                 "deterministic=False: the policy doses deterministically; exploration belongs to training"
             )
-        belief = self.filter.step(state, observation, episode_start)
-        features, anchor = self.features(belief, observation)
-        return anchored_dose(anchor, self.act(features)), belief
+        memory = self.inputs.update(None if state is None else state.memory, observation, episode_start)
+        features, anchor = self.inputs(memory, observation)
+        if isinstance(self.network, RecurrentActorCriticPolicy):
+            before = None if state is None else state.recurrent
+            action, recurrent = self._recur(features, before, episode_start)
+        else:
+            action, recurrent = self.act(features), None
+        if self.action == "tablet":
+            dose = self.scenario.doses.doses[action.astype(np.int64)]
+        else:
+            dose = anchored_dose(anchor, action)
+        return dose, PolicyState(memory, recurrent)
 
     def act(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the network's action (n,) for features (n, f)."""
-        scaled = self.scaling.apply(features)
-        n = len(scaled)
-        padded = np.zeros((-(-n // _BLOCK) * _BLOCK, scaled.shape[1]), dtype=np.float32)
-        padded[:n] = scaled
+        n, padded = len(features), self._padded(features)
         with torch.no_grad():
             blocks = [
-                self.network.get_distribution(torch.from_numpy(block)).mode().numpy()[:, 0]
+                self.network._predict(torch.from_numpy(block), deterministic=True).numpy().reshape(_BLOCK)
                 for block in np.split(padded, len(padded) // _BLOCK)
             ]
         return np.concatenate(blocks)[:n].astype(np.float64)
+
+    def _padded(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Standardised features in whole blocks, with 0 for what only a critic sees."""
+        shape = self.network.observation_space.shape
+        assert shape is not None
+        padded = np.zeros((-(-len(features) // _BLOCK) * _BLOCK, shape[0]), dtype=np.float32)
+        padded[: len(features), : features.shape[1]] = self.scaling.apply(features)
+        return padded
+
+    def _recur(
+        self,
+        features: NDArray[np.float32],
+        before: tuple[NDArray[np.float32], NDArray[np.float32]] | None,
+        episode_start: NDArray[np.bool_] | None,
+    ) -> tuple[NDArray[np.float64], tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Return the actions (n,) and the states of a recurrent network after them."""
+        assert isinstance(self.network, RecurrentActorCriticPolicy)
+        n, padded = len(features), self._padded(features)
+        layers, _, units = self.network.lstm_hidden_state_shape
+        states = tuple(np.zeros((layers, len(padded), units), np.float32) for _ in range(2))
+        start = np.ones(len(padded), dtype=np.float32)
+        if before is not None:
+            for state, old in zip(states, before, strict=True):
+                state[:, :n] = old
+            start[:n] = 0.0 if episode_start is None else episode_start
+        actions, after = np.empty(len(padded)), tuple(np.empty_like(state) for state in states)
+        with torch.no_grad():
+            for first in range(0, len(padded), _BLOCK):
+                here = slice(first, first + _BLOCK)
+                hidden, cell = (torch.from_numpy(state[:, here].copy()) for state in states)
+                action, new = self.network._predict(
+                    torch.from_numpy(padded[here]), (hidden, cell), torch.from_numpy(start[here]), True
+                )
+                actions[here] = action.numpy().reshape(_BLOCK)
+                for whole, part in zip(after, new, strict=True):
+                    whole[:, here] = part.numpy()
+        return actions[:n], (after[0][:, :n], after[1][:, :n])
 
     def save(self, folder: str | Path, preset: str) -> None:
         """Write the policy's folder in place of the one there; `preset` is the text of its training preset.
@@ -115,7 +178,7 @@ class LearnedPolicy:
         new.mkdir(parents=True)
         self.network.save(str(new / "weights.zip"))
         scaling = {"mean": self.scaling.mean.tolist(), "sd": self.scaling.sd.tolist()}
-        (new / "scaling.json").write_text(json.dumps({"features": self.features.names, **scaling}, indent=1))
+        (new / "scaling.json").write_text(json.dumps({"features": self.inputs.names, **scaling}, indent=1))
         (new / "preset.toml").write_text(preset)
         (new / "card.json").write_text(json.dumps(self.card, indent=1))
         if path.exists():
@@ -142,25 +205,25 @@ class LearnedPolicy:
             )
         try:
             card, scaling = (json.loads((path / file).read_text()) for file in ("card.json", "scaling.json"))
-            name_of, version, belief = card["scenario"], card["scenario_version"], card["belief"]
-            particles, fade = belief["particles"], belief["fade"]
+            name_of, version = card["scenario"], card["scenario_version"]
             layout = tuple(scaling["features"])
             known_scaling = Scaling(*(np.array(scaling[key], np.float32) for key in ("mean", "sd")))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(
                 f"policy {path}: card.json or scaling.json is broken ({error}); train it again"
             ) from None
+        preset = Preset.parse((path / "preset.toml").read_text(), f"policy {path}, preset.toml")
         known = scenario(name_of)
         if version != known.version:
             raise ValueError(
                 f"policy {path}: made for {known.name} version {version}, this is version {known.version}; "
                 "train it again"
             )
-        belief_filter = BeliefFilter(known, particles, fade)
-        if layout != BeliefFeatures(belief_filter).names:
+        inputs = inputs_of(preset, known)
+        if layout != inputs.names:
             raise ValueError(f"policy {path}: made for another observation layout; train it again")
         try:
-            network = ActorCriticPolicy.load(str(path / "weights.zip"), device="cpu")
+            network = policy_class(preset).load(str(path / "weights.zip"), device="cpu")
         except (
             OSError,
             RuntimeError,
@@ -171,4 +234,13 @@ class LearnedPolicy:
         ) as error:
             raise ValueError(f"policy {path}: weights.zip is broken ({error}); train it again") from None
         network.set_training_mode(False)
-        return cls(known, belief_filter, network, known_scaling, card, name)
+        return cls(known, inputs, network, known_scaling, card, preset.policy.action, name)
+
+
+def inputs_of(preset: Preset, known: Scenario, training: bool = False) -> PolicyInput:
+    """Return what a preset's policy sees of patients of a scenario, in use or in training."""
+    part = preset.input
+    if isinstance(part, HistoryPart):
+        return HistoryFeatures(known, part.visits)
+    particles = part.training_particles if training else part.particles
+    return BeliefFeatures(BeliefFilter(known, particles, part.fade))

@@ -8,8 +8,9 @@ from dataclasses import dataclass, fields, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from dosewright.envs import Randomisation
 from dosewright.envs.scenarios.scenario import GenotypeMode
 
 
@@ -24,26 +25,62 @@ class ScenarioPart:
 
 @dataclass(frozen=True)
 class BeliefPart:
-    """The belief the policy sees: particles a patient, and fading of earlier results."""
+    """A policy that sees the belief: particles a patient in use and in training, where fewer will do, and
+    fading of earlier results."""
 
     particles: int
+    training_particles: int
     fade: float
+
+
+@dataclass(frozen=True)
+class HistoryPart:
+    """A policy that sees the observations of so many visits, the present one included."""
+
+    visits: int
+
+
+@dataclass(frozen=True)
+class PolicyPart:
+    """How a policy acts and what it is made of.
+
+    `action`: "anchored" or "tablet", as in `LearningVectorEnv`. `hidden`: widths of the layers of actor and
+    critic. `critic`: "seen": it sees what the actor sees; "truth": true parameters as well.
+    """
+
+    action: Literal["anchored", "tablet"]
+    hidden: list[int]
+    critic: Literal["seen", "truth"]
+
+
+@dataclass(frozen=True)
+class HarmPart:
+    """The constraint: patients with the event that a trial counts, at most `budget` times as many as under
+    the anchor, Bayesian monitoring. The price of an event begins at `multiplier` and is learned at `rate`
+    (`dosewright.agents.learning.multiplier`); 0 leaves it as it is."""
+
+    budget: float
+    multiplier: float
+    rate: float
 
 
 @dataclass(frozen=True)
 class WarmStartPart:
     """The warm start of `dosewright.agents.learning.counterfactual`: rounds of one visit after the other
-    through a whole calendar, days scored at least, weight of a patient's first harm, SD of exploration, and
-    the fit: batch size, steps after each round and at the end, learning rate. 0 rounds leave it out."""
+    through a whole calendar with so many patients, the first `untrained` of them under the anchor, units of
+    the calendar that are scored at least, SD of exploration, and the fit: batch size, steps after each round
+    and at the end, learning rate, weight decay."""
 
+    patients: int
     rounds: int
-    ahead_days: int
-    first_harm_weight: float
+    untrained: int
+    ahead: int
     exploration_sd: float
     batch_size: int
     steps_per_round: int
     final_steps: int
     learning_rate: float
+    weight_decay: float
 
 
 @dataclass(frozen=True)
@@ -51,16 +88,16 @@ class PPOPart:
     """Proximal policy optimisation, as in Stable-Baselines3, except for two things.
 
     Exploration is a schedule: the log SD of the action falls from `initial_log_sd` to `final_log_sd`; left to
-    itself it collapses long before the policy is good. In the share `critic_first` of the `timesteps`, their
-    first part, only the critic learns: its first guesses would undo the warm start. `first_harm_weight` is
-    that of `BeliefVectorEnv`.
+    itself it collapses long before the policy is good. An update takes whole courses of every environment,
+    and goes through them in so many batches an epoch. In the share `critic_first` of the `timesteps`, their
+    first part, only the critic learns: its first guesses would undo the warm start.
     """
 
     timesteps: int
     critic_first: float
     environments: int
-    steps_per_update: int
-    batch_size: int
+    courses_per_update: int
+    batches: int
     epochs: int
     discount: float
     gae_lambda: float
@@ -70,70 +107,214 @@ class PPOPart:
     entropy: float
     initial_log_sd: float
     final_log_sd: float
-    hidden: list[int]
-    first_harm_weight: float
+
+
+@dataclass(frozen=True)
+class RecurrentPPOPart(PPOPart):
+    """PPO with an LSTM of so many units before actor and critic (sb3-contrib)."""
+
+    lstm: int
+
+
+@dataclass(frozen=True)
+class MaskablePPOPart:
+    """PPO on tablets, of which only those are tried that can be given (sb3-contrib); as in `PPOPart`."""
+
+    timesteps: int
+    environments: int
+    courses_per_update: int
+    batches: int
+    epochs: int
+    discount: float
+    gae_lambda: float
+    learning_rate: float
+    learning_rate_end: float
+    clip_range: float
+    entropy: float
+
+
+@dataclass(frozen=True)
+class SACPart:
+    """Soft actor-critic, as in Stable-Baselines3; `entropy` is the fixed weight of the entropy."""
+
+    timesteps: int
+    environments: int
+    buffer: int
+    learning_starts: int
+    steps_per_update: int
+    gradient_steps: int
+    batch_size: int
+    discount: float
+    learning_rate: float
+    entropy: float
+
+
+@dataclass(frozen=True)
+class TQCPart(SACPart):
+    """Truncated quantile critics (sb3-contrib): SAC without the largest of each critic's quantiles."""
+
+    quantiles_dropped: int
 
 
 @dataclass(frozen=True)
 class EvaluationPart:
-    """How often the policy is tried on `select` patients, and on how many."""
+    """How often, in decision steps, the policy is tried on `select` patients, and on how many."""
 
-    every_updates: int
+    every: int
     patients: int
 
 
 @dataclass(frozen=True)
+class MachinePart:
+    """Threads of PyTorch and of the simulator: part of what a run's numbers depend on."""
+
+    threads: int
+
+
+Algorithm = PPOPart | RecurrentPPOPart | MaskablePPOPart | SACPart | TQCPart
+ALGORITHMS: dict[str, type[Algorithm]] = {
+    "ppo": PPOPart,
+    "recurrent_ppo": RecurrentPPOPart,
+    "maskable_ppo": MaskablePPOPart,
+    "sac": SACPart,
+    "tqc": TQCPart,
+}
+INPUTS: dict[str, type[BeliefPart | HistoryPart]] = {"belief": BeliefPart, "history": HistoryPart}
+
+
+@dataclass(frozen=True)
 class Preset:
-    """Everything that decides a training run, apart from its seed."""
+    """Everything that decides a training run, apart from its seed.
+
+    A file has a table for every attribute; of the inputs `belief` and `history`, and of the algorithms `ppo`,
+    `recurrent_ppo`, `maskable_ppo`, `sac` and `tqc`, exactly one each. `randomisation` and `warm_start` may
+    be left out.
+    """
 
     scenario: ScenarioPart
-    belief: BeliefPart
-    warm_start: WarmStartPart
-    ppo: PPOPart
+    input: BeliefPart | HistoryPart
+    policy: PolicyPart
+    harm: HarmPart
+    randomisation: Randomisation | None
+    warm_start: WarmStartPart | None
+    algorithm: Algorithm
     evaluation: EvaluationPart
+    machine: MachinePart
+
+    @property
+    def tables(self) -> dict[str, Any]:
+        """Table of the file -> part."""
+        chosen = {"input": INPUTS, "algorithm": ALGORITHMS}
+        found = {}
+        for item in fields(self):
+            part = getattr(self, item.name)
+            kinds = chosen.get(item.name)
+            name = item.name if kinds is None else next(k for k, kind in kinds.items() if kind is type(part))
+            if part is not None:
+                found[name] = part
+        return found
+
+    @property
+    def algorithm_name(self) -> str:
+        """Name of the algorithm's table."""
+        return next(name for name, kind in ALGORITHMS.items() if kind is type(self.algorithm))
 
     @classmethod
     def parse(cls, text: str, where: str) -> Preset:
-        """Read a preset from TOML text; `where` names it in errors."""
+        """Read a preset from TOML text; `where` names it in errors.
+
+        Raises
+        ------
+        ValueError
+            For text that is no TOML, an unknown or missing table or key, a value of another kind or range, or
+            parts that do not go together.
+        """
         try:
             table = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise ValueError(f"{where}: no valid TOML: {error}") from None
-        parts = get_type_hints(cls)
-        _same_keys(where, table, parts)
-        return cls(**{name: _part(f"{where}, [{name}]", kind, table[name]) for name, kind in parts.items()})
+        return cls.of(table, where)
+
+    @classmethod
+    def of(cls, table: dict[str, Any], where: str) -> Preset:
+        """Return the preset of tables as a file has them; errors as in `parse`."""
+        hints = {name: hint for name, hint in get_type_hints(cls).items() if isinstance(hint, type)}
+        optional = {"randomisation": Randomisation, "warm_start": WarmStartPart}
+        _known_keys(where, table, [*hints, *optional, *INPUTS, *ALGORITHMS])
+        parts = {name: _part(f"{where}, [{name}]", kind, table[name]) for name, kind in
+                 _required(where, table, hints).items()}  # fmt: skip
+        for name, kind in optional.items():
+            parts[name] = _part(f"{where}, [{name}]", kind, table[name]) if name in table else None
+        for name, kinds in (("input", INPUTS), ("algorithm", ALGORITHMS)):
+            chosen = _one_of(where, table, list(kinds))
+            parts[name] = _part(f"{where}, [{chosen}]", kinds[chosen], table[chosen])
+        made = cls(**parts)
+        made._check(where)
+        return made
+
+    def _check(self, where: str) -> None:
+        """Refuse parts that do not go together."""
+        tablets = isinstance(self.algorithm, MaskablePPOPart)
+        if tablets != (self.policy.action == "tablet"):
+            raise ValueError(
+                f"{where}: action {self.policy.action!r} with [{self.algorithm_name}]; maskable_ppo takes "
+                "'tablet', every other algorithm 'anchored'"
+            )
+        plain = type(self.algorithm) is PPOPart
+        if self.policy.critic == "truth" and not plain:
+            raise ValueError(f"{where}: critic 'truth' with [{self.algorithm_name}]; only ppo has that")
+        if self.warm_start is not None and not (plain and isinstance(self.input, BeliefPart)):
+            raise ValueError(f"{where}: [warm_start] needs [belief] and [ppo]; leave it out")
+        if self.warm_start is not None and self.warm_start.untrained >= self.warm_start.rounds:
+            raise ValueError(
+                f"{where}, [warm_start]: untrained = {self.warm_start.untrained}; expected fewer than the "
+                f"rounds, {self.warm_start.rounds}"
+            )
 
     @classmethod
     def shipped(cls, name: str) -> Preset:
-        """Read the preset that ships under `name`, a drug or ``<drug>-<variant>``; an unknown name lists the
-        known ones."""
-        known = _shipped()
-        if name not in known:
-            raise ValueError(f"unknown preset {name!r}; known: {', '.join(known)}, or a path to a .toml file")
-        return cls.parse(known[name].read_text(), f"preset {name}")
+        """Read the preset that ships under `name`: a drug, or ``<drug>-<variant>``.
+
+        A variant is the drug's preset with some tables left out, and some keys or tables added or changed; it
+        is the same for every drug.
+
+        Raises
+        ------
+        ValueError
+            For an unknown name; it lists the known ones.
+        """
+        drug, _, variant = name.partition("-")
+        drugs, variants = _files("presets"), _files("presets.variants")
+        if drug not in drugs or (variant and variant not in variants):
+            raise ValueError(
+                f"unknown preset {name!r}; known: {', '.join(drugs)}, each also with "
+                f"-{', -'.join(variants)}, or a path to a .toml file"
+            )
+        preset = cls.parse(drugs[drug].read_text(), f"preset {drug}")
+        if not variant:
+            return preset
+        tables = {name: _as_table(part) for name, part in preset.tables.items()}
+        changes = tomllib.loads(variants[variant].read_text())
+        for table in changes.pop("without", []):
+            tables.pop(table, None)
+        for table, keys in changes.items():
+            tables[table] = {**tables.get(table, {}), **keys}
+        return cls.of(tables, f"preset {name}")
 
     def changed(self, timesteps: int | None = None, realism: str | None = None) -> Preset:
         """Return the preset with what the command line gave in its place; None leaves it."""
-        ppo = self.ppo if timesteps is None else replace(self.ppo, timesteps=timesteps)
+        algorithm = self.algorithm if timesteps is None else replace(self.algorithm, timesteps=timesteps)
         part = self.scenario if realism is None else replace(self.scenario, realism=realism)
-        return replace(self, ppo=ppo, scenario=part)
+        return replace(self, algorithm=algorithm, scenario=part)
 
     def text(self) -> str:
         """Return the preset as TOML."""
         lines = []
-        for part in fields(self):
-            lines.append(f"[{part.name}]")
-            values = getattr(self, part.name)
-            lines += [f"{item.name} = {_toml(getattr(values, item.name))}" for item in fields(values)]
+        for name, part in self.tables.items():
+            lines.append(f"[{name}]")
+            lines += [f"{key} = {_toml(value)}" for key, value in _as_table(part).items()]
             lines.append("")
         return "\n".join(lines)
-
-
-def preset_name(drug: str, realism: str | None = None) -> str:
-    """Return the name of the shipped preset for a drug: ``<drug>-<realism>`` where there is one, else the
-    drug's."""
-    special = f"{drug}-{realism}"
-    return special if special in _shipped() else drug
 
 
 def read_preset(name_or_path: str) -> Preset:
@@ -146,8 +327,15 @@ def read_preset(name_or_path: str) -> Preset:
     return Preset.shipped(name_or_path)
 
 
-def _shipped() -> dict[str, Traversable]:
-    folder = files("dosewright.agents.learning.presets")
+def _as_table(part: Any) -> dict[str, Any]:
+    return {
+        item.name: list(value) if isinstance(value := getattr(part, item.name), tuple) else value
+        for item in fields(part)
+    }
+
+
+def _files(package: str) -> dict[str, Traversable]:
+    folder = files(f"dosewright.agents.learning.{package}")
     found = {
         item.name.removesuffix(".toml"): item for item in folder.iterdir() if item.name.endswith(".toml")
     }
@@ -158,39 +346,66 @@ def _part(where: str, kind: Any, table: Any) -> Any:
     if not isinstance(table, dict):
         raise ValueError(f"{where}: expected a table")
     hints = get_type_hints(kind)
-    _same_keys(where, table, hints)
-    values = {}
-    for name, hint in hints.items():
-        value = table[name]
-        if hint is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        expected = {float: float, int: int, list[int]: list}.get(hint, str)
-        if not isinstance(value, expected) or isinstance(value, bool):
-            raise ValueError(f"{where}: {name} = {value!r}; expected {getattr(hint, '__name__', hint)}")
-        least = _LEAST.get(name, 1 if hint is int else 0.0)
-        if hint in (int, float) and not value >= least:
-            raise ValueError(f"{where}: {name} = {value!r}; expected at least {least:g}")
-        values[name] = value
-    return kind(**values)
+    _known_keys(where, table, list(hints))
+    values = {name: _value(where, name, hint, table[name]) for name, hint in
+              _required(where, table, hints).items()}  # fmt: skip
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _value(where: str, name: str, hint: Any, value: Any) -> Any:
+    """Return a value of the file as the part has it."""
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise ValueError(f"{where}: {name} = {value!r}; known: {', '.join(get_args(hint))}")
+        return value
+    if get_origin(hint) is tuple:
+        pair = isinstance(value, list) and len(value) == 2
+        if not pair or not all(
+            isinstance(item, int | float) and not isinstance(item, bool) for item in value
+        ):
+            raise ValueError(f"{where}: {name} = {value!r}; expected two numbers, [smallest, largest]")
+        return tuple(float(item) for item in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    expected = {float: float, int: int, list[int]: list}.get(hint, str)
+    if not isinstance(value, expected) or isinstance(value, bool):
+        raise ValueError(f"{where}: {name} = {value!r}; expected {getattr(hint, '__name__', hint)}")
+    least = _LEAST.get(name, 1 if hint is int else 0.0)
+    if hint in (int, float) and not value >= least:
+        raise ValueError(f"{where}: {name} = {value!r}; expected at least {least:g}")
+    return value
 
 
 # Smallest values; 1 for other whole numbers, 0 for other decimals
 _LEAST = {
-    "rounds": 0, "ahead_days": 0, "steps_per_round": 0, "final_steps": 0, "batch_size": 2,
-    "initial_log_sd": -math.inf, "final_log_sd": -math.inf,
+    "ahead": 0, "steps_per_round": 0, "final_steps": 0, "batch_size": 2, "learning_starts": 0,
+    "quantiles_dropped": 0, "initial_log_sd": -math.inf, "final_log_sd": -math.inf,
 }  # fmt: skip
 
 
-def _same_keys(where: str, table: dict[str, Any], expected: dict[str, Any]) -> None:
+def _known_keys(where: str, table: dict[str, Any], known: list[str]) -> None:
     for name in table:
-        if name not in expected:
-            raise ValueError(f"{where}: unknown key {name!r}; known: {', '.join(expected)}")
-    for name in expected:
+        if name not in known:
+            raise ValueError(f"{where}: unknown key {name!r}; known: {', '.join(known)}")
+
+
+def _required(where: str, table: dict[str, Any], hints: dict[str, Any]) -> dict[str, Any]:
+    for name in hints:
         if name not in table:
             raise ValueError(f"{where}: {name} is missing")
+    return hints
+
+
+def _one_of(where: str, table: dict[str, Any], names: list[str]) -> str:
+    there = [name for name in names if name in table]
+    if len(there) != 1:
+        found = " and ".join(there) or "none"
+        raise ValueError(f"{where}: {found} of [{'], ['.join(names)}] given; expected exactly one")
+    return there[0]
 
 
 def _toml(value: Any) -> str:
-    if isinstance(value, str):
-        return f'"{value}"'
-    return str(value)
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -1,100 +1,78 @@
-"""Train a policy: PPO from Stable-Baselines3 on belief and anchored action, over the native vector
-environment, after a warm start from what every dose would have done.
+"""Train a policy: an algorithm of Stable-Baselines3 over the native vector environment, by default PPO on
+belief and anchored action after a warm start from what every dose would have done.
 
-A run is a folder ``runs/<scenario>__ppo__s<seed>__<time>/``: ``preset.toml``, TensorBoard events,
+A run is a folder ``runs/<scenario>__<algorithm>__s<seed>__<time>/``: ``preset.toml``, TensorBoard events,
 ``checkpoint.zip`` with ``progress.json`` (resumable, written at every evaluation and on Ctrl-C), and
 ``policy/``, the best policy so far, chosen on patients of the `select` namespace.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from tqdm import tqdm
 
-from dosewright.agents.estimation import BeliefFilter
-from dosewright.agents.learning.belief import BeliefVectorEnv, Scaling
+from dosewright.agents.learning.algorithms import algorithm_class, make
 from dosewright.agents.learning.counterfactual import visits_of, warm_start
-from dosewright.agents.learning.policy import LearnedPolicy
-from dosewright.agents.learning.preset import Preset
-from dosewright.agents.regimens import Bayesian
-from dosewright.envs import AutoresetMode, DosingVectorEnv, Noise, Regimen, scenario
+from dosewright.agents.learning.environment import LearningVectorEnv
+from dosewright.agents.learning.multiplier import Multiplier
+from dosewright.agents.learning.policy import LearnedPolicy, inputs_of
+from dosewright.agents.learning.preset import PPOPart, Preset, SACPart
+from dosewright.agents.learning.scaling import Scaling
+from dosewright.agents.learning.selection import SEED, Score, Selection
+from dosewright.envs import AutoresetMode, DosingVectorEnv, scenario
 from dosewright.envs.sb3 import SB3VecEnv
-from dosewright.evaluation import run_trial
 
-# of torch in training: part of what a run depends on; the networks are small, the simulator has the cores
-THREADS = 1
-_SELECT_SEED = 0
 _OTHER_PATIENTS = 1_000_000_007  # added to the seed where other patients are wanted than PPO meets
-
-
-@dataclass(frozen=True)
-class Score:
-    """Result on `select` patients: mean return, benefit and harm, and the share ever in the harm band."""
-
-    returns: float
-    benefit: float
-    harm: float
-    ever_harm: float
-
-
-class _Selection:
-    """Tries policies on the same `select` patients and remembers how Bayesian monitoring does on them."""
-
-    def __init__(self, preset: Preset) -> None:
-        self.preset, self.scenario = preset, scenario(preset.scenario.drug)
-        fade = preset.belief.fade
-        self.baseline = self.score(Bayesian(self.scenario, fade=fade))
-
-    def score(self, arm: Regimen) -> Score:
-        preset, known = self.preset, self.scenario
-        result = run_trial(
-            known,
-            {"arm": arm},
-            known.population,
-            np.arange(preset.evaluation.patients),
-            Noise("select", _SELECT_SEED),
-            known.preset(preset.scenario.realism),
-            preset.scenario.genotype,
-        ).arms["arm"]
-        values = (result.returns, result.benefit, result.harm, result.ever_harm)
-        return Score(*(float(np.mean(value)) for value in values))
-
-    def rank(self, score: Score) -> float:
-        """Order of preference: return, less the share of patients in harm beyond Bayesian monitoring's."""
-        return score.returns - max(0.0, score.ever_harm - self.baseline.ever_harm)
+_LIBRARIES = ("dosewright", "stable-baselines3", "sb3-contrib", "torch", "numpy", "numba")
+_CHANGES = "seed, preset, versions, threads and machine; budgets are in steps, so time does not"
 
 
 class _Progress(BaseCallback):
-    """Evaluate, keep the best policy, write checkpoints, and show all that in the progress bar."""
+    """Learn the price of harm, evaluate, keep the best policy, write checkpoints, and show all that in the
+    progress bar."""
 
     def __init__(self, run: _Run, bar: Any) -> None:
         super().__init__()
-        self.run, self.bar, self.updates = run, bar, 0
+        self.run, self.bar = run, bar
+        self.tried = -1  # evaluations before this rollout
+        self.events, self.courses = 0.0, 0
 
     def _on_step(self) -> bool:
         self.bar.update(self.training_env.num_envs)
+        self.events += sum(info["event"] for info in self.locals["infos"])
+        self.courses += int(np.sum(self.locals["dones"]))
         return True
 
     def _on_rollout_start(self) -> None:
-        self.run.explore(self.model._current_progress_remaining)
-        self.run.actor().requires_grad_(self.num_timesteps >= self.run.critic_first())
+        run = self.run
+        if isinstance(run.preset.algorithm, PPOPart):
+            run.explore(self.model._current_progress_remaining)
+            run.actor().requires_grad_(self.num_timesteps >= run.critic_first())
+        if self.courses >= self.training_env.num_envs:
+            run.price.learn(self.events / self.courses)
+            self.training_env.set_attr("multiplier", run.price.value)
+            self.model.logger.record("harm/price", run.price.value)
+            self.model.logger.record("harm/events", self.events / self.courses)
+            self.events, self.courses = 0.0, 0
         # the network is the updated one here: after an update, before the next rollout
-        if self.updates and self.updates % self.run.preset.evaluation.every_updates == 0:
-            self.run.evaluate(self.num_timesteps)
-            self.bar.set_postfix_str(self.run.summary())
-        self.updates += 1
+        due = self.num_timesteps // run.preset.evaluation.every
+        if self.tried >= 0 and due > self.tried:
+            run.evaluate(self.num_timesteps)
+            self.bar.set_postfix_str(run.summary())
+        self.tried = due
 
 
 class _Run:
@@ -102,91 +80,104 @@ class _Run:
 
     def __init__(self, preset: Preset, seed: int, folder: Path) -> None:
         self.preset, self.seed, self.folder = preset, seed, folder
-        self.scenario = scenario(preset.scenario.drug)
-        self.filter = BeliefFilter(self.scenario, preset.belief.particles, preset.belief.fade)
-        self.selection = _Selection(preset)
+        self.scenario = scenario(preset.scenario.drug).seen_as(preset.scenario.genotype)
+        self.inputs = inputs_of(preset, self.scenario, training=True)
+        self.begun = time.monotonic()
+        self.selection = Selection(preset)
+        self.price = Multiplier(preset.harm.multiplier, self.selection.budget, preset.harm.rate)
         self.curve: list[dict[str, float]] = []
         self.best: float | None = None
-        self.seconds = 0.0
-        self.begun = time.monotonic()
+        self.seconds = {"environment": 0.0, "input": 0.0, "trials on select": self.elapsed(), "all": 0.0}
+        self.lanes: list[LearningVectorEnv] = []
         self.model: Any = None
         self.scaling: Any = None
-        self.warm = False
+        self.warm = preset.warm_start is None
 
-    def environment(self, fit: bool) -> SB3VecEnv:
-        """Return the training environment; with `fit`, standardise by an episode of the untrained policy
-        first. PPO seeds it."""
+    def elapsed(self) -> float:
+        """Return the seconds since this part of the run began."""
+        return time.monotonic() - self.begun
+
+    def environment(self, patients: int) -> LearningVectorEnv:
+        """Return a training environment; whoever uses it seeds it."""
         preset = self.preset
-        lanes = DosingVectorEnv(
+        env = DosingVectorEnv(
             preset.scenario.drug,
-            preset.ppo.environments,
+            patients,
             realism=preset.scenario.realism,
             genotype=preset.scenario.genotype,
+            action="tablet" if preset.policy.action == "tablet" else "dose",
             namespace="train",
+            randomisation=preset.randomisation,
             autoreset_mode=AutoresetMode.SAME_STEP,
         )
-        env = BeliefVectorEnv(lanes, self.filter, first_harm_weight=preset.ppo.first_harm_weight)
-        if fit:
-            seen = [env.reset(seed=self.seed)[0]]
-            nothing = np.zeros((lanes.num_envs, 1), dtype=np.float32)
-            seen += [env.step(nothing)[0] for _ in self.scenario.calendar[1:]]
-            self.scaling = Scaling.fit(np.concatenate(seen))
-        env.scaling = self.scaling
-        return SB3VecEnv(env)
+        lanes = LearningVectorEnv(
+            env, self.inputs, self.scaling, preset.policy.action, preset.policy.critic == "truth"
+        )
+        lanes.multiplier = self.price.value
+        self.lanes.append(lanes)
+        return lanes
+
+    def fit_scaling(self) -> None:
+        """Standardise what is seen by a course of the untrained policy."""
+        part, rng = self.preset.algorithm, np.random.default_rng(self.seed)
+        env = self.environment(part.environments)
+        seen = [env.reset(seed=self.seed)[0]]
+        for _ in self.scenario.calendar[1:]:
+            if self.preset.policy.action == "tablet":
+                action = rng.integers(0, len(self.scenario.doses.doses), env.num_envs)
+            else:
+                action = np.zeros((env.num_envs, 1), dtype=np.float32)
+            seen.append(env.step(action)[0])
+        self.scaling = Scaling.fit(np.concatenate(seen))
 
     def begin(self) -> int:
         """Make a new model; return the steps taken, 0."""
-        ppo = self.preset.ppo
-        self.model = PPO(
-            "MlpPolicy",
-            self.environment(fit=True),
-            n_steps=ppo.steps_per_update,
-            batch_size=ppo.batch_size,
-            n_epochs=ppo.epochs,
-            gamma=ppo.discount,
-            gae_lambda=ppo.gae_lambda,
-            learning_rate=lambda left: (
-                ppo.learning_rate_end + left * (ppo.learning_rate - ppo.learning_rate_end)
-            ),
-            clip_range=ppo.clip_range,
-            ent_coef=ppo.entropy,
-            policy_kwargs={
-                "net_arch": {"pi": ppo.hidden, "vf": ppo.hidden},
-                "log_std_init": ppo.initial_log_sd,
-            },
-            seed=self.seed,
-            device="cpu",
-        )
-        # the untrained policy is exactly Bayesian monitoring
-        with torch.no_grad():
-            self.model.policy.action_net.weight.zero_()
-            self.model.policy.action_net.bias.zero_()
+        self.fit_scaling()
+        env = self.environment(self.preset.algorithm.environments)
+        self.model = make(self.preset, SB3VecEnv(env), env.seen, len(self.scenario.calendar), self.seed)
+        # the untrained policy is exactly Bayesian monitoring, or whatever the input's anchor is
+        last = self._last_layer()
+        if last is not None:
+            with torch.no_grad():
+                last.weight.zero_()
+                last.bias.zero_()
         return 0
+
+    def _last_layer(self) -> Any:
+        """The layer whose output is a departure from the anchor; None where tablets are chosen."""
+        if self.preset.policy.action == "tablet":
+            return None
+        policy = self.model.policy
+        return policy.actor.mu if isinstance(self.preset.algorithm, SACPart) else policy.action_net
 
     def resume(self) -> int:
         """Read the checkpoint; return the steps taken so far."""
         progress = json.loads((self.folder / "progress.json").read_text())
-        self.curve, self.seconds = progress["curve"], progress["seconds"]
-        self.best, self.warm = progress["best"], progress["warm"]
+        self.curve, self.best, self.warm = progress["curve"], progress["best"], progress["warm"]
+        self.price.value, self.price.budget = progress["price"], progress["budget"]
+        for name, seconds in progress["seconds"].items():
+            self.seconds[name] += seconds
         self.scaling = Scaling(*(np.array(progress["scaling"][key], np.float32) for key in ("mean", "sd")))
-        self.model = PPO.load(
+        env = self.environment(self.preset.algorithm.environments)
+        self.model = algorithm_class(self.preset).load(
             self.folder / "checkpoint.zip",
-            env=self.environment(fit=False),
+            env=SB3VecEnv(env),
             device="cpu",
             # other patients than those already seen
             custom_objects={"seed": self.seed + progress["steps"]},
         )
+        if isinstance(self.model, OffPolicyAlgorithm):
+            self.model.load_replay_buffer(self.folder / "replay_buffer.pkl")
         return progress["steps"]
 
     def warm_up(self, bar: Any) -> None:
         """Fit the actor to what every dose would have done, on patients that PPO will not meet."""
-        warm_start(
-            self.model.policy,
-            self.model.get_env().venv,
-            self.preset.warm_start,
-            self.seed + _OTHER_PATIENTS,
-            bar.update,
-        )
+        part = self.preset.warm_start
+        assert part is not None
+        env = self.environment(part.patients)
+        seed = self.seed + _OTHER_PATIENTS
+        warm_start(self.model.policy, env, part, self.price, self.preset.harm.budget, seed, bar.update)
+        self.model.get_env().set_attr("multiplier", self.price.value)
         # what an interruption left of an earlier warm start is no rival of the finished one
         self.warm, self.best, self.curve = True, None, []
 
@@ -197,20 +188,27 @@ class _Run:
 
     def critic_first(self) -> int:
         """Return the number of steps before the actor learns."""
-        return round(self.preset.ppo.critic_first * self.preset.ppo.timesteps)
+        part = self.preset.algorithm
+        assert isinstance(part, PPOPart)
+        return round(part.critic_first * part.timesteps)
 
     def explore(self, left: float) -> None:
         """Set the SD of exploration for the share `left` of the training that is to come."""
-        ppo, log_sd = self.preset.ppo, self.model.policy.log_std
-        log_sd.requires_grad_(False).fill_(ppo.final_log_sd + left * (ppo.initial_log_sd - ppo.final_log_sd))
+        part, log_sd = self.preset.algorithm, self.model.policy.log_std
+        assert isinstance(part, PPOPart)
+        log_sd.requires_grad_(False).fill_(
+            part.final_log_sd + left * (part.initial_log_sd - part.final_log_sd)
+        )
 
     def evaluate(self, steps: int) -> None:
         """Try the present policy, keep it if it is the best, and write a checkpoint."""
-        policy = self.policy()
+        clock, policy = time.monotonic(), self.policy()
         score = self.selection.score(policy)
-        self.curve.append({"steps": steps, **asdict(score)})
+        self.seconds["trials on select"] += time.monotonic() - clock
+        self.curve.append({"steps": steps, **asdict(score), "price": self.price.value})
         for name, value in asdict(score).items():
             self.model.logger.record(f"select/{name}", value)
+        self.model.logger.dump(steps)
         rank = self.selection.rank(score)
         if self.best is None or rank > self.best:
             policy.card = self.card(score, steps)
@@ -218,16 +216,29 @@ class _Run:
             self.best = rank
         self.checkpoint(steps)
 
+    def spent(self) -> dict[str, float]:
+        """Return the seconds spent on each part so far."""
+        now = dict(self.seconds)
+        for lanes in self.lanes:
+            for name, seconds in lanes.seconds.items():
+                now[name] += seconds
+        now["all"] += self.elapsed()
+        return {name: round(seconds, 1) for name, seconds in now.items()}
+
     def checkpoint(self, steps: int) -> None:
         """Write what `resume` needs; a reader never sees half of it."""
+        if isinstance(self.model, OffPolicyAlgorithm):
+            self.model.save_replay_buffer(self.folder / "replay_buffer.pkl")
         self.model.save(self.folder / "checkpoint.new.zip")
         (self.folder / "checkpoint.new.zip").replace(self.folder / "checkpoint.zip")
         progress = {
             "steps": steps,
             "seed": self.seed,
             "warm": self.warm,
-            "seconds": self.seconds + time.monotonic() - self.begun,
+            "seconds": self.spent(),
             "best": self.best,
+            "price": self.price.value,
+            "budget": self.price.budget,
             "curve": self.curve,
             "scaling": {"mean": self.scaling.mean.tolist(), "sd": self.scaling.sd.tolist()},
         }
@@ -237,38 +248,48 @@ class _Run:
     def policy(self) -> LearnedPolicy:
         """Return the present policy as a regimen."""
         return LearnedPolicy(
-            self.scenario, self.filter, self.model.policy, self.scaling, {"seed_namespace": "train"}
+            self.scenario,
+            inputs_of(self.preset, self.scenario),
+            self.model.policy,
+            self.scaling.of(len(self.inputs.names)),
+            {"seed_namespace": "train"},
+            self.preset.policy.action,
         )
 
     def card(self, score: Score, steps: int) -> dict[str, Any]:
         """Return what must be known about a policy."""
-        baseline = self.selection.baseline
+        preset, seen = self.preset, next(iter(set(self.preset.tables) & {"belief", "history"}))
         return {
             "notice": "Research simulation, not for clinical use.",
             "scenario": self.scenario.name,
             "scenario_version": self.scenario.version,
-            "realism": self.preset.scenario.realism,
-            "genotype": self.preset.scenario.genotype,
+            "realism": preset.scenario.realism,
+            "genotype": preset.scenario.genotype,
             "population": self.scenario.population.source,
             "seed_namespace": "train",
             "seed": self.seed,
-            "algorithm": "warm start, then PPO (Stable-Baselines3), on belief and anchored action",
-            "belief": asdict(self.preset.belief),
-            "steps": steps,  # of PPO; 0 where the warm start was not surpassed
-            "minutes": round((self.seconds + time.monotonic() - self.begun) / 60, 1),
+            "algorithm": preset.algorithm_name,
+            "warm_start": preset.warm_start is not None,
+            "sees": {seen: asdict(preset.input)},
+            "action": preset.policy.action,
+            "steps": steps,  # of the algorithm; 0 where the warm start was not surpassed
+            "minutes": round(self.spent()["all"] / 60, 1),
+            "seconds": self.spent(),
+            "weights": weights_hash(self.model.policy),
             "select": {
-                "seed": _SELECT_SEED,
-                "patients": self.preset.evaluation.patients,
+                "seed": SEED,
+                "patients": preset.evaluation.patients,
                 "policy": asdict(score),
-                "bayesian, same fading": asdict(baseline),
+                "bayesian, same fading": asdict(self.selection.baseline),
+                "harm_budget": self.selection.budget,
             },
             "curve": self.curve,
+            "changes_with": _CHANGES,
+            "threads": preset.machine.threads,
+            "machine": platform.machine(),
             "versions": {
                 "python": platform.python_version(),
-                **{
-                    name: version(name)
-                    for name in ("dosewright", "stable-baselines3", "torch", "numpy", "numba")
-                },
+                **{name: version(name) for name in _LIBRARIES},
             },
         }
 
@@ -278,9 +299,18 @@ class _Run:
             return ""
         last, base = self.curve[-1], self.selection.baseline
         return (
-            f"select: return {last['returns']:.3f} (Bayesian {base.returns:.3f}), "
-            f"ever in harm {100 * last['ever_harm']:.1f} % ({100 * base.ever_harm:.1f} %)"
+            f"select: benefit {100 * last['benefit']:.1f} (Bayesian {100 * base.benefit:.1f}), "
+            f"event {100 * last['ever_harm']:.1f} % ({100 * base.ever_harm:.1f} %)"
         )
+
+
+def weights_hash(policy: torch.nn.Module) -> str:
+    """Return a digest of a network's weights."""
+    digest = hashlib.sha256()
+    for name, values in sorted(policy.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(values.numpy()).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def train(preset: Preset, seed: int, folder: str | Path, resume: bool = False, progress: bool = True) -> Path:
@@ -313,16 +343,17 @@ def train(preset: Preset, seed: int, folder: str | Path, resume: bool = False, p
         raise ValueError(f"run folder {path} is not empty; name another, or go on with --resume {path}")
     if resume and not all((path / file).is_file() for file in ("progress.json", "checkpoint.zip")):
         raise ValueError(f"run {path}: no checkpoint to resume; it was stopped before the first evaluation")
-    run = _Run(preset, seed, path)
     threads = torch.get_num_threads()
+    run: _Run | None = None
     try:
-        torch.set_num_threads(THREADS)
+        torch.set_num_threads(preset.machine.threads)
+        run = _Run(preset, seed, path)
         done = run.resume() if resume else run.begin()
         run.model.set_logger(configure(str(path / "tensorboard"), ["tensorboard"]))
         (path / "preset.toml").write_text(preset.text())
-        before = visits_of(preset.warm_start, run.scenario, preset.ppo.environments)
+        before = 0 if preset.warm_start is None else visits_of(preset.warm_start, run.scenario)
         with tqdm(
-            total=before + preset.ppo.timesteps,
+            total=before + preset.algorithm.timesteps,
             initial=before * run.warm + done,
             unit=" visits",
             disable=not progress,
@@ -333,12 +364,12 @@ def train(preset: Preset, seed: int, folder: str | Path, resume: bool = False, p
                 run.evaluate(0)
                 bar.set_postfix_str(run.summary())
             run.model.learn(
-                preset.ppo.timesteps - done, callback=_Progress(run, bar), reset_num_timesteps=not done
+                preset.algorithm.timesteps - done, callback=_Progress(run, bar), reset_num_timesteps=not done
             )
             run.evaluate(run.model.num_timesteps)
             bar.set_postfix_str(run.summary())
     except KeyboardInterrupt:
-        if run.model is not None:
+        if run is not None and run.model is not None:
             run.evaluate(run.model.num_timesteps)
         raise
     finally:

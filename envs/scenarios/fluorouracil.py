@@ -56,9 +56,15 @@ class TreatablePopulation(VirtualPopulation):
     avoid) and the model has no clearance: whoever is drawn so is replaced by another person."""
 
     def draw(
-        self, model: PopulationModel, base: tuple[float, float] | None, ids: NDArray[np.int64], noise: Noise
+        self,
+        model: PopulationModel,
+        base: tuple[float, float] | None,
+        ids: NDArray[np.int64],
+        noise: Noise,
+        spread: Floats | None = None,
     ) -> Patients:
-        """Return the virtual patients with these identifiers: a pure function of `ids` and `noise`."""
+        """Return the virtual patients with these identifiers: a pure function of `ids`, `noise` and `spread`,
+        as of any population."""
         ids = np.asarray(ids, dtype=np.int64)
         # the genotypes alone: of any activity, every parameter 1
         any_activity = replace(
@@ -70,7 +76,7 @@ class TreatablePopulation(VirtualPopulation):
             effects, _ = genotype_effects(model.genotype_terms, drawn.genotypes)
             without = effects[DPYD.effect] <= 0
             if not without.any():
-                return replace(super().draw(model, base, person, noise), ids=ids)
+                return replace(super().draw(model, base, person, noise, spread), ids=ids)
             person = np.where(without, person + _NEXT, person)
 
 

@@ -6,6 +6,7 @@ Benefit and harm of a course are its averages over the units that count.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -194,6 +195,10 @@ class Event:
         limit = self.more_than * followed.sum(axis=1, keepdims=True) if self.as_share else self.more_than
         passed = np.cumsum(counted, axis=1) > limit
         return np.where(passed.any(axis=1), passed.argmax(axis=1) + 1.0, np.nan)
+
+    def limit(self, units: int) -> int:
+        """Return how many units must count, of so many, for it to happen."""
+        return math.floor(self.more_than * units if self.as_share else self.more_than) + 1
 
     def happened(self, responses: Responses, followed: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return (n,) whether it happened; parameters as in `first`."""
