@@ -55,7 +55,9 @@ def arm(name: str, scenario: Scenario) -> Regimen:
 
         policy = LearnedPolicy.load(name.removeprefix("policy:"))
         if policy.scenario is not scenario:
-            raise ValueError(f"arm {name}: a policy for {policy.scenario.name}, this is {scenario.name}")
+            other = policy.scenario.name != scenario.name
+            why = f"this is {scenario.name}" if other else "the genotype is shown to it in another way here"
+            raise ValueError(f"arm {name}: a policy for {policy.scenario.name}; {why}")
         return policy
     from dosewright.agents.regimens import regimen
 

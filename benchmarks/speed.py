@@ -16,7 +16,7 @@ from scipy.integrate import solve_ivp
 
 from benchmarks.drugs import derivative, environment_rates, load, median_seconds
 from dosewright.agents.estimation import BeliefFilter
-from dosewright.agents.learning import BeliefVectorEnv
+from dosewright.agents.learning import BeliefFeatures, LearningVectorEnv
 from dosewright.envs import DosingVectorEnv, scenario
 from dosewright.envs.pharmacology import simulate
 from dosewright.envs.pharmacology.models.warfarin_hamberg2010 import MODEL, typical
@@ -77,7 +77,8 @@ def environment(realism: str, lanes: int, repeats: int) -> None:
 def belief(particles: int, lanes: int, repeats: int) -> None:
     """Decision steps a second with the belief, beside the same environment without."""
     known = scenario("warfarin")
-    env = BeliefVectorEnv(DosingVectorEnv("warfarin", lanes), BeliefFilter(known, particles, 0.9))
+    features = BeliefFeatures(BeliefFilter(known, particles, 0.9))
+    env = LearningVectorEnv(DosingVectorEnv("warfarin", lanes), features)
     env.reset(seed=1)
     nothing = np.zeros((lanes, 1), dtype=np.float32)
 

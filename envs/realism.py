@@ -206,10 +206,10 @@ class Randomisation:
                 raise ValueError(f"randomisation: {name} = {getattr(self, name)}; expected 0 to 1")
         for name, most in (("variability", math.inf), ("missed_dose", 1.0), ("drift", math.inf)):
             low, high = getattr(self, name)
-            if not 0 <= low <= high <= most:
+            if not (0 <= low <= high <= most and high < math.inf):
                 raise ValueError(
                     f"randomisation: {name} = [{low}, {high}]; expected the smaller number first, both 0 or "
-                    "more" + (f" and at most {most:g}" if most < math.inf else "")
+                    "more" + (f" and at most {most:g}" if most < math.inf else " and finite")
                 )
 
     def draw(self, patients: NDArray[np.int64], noise: Noise, realism: Realism) -> Worlds:

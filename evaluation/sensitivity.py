@@ -7,7 +7,7 @@ the table is that of the worlds, not of the people.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -34,7 +34,9 @@ Observation = NDArray[np.float32]
 # electronic caps counted in clinics, 18.8 % (Kimmel 2007, Arch Intern Med 167:229).
 _TIMES_MISSED, _MOST_MISSED = 4.0, 0.20
 _COMPARED = ("benefit", "ever_harm")
-_WIDER = 1.3  # SD of the random effects, where there is no other model
+# SD of the random effects, where there is no other model: in a sensitivity analysis, and where patients are
+# misspecified besides
+_WIDER, _MUCH_WIDER = 1.3, 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +197,7 @@ def worlds(design: TrialDesign) -> tuple[World, ...]:
     genotype of another patient, no genotype, worse adherence, and the other realism presets.
     """
     return (
-        _other_model(design),
+        other_model(design),
         *_genotypes(design),
         _adherence(design),
         *(
@@ -206,7 +208,16 @@ def worlds(design: TrialDesign) -> tuple[World, ...]:
     )
 
 
-def _other_model(design: TrialDesign) -> World:
+def other_model(design: TrialDesign, misspecified: bool = False) -> World:
+    """Return the world of another structural model of the same response, or, where none is published, of
+    patients who differ more.
+
+    Parameters
+    ----------
+    misspecified
+        Where there is no other model, patients differ by half as much again, and from the model as
+        ``scenario.misspecified`` says.
+    """
     scenario, model = design.scenario, design.scenario.model
     other = scenario.alternative
     name = "other model" if other is not None else "patients differ more"
@@ -215,12 +226,16 @@ def _other_model(design: TrialDesign) -> World:
         reason = f"{attached[0]} is shown the truth, and reads it as that of {model.name}"
         return World(name, "", None, reason)
     if other is None:
+        changes = scenario.misspecified if misspecified else ()
+        factor = _MUCH_WIDER if misspecified else _WIDER
         wider = replace(
             model,
-            parameters=tuple(replace(p, variance=_WIDER**2 * p.variance) for p in model.parameters),
-            covariances={pair: _WIDER**2 * value for pair, value in model.covariances.items()},
+            parameters=tuple(replace(p, variance=factor**2 * p.variance) for p in model.parameters),
+            covariances={pair: factor**2 * value for pair, value in model.covariances.items()},
+            typical=_shifted(model, changes) if changes else model.typical,
         )
-        words = f"SD of the random effects × {_WIDER:g}. {scenario.no_alternative}"
+        words = "".join(f"; typical {parameter} × {times:g} (ASSUMPTION)" for parameter, times in changes)
+        words = f"SD of the random effects × {factor:g}{words}. {scenario.no_alternative}"
         return World(name, words, replace(design, scenario=replace(scenario, model=wider)))
     reason = _unfit(other, scenario, design.realism)
     if reason:
@@ -232,6 +247,16 @@ def _other_model(design: TrialDesign) -> World:
     changed = replace(scenario, model=_with_genes(other, model), administrations=given, maintenance_dose=None)
     population = _with_constants(design.population, scenario.unseen)
     return World(name, words, replace(design, scenario=changed, population=population))
+
+
+def _shifted(
+    model: PopulationModel, changes: Sequence[tuple[str, float]]
+) -> Callable[[Mapping[str, Any], Mapping[str, Any]], NDArray[np.float64]]:
+    """Return typical parameters, some of them times a factor."""
+    factor = np.ones(len(model.parameters))
+    for parameter, times in changes:
+        factor[model.column(parameter)] = times
+    return lambda covariates, effects: model.typical(covariates, effects) * factor
 
 
 def _unfit(other: PopulationModel, scenario: Scenario, realism: Realism) -> str:

@@ -13,6 +13,9 @@ from dosewright import __version__
 from dosewright.scripts.demo import demo
 from dosewright.scripts.dose import dose
 from dosewright.scripts.evaluate import evaluate
+from dosewright.scripts.explain import explain
+from dosewright.scripts.export import export
+from dosewright.scripts.leaderboard import leaderboard
 from dosewright.scripts.log import log
 from dosewright.scripts.pgx import pgx
 from dosewright.scripts.replicate import replicate
@@ -20,6 +23,7 @@ from dosewright.scripts.scenarios import scenarios
 from dosewright.scripts.simulate import simulate
 from dosewright.scripts.train import train
 from dosewright.scripts.trial import trial
+from dosewright.scripts.tune import tune
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,7 +35,10 @@ def cli() -> None:
     """
 
 
-for _command in (demo, dose, evaluate, log, pgx, replicate, scenarios, simulate, train, trial):
+for _command in (
+    demo, dose, evaluate, explain, export, leaderboard, log, pgx,
+    replicate, scenarios, simulate, train, trial, tune,
+):  # fmt: skip
     cli.add_command(_command)
 
 

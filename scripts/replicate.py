@@ -1,17 +1,24 @@
-"""``dosewright replicate``: a published warfarin trial again, on virtual patients."""
+"""``dosewright replicate``: a published warfarin trial again, on virtual patients.
+
+A randomised trial, or the virtual trial of others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from dosewright.envs import Regimen
-    from dosewright.evaluation.replications import Replication
+    from dosewright.agents.learning import LearnedPolicy
+    from dosewright.envs import Regimen, Scenario
+    from dosewright.evaluation.replications import Arms, PeerTrial, Replication
+    from dosewright.evaluation.replications.anzabi_zadeh import Variability
 
+_REAL_PATIENTS, _VIRTUAL_PATIENTS = 4000, 1000
 _PRESETS = {"both": ("clinic", "textbook"), "clinic": ("clinic",), "textbook": ("textbook",)}
 
 
@@ -61,26 +68,95 @@ def coag_arms() -> dict[str, Regimen]:
     return {name: TrialArm(coag.SCENARIO, name, start, titration) for name, start in starts.items()}
 
 
-def conduct(
-    trial: str, patients: int, seed: int, presets: Sequence[str], out: Path, overwrite: bool
-) -> Replication:
-    """Run a replication, write its folder, and print what must hold."""
+_REFERENCE = "bayesian-adaptive"
+# On the fixed days of a learned policy: the clinic's rule with and without genotype, and monitoring
+_ANZABI_ZADEH = ("clinical-nomogram", "nomogram", _REFERENCE)
+_AUGUSTIN = ("bayesian", _REFERENCE, "planner-adaptive")
+
+
+def protocol_arms(known: Scenario, names: Sequence[str], policy: LearnedPolicy | None) -> dict[str, Regimen]:
+    """Return the arms on a protocol's own days: rules by their names, and the policy where it is for this
+    protocol."""
+    from dosewright.agents.regimens import regimen
+
+    arms = {name: regimen(name, known) for name in names}
+    return arms if policy is None or policy.scenario is not known else {**arms, "policy": policy}
+
+
+def given_policy(path: Path | None, protocols: Sequence[str]) -> LearnedPolicy | None:
+    """Return the policy of ``--policy``; None where there is none.
+
+    Raises
+    ------
+    ValueError
+        For a policy that was trained for something else.
+    """
+    if path is None:
+        return None
+    from dosewright.agents.learning import LearnedPolicy  # PyTorch
+
+    policy = LearnedPolicy.load(path)
+    if policy.scenario.name not in protocols:
+        raise ValueError(
+            f"--policy {path}: a policy for {policy.scenario.name}, expected one for {' or '.join(protocols)}"
+        )
+    return policy
+
+
+def anzabi_zadeh(
+    patients: int, seed: int, variability: Variability, highly_sensitive: int, policy: Path | None
+) -> PeerTrial:
+    """Run Anzabi Zadeh 2023 again."""
+    from dosewright.agents.regimens.ravvaz import ravvaz_arms
+    from dosewright.envs import scenario
+    from dosewright.evaluation.replications import anzabi_zadeh as trial
+    from dosewright.evaluation.replications import day_by_day
+
+    name = trial.SCENARIOS[variability]
+    known = scenario(name)
+    calendar = protocol_arms(known, _ANZABI_ZADEH, given_policy(policy, (name,)))
+    with _progress(trial.NAME) as progress:
+        return trial.replicate(
+            ravvaz_arms(day_by_day(known)), calendar, patients, seed, variability, highly_sensitive,
+            _REFERENCE, progress,
+        )  # fmt: skip
+
+
+def augustin(patients: int, seed: int, policy: Path | None) -> PeerTrial:
+    """Run Augustin 2023 again, with either largest dose."""
+    from dosewright.agents.regimens.ravvaz import ravvaz_arms
+    from dosewright.envs import scenario
+    from dosewright.evaluation.replications import Arms, day_by_day
+    from dosewright.evaluation.replications import augustin as trial
+
+    learned = given_policy(policy, tuple(trial.SCENARIOS.values()))
+    arms: dict[int, Arms] = {}
+    for most, name in trial.SCENARIOS.items():
+        known = scenario(name)
+        own = {arm: item for arm, item in ravvaz_arms(day_by_day(known)).items() if arm in trial.ARMS}
+        arms[most] = Arms(own, trial.INR_DAYS, protocol_arms(known, _AUGUSTIN, learned))
+    with _progress(trial.NAME) as progress:
+        return trial.replicate(arms, patients, seed, _REFERENCE, progress)
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[str, int], None]]:
+    """Show how far a trial is."""
     from rich.console import Console
     from rich.progress import Progress
 
-    from dosewright.evaluation import check_folder
-    from dosewright.evaluation.replications import coag, eu_pact, write_replication
-
-    check_folder(out, overwrite)  # before any work
-    module, arms = (eu_pact, eu_pact_arms()) if trial == "eu-pact" else (coag, coag_arms())
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(trial, total=None)
-        result = module.replicate(arms, patients, seed, presets, lambda name, n: bar.advance(task, n))
-    folder = write_replication(result, out, overwrite)
-    _print(result)
-    click.echo(f"report: {folder / 'report.html'}")
-    click.echo("Research simulation, not for clinical use.")
-    return result
+        task = bar.add_task(name, total=None)
+        yield lambda arm, n: bar.update(task, description=f"{name}: {arm}", advance=n)
+
+
+def conduct(trial: str, patients: int, seed: int, presets: Sequence[str]) -> Replication:
+    """Run the replication of a randomised trial."""
+    from dosewright.evaluation.replications import coag, eu_pact
+
+    module, arms = (eu_pact, eu_pact_arms()) if trial == "eu-pact" else (coag, coag_arms())
+    with _progress(trial) as progress:
+        return module.replicate(arms, patients, seed, presets, progress)
 
 
 def _print(result: Replication) -> None:
@@ -107,29 +183,122 @@ def _print(result: Replication) -> None:
         click.echo(sentence)
 
 
+def _print_peer(result: PeerTrial) -> None:
+    """Print a table for each world, a line an arm and group, and the answer."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from dosewright.evaluation.replications.result import in_words
+
+    for table in result.tables:
+        shown = Table(title=f"{table.name}: {result.patients} patients, seed {result.seed}")
+        shown.add_column("arm")
+        shown.add_column("patients")
+        for column in result.columns:
+            shown.add_column(f"{column.label}, {column.unit}", justify="right")
+        shown.add_column("time in range, points from " + str(result.reference), justify="right")
+        for row in table.rows:
+            cells = [
+                in_words(row.figures[column.key])
+                + (f"; theirs {row.published[column.key].value:g}" if column.key in row.published else "")
+                for column in result.columns
+            ]
+            apart = "" if row.difference is None else in_words(row.difference, 1, True)
+            shown.add_row(row.arm, row.group, *cells, apart)
+        Console(width=176).print(shown)
+    for group in result.groups if len(result.groups) > 1 else ():
+        click.echo(f"{group.name}: {100 * group.share:.2f} % of the population, {group.n} treated")
+    for sentence in result.answer:
+        click.echo(sentence)
+
+
+_REAL, _VIRTUAL = ("eu-pact", "coag"), ("anzabi-zadeh", "augustin")
+
+
 @click.command()
-@click.argument("trial", type=click.Choice(["eu-pact", "coag"]))
+@click.argument("trial", type=click.Choice([*_REAL, *_VIRTUAL]))
 @click.option(
     "--patients",
-    type=click.IntRange(100),
-    default=4000,
-    show_default=True,
-    help="Virtual participants; of COAG, of each race.",
+    type=click.IntRange(2),
+    help="Virtual participants; of COAG, of each race.  [default: 4000; of anzabi-zadeh and augustin 1000]",
 )
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of everything.")
 @click.option(
     "--realism",
     type=click.Choice(list(_PRESETS)),
-    default="both",
-    show_default=True,
-    help="What must hold is judged under clinic.",
+    help="Of eu-pact and coag; what must hold is judged under clinic.  [default: both]",
+)
+@click.option(
+    "--variability",
+    type=click.Choice(["full", "cut"]),
+    help="Of anzabi-zadeh: random effects whole, or cut to their middle half.  [default: full]",
+)
+@click.option(
+    "--highly-sensitive",
+    type=click.IntRange(1),
+    help="Of anzabi-zadeh: fill this group up to so many patients, and weight.",
+)
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path),
+    help="Of anzabi-zadeh and augustin: folder of a policy trained for that protocol.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the result.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing result.")
-def replicate(trial: str, patients: int, seed: int, realism: str, out: Path, overwrite: bool) -> None:
-    """Run a published randomised TRIAL on virtual patients, print what must hold and whether it does, and
-    write result.json and report.html."""
-    conduct(trial, patients, seed, _PRESETS[realism], out, overwrite)
+def replicate(
+    trial: str,
+    patients: int | None,
+    seed: int,
+    realism: str | None,
+    variability: Variability | None,
+    highly_sensitive: int | None,
+    policy: Path | None,
+    out: Path,
+    overwrite: bool,
+) -> None:
+    """Run a published TRIAL on virtual patients and write result.json and report.html. Of a randomised trial,
+    print what must hold and whether it does; of a virtual trial of others, their table beside one's own."""
+    from dosewright.evaluation import check_folder
+    from dosewright.evaluation.replications import write_replication
+
+    _refuse(trial, realism, variability, highly_sensitive, policy)
+    check_folder(out, overwrite)  # before any work
+    if trial in _REAL:
+        found = conduct(
+            trial, _REAL_PATIENTS if patients is None else patients, seed, _PRESETS[realism or "both"]
+        )
+        folder = write_replication(found, out, overwrite)
+        _print(found)
+    else:
+        number = _VIRTUAL_PATIENTS if patients is None else patients
+        peer = (
+            augustin(number, seed, policy)
+            if trial == "augustin"
+            else anzabi_zadeh(number, seed, variability or "full", highly_sensitive or 0, policy)
+        )
+        folder = write_replication(peer, out, overwrite)
+        _print_peer(peer)
+    click.echo(f"report: {folder / 'report.html'}")
+    click.echo("Research simulation, not for clinical use.")
+
+
+def _refuse(
+    trial: str,
+    realism: str | None,
+    variability: str | None,
+    highly_sensitive: int | None,
+    policy: Path | None,
+) -> None:
+    """Refuse options that the trial does not have."""
+    options = {
+        "--realism": (realism, _REAL),
+        "--variability": (variability, ("anzabi-zadeh",)),
+        "--highly-sensitive": (highly_sensitive, ("anzabi-zadeh",)),
+        "--policy": (policy, _VIRTUAL),
+    }
+    for name, (value, trials) in options.items():
+        if value is not None and trial not in trials:
+            raise ValueError(f"{name} {value}: {trial} has no such option; it is for {' and '.join(trials)}")
 
 
 if __name__ == "__main__":

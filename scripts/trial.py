@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dosewright.evaluation import TrialResult
     from dosewright.evaluation.sensitivity import Sensitivity
     from dosewright.evaluation.trial import TrialDesign
+    from dosewright.evaluation.trial.run import Backend
 
 DEFAULT_ARMS = (
     "label,guideline,clinical-nomogram,nomogram,pid,bayesian-adaptive,planner-adaptive,policy,oracle"
@@ -44,6 +45,7 @@ def conduct(
     half_width: float | None = None,
     most: int | None = None,
     processes: int | None = None,
+    backend: Backend = "processes",
     resume: bool = False,
     overwrite: bool = False,
     sensitivity: int = 0,
@@ -81,8 +83,8 @@ def conduct(
         with Progress(console=Console(stderr=True), transient=True) as bar:
             tasks = {name: bar.add_task(name, total=len(ids)) for name in wanted}
             result = run_design(
-                asked, ids, recipe=recipe, processes=processes, half_width=half_width, reference=against,
-                store=store, progress=lambda name, n: bar.advance(tasks[name], n),
+                asked, ids, recipe=recipe, processes=processes, backend=backend, half_width=half_width,
+                reference=against, store=store, progress=lambda name, n: bar.advance(tasks[name], n),
             )  # fmt: skip
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
@@ -281,6 +283,14 @@ def _print(result: TrialResult, policy: str | None) -> None:
     type=click.IntRange(1),
     help="Processes; the numbers do not depend on it. Default: the cores where the trial takes longer than "
     "a minute, else one.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["processes", "ray"]),
+    default="processes",
+    show_default=True,
+    help="Where patients are treated: on this machine, or on Ray (extra `ray`), where --processes says how "
+    "many workers. The numbers are the same.",
 )
 @click.option(
     "--sensitivity",

@@ -117,7 +117,7 @@ def question(asked: TrialDesign, ids: NDArray[np.int64], arms: Mapping[str, str]
         "patients": asked.people(ids),
         "patients a block": str(BLOCK),
         **{f"arm {label}": _content(name, asked.scenario.name) for label, name in arms.items()},
-        "code": f"dosewright {version('dosewright')}, SHA-256 {_code()}",
+        "code": f"dosewright {version('dosewright')}, SHA-256 {code_digest()}",
         "libraries": ", ".join(
             [f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in _LIBRARIES)]
         ),
@@ -134,7 +134,7 @@ def _content(name: str, drug: str) -> str:
     return f"policy, SHA-256 {_digest(Path(name.removeprefix('policy:')).iterdir())}"
 
 
-def _code() -> str:
+def code_digest() -> str:
     """Return a digest of the code that a block goes through, scenarios from other folders included."""
     found: list[Path] = []
     for room, patterns in _CODE.items():

@@ -20,7 +20,7 @@ from dosewright.agents.estimation import Courses, MapFit, Outlook, estimate, pri
 from dosewright.agents.estimation.likelihood import standardised
 from dosewright.agents.estimation.particles import Posterior, sample, weighted_quantile
 from dosewright.agents.estimation.resample_move import systematic
-from dosewright.envs import Scenario
+from dosewright.envs import Scenario, genotype_effects
 from dosewright.envs.pharmacology import PopulationModel
 
 Floats = NDArray[np.float64]
@@ -284,8 +284,17 @@ def _genotypes(case: Case) -> tuple[tuple[dict[str, str], ...], Floats]:
     combinations = [dict(zip(genes, pairs, strict=True)) for pairs in itertools.product(*options)]
     if len(combinations) == 1:
         return tuple(combinations), np.zeros(1)
+    people, every = case.people(case.now), np.zeros(len(combinations), dtype=np.int64)
     try:
-        log_prior = prior(scenario, case.people(case.now)).log_weight[0]
+        # a scenario may leave out whom it does not treat; this person may have any of these genotypes, and
+        # one that the model refuses is nothing to average over
+        of_each = {gene: np.array([item[gene] for item in combinations]) for gene in genes}
+        effects, _ = genotype_effects(scenario.model.genotype_terms, of_each)
+        known = {name: values[every] for name, values in people.items()}
+        if scenario.base is not None:
+            known["baseline"] = np.full(len(combinations), scenario.base[0])
+        scenario.model.typical(known, effects)
+        log_prior = prior(scenario, people).log_weight[0]
     except ValueError as error:
         unknown = ", ".join(case.unknown_genes)
         raise ValueError(

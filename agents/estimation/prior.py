@@ -145,8 +145,8 @@ def prior(scenario: Scenario, people: dict[str, Floats]) -> Prior:
             term.effect: value[:, i]
             for term, (value, _), i in zip(model.genotype_terms, options, combination, strict=True)
         }
-        theta = np.broadcast_to(model.typical(known, effects), (n, len(model.parameters)))
         weight = sum((w[:, i] for (_, w), i in zip(options, combination, strict=True)), np.zeros(n))
+        theta = _typical(model, known, effects, weight)
         typical.append(theta)
         # a genotype without any enzyme that the model cannot compute is none of the alternatives
         weights.append(np.where(np.isfinite(unknowns(scenario, theta)).all(axis=1), weight, -np.inf))
@@ -162,6 +162,21 @@ def prior(scenario: Scenario, people: dict[str, Floats]) -> Prior:
         covariance[-1, -1] = scenario.base[1] ** 2
     weight -= logsumexp(weight, axis=1, keepdims=True)
     return Prior(means, weight, covariance, first)
+
+
+def _typical(
+    model: PopulationModel, known: dict[str, Floats], effects: dict[str, Floats], weight: Floats
+) -> Floats:
+    """Return typical parameters (n, p) with one of the alternatives, whose log probability is `weight` (n,);
+    NaN where the model refuses a genotype without any activity that nobody is known to have."""
+    shape = (len(weight), len(model.parameters))
+    try:
+        return np.broadcast_to(model.typical(known, effects), shape)
+    except ValueError:
+        somebody = np.any(weight >= 0.0)
+        if somebody or all(np.all(value > 0) for value in effects.values()):
+            raise
+        return np.full(shape, np.nan)
 
 
 def _told_apart(scenario: Scenario, typical: list[Floats], weight: Floats) -> None:

@@ -25,6 +25,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from dosewright.agents.learning.anchored import EXPONENT
 from dosewright.agents.learning.environment import LearningVectorEnv
 from dosewright.agents.learning.event import event_so_far
+from dosewright.agents.learning.foresight import foreseen_courses
 from dosewright.agents.learning.multiplier import LEAST, Multiplier
 from dosewright.agents.learning.preset import WarmStartPart
 from dosewright.envs import Scenario
@@ -52,17 +53,11 @@ def foreseen(env: LearningVectorEnv, ahead: int) -> tuple[Floats, Floats]:
         monitoring dose.
     """
     scenario, treatment = env.inputs.scenario, env.treatment
-    courses = treatment.foresee(env.anchor[:, None] * CANDIDATES, env.anchor, ahead)
-    (n, c, _), unit = courses[scenario.output].shape, np.arange(scenario.horizon)
-    coming = ~np.isnan(courses[scenario.output]).reshape(n * c, -1)[:, 1:]
+    doses = env.anchor[:, None] * CANDIDATES
+    _, whole, benefit = foreseen_courses(treatment, doses, env.anchor, ahead)
     past = {name: response[:, 1:] for name, response in treatment.responses.items()}
-    whole = {
-        name: np.where(coming, course.reshape(n * c, -1)[:, 1:], np.repeat(past[name], c, axis=0))
-        for name, course in courses.items()
-    }
-    benefit = np.where(coming, scenario.benefit.of(whole, unit), 0.0).sum(axis=-1) / scenario.scored
-    event = event_so_far(scenario, whole).reshape(n, c) - event_so_far(scenario, past)[:, None]
-    return benefit.reshape(n, c), event
+    event = event_so_far(scenario, whole).reshape(doses.shape) - event_so_far(scenario, past)[:, None]
+    return benefit / scenario.scored, event
 
 
 def interpolated(score: torch.Tensor, action: torch.Tensor) -> torch.Tensor:

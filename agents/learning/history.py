@@ -37,7 +37,7 @@ class History:
 
 class HistoryFeatures:
     """The policy's input is what was observed at the last visits; it departs from the clinic's first dose
-    without genotype, the same at every visit.
+    without genotype, at every visit that for the person as they are then (a child grows).
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class HistoryFeatures:
     def __init__(self, scenario: Scenario, visits: int) -> None:
         self.scenario, self.visits = scenario, visits
         seen = scenario.observation.names
-        # what is known of the person comes first and is the same at every visit: it is shown once
+        # what is known of the person comes first and hardly changes between visits: it is shown once
         self._course = len(ObservationSpec(scenario.covariates).names)
         past = (f"{name}, {ago} visits ago" for ago in range(1, visits) for name in seen[self._course :])
         self.names: tuple[str, ...] = (*seen, *past)

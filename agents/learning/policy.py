@@ -213,7 +213,7 @@ class LearnedPolicy:
                 f"policy {path}: card.json or scaling.json is broken ({error}); train it again"
             ) from None
         preset = Preset.parse((path / "preset.toml").read_text(), f"policy {path}, preset.toml")
-        known = scenario(name_of)
+        known = scenario(name_of).seen_as(preset.scenario.genotype)
         if version != known.version:
             raise ValueError(
                 f"policy {path}: made for {known.name} version {version}, this is version {known.version}; "
@@ -229,6 +229,7 @@ class LearnedPolicy:
             RuntimeError,
             ValueError,
             KeyError,
+            TypeError,
             pickle.UnpicklingError,
             zipfile.BadZipFile,
         ) as error:

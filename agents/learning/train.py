@@ -12,6 +12,7 @@ import hashlib
 import json
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -92,6 +93,7 @@ class _Run:
         self.model: Any = None
         self.scaling: Any = None
         self.warm = preset.warm_start is None
+        self.report: Callable[[int, Score], None] | None = None
 
     def elapsed(self) -> float:
         """Return the seconds since this part of the run began."""
@@ -215,6 +217,8 @@ class _Run:
             policy.save(self.folder / "policy", self.preset.text())
             self.best = rank
         self.checkpoint(steps)
+        if self.report is not None:
+            self.report(steps, score)
 
     def spent(self) -> dict[str, float]:
         """Return the seconds spent on each part so far."""
@@ -313,7 +317,14 @@ def weights_hash(policy: torch.nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def train(preset: Preset, seed: int, folder: str | Path, resume: bool = False, progress: bool = True) -> Path:
+def train(
+    preset: Preset,
+    seed: int,
+    folder: str | Path,
+    resume: bool = False,
+    progress: bool = True,
+    report: Callable[[int, Score], None] | None = None,
+) -> Path:
     """Train a policy and return the folder of the best one.
 
     Parameters
@@ -328,6 +339,9 @@ def train(preset: Preset, seed: int, folder: str | Path, resume: bool = False, p
         Go on from the run's checkpoint.
     progress
         Show a progress bar.
+    report
+        Called with the steps taken and the score after every evaluation, once the checkpoint is written: what
+        it raises ends the training and leaves the folder usable.
 
     Raises
     ------
@@ -348,6 +362,7 @@ def train(preset: Preset, seed: int, folder: str | Path, resume: bool = False, p
     try:
         torch.set_num_threads(preset.machine.threads)
         run = _Run(preset, seed, path)
+        run.report = report
         done = run.resume() if resume else run.begin()
         run.model.set_logger(configure(str(path / "tensorboard"), ["tensorboard"]))
         (path / "preset.toml").write_text(preset.text())
@@ -370,6 +385,7 @@ def train(preset: Preset, seed: int, folder: str | Path, resume: bool = False, p
             bar.set_postfix_str(run.summary())
     except KeyboardInterrupt:
         if run is not None and run.model is not None:
+            run.report = None  # what it raises would hide the interruption
             run.evaluate(run.model.num_timesteps)
         raise
     finally:

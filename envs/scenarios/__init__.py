@@ -1,7 +1,8 @@
 """Scenarios, one file per drug: the decision problem as data.
 
 Every module of this folder that has a `SCENARIO` is one; so is every such file in the folders of the
-environment variable ``DOSEWRIGHT_SCENARIOS``.
+environment variable ``DOSEWRIGHT_SCENARIOS``. What others have published as a virtual trial is in
+`protocols`: `scenario` knows it by name, `names` does not list it.
 """
 
 from __future__ import annotations
@@ -61,16 +62,38 @@ def _known() -> dict[str, Scenario]:
     return found
 
 
+@cache
+def _protocols() -> dict[str, Scenario]:
+    """Published protocols by name, in alphabetical order of their files."""
+    from dosewright.envs.scenarios import protocols
+
+    modules = [
+        importlib.import_module(f"{protocols.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(protocols.__path__)
+    ]
+    return {made.name: made for module in modules for made in getattr(module, "PROTOCOLS", ())}
+
+
 def names() -> tuple[str, ...]:
     """Return the drugs there is a scenario for."""
     return tuple(_known())
 
 
+def protocol_names() -> tuple[str, ...]:
+    """Return the published protocols that `scenario` knows besides the drugs."""
+    return tuple(_protocols())
+
+
 def scenario(name: str) -> Scenario:
-    """Return the scenario of a drug; an unknown drug is an error that lists the known ones."""
-    if name not in _known():
-        raise ValueError(f"unknown drug {name!r}; known: {', '.join(_known())}")
-    return _known()[name]
+    """Return the scenario of a drug, or a published protocol; an unknown name is an error that lists the
+    known ones."""
+    known = {**_protocols(), **_known()}
+    if name not in known:
+        raise ValueError(
+            f"unknown drug {name!r}; known: {', '.join(_known())}; published protocols: "
+            f"{', '.join(_protocols())}"
+        )
+    return known[name]
 
 
 __all__ = [
@@ -101,6 +124,7 @@ __all__ = [
     "Weighted",
     "fixed_start",
     "names",
+    "protocol_names",
     "scenario",
     "split",
 ]

@@ -185,6 +185,7 @@ SCENARIO = Scenario(
     "genotypes 516G>T and 983T>C make a nine-fold difference in clearance between the extremes.",
     model=MODEL,
     alternative=None,
+    misspecified=(("ka", 0.5),),  # ASSUMPTION
     no_alternative="There is no second model of children. In adults clearance is 9.50 L/h, with CYP2B6 516 "
     "ratios of 1, 0.5 and 0.25 (Cabrera 2009; no variability read): vary the model's own parameters instead.",
     clock=Clock(),

@@ -206,6 +206,7 @@ SCENARIO = Scenario(
     "with body surface area, and clearance goes with the activity of DPYD.",
     model=MODEL,
     alternative=None,
+    misspecified=(("SLOPE", 1.25),),  # ASSUMPTION
     no_alternative="There is no second model of levels and leukocytes: vary this one's parameters instead. "
     "Of van Kuilenburg 2012, by DPYD genotype, the volumes could not be read.",
     clock=Clock(

@@ -176,6 +176,7 @@ SCENARIO = Scenario(
     "the nucleotides, NUDT15 their effect.",
     model=MODEL,
     alternative=None,
+    misspecified=(("SLOPE", 1.25),),  # ASSUMPTION
     no_alternative="There is no second model of neutrophils: vary this one's parameters instead. Hawwa 2008 "
     "(`mercaptopurine_hawwa2008`) has thioguanine nucleotides only.",
     clock=Clock(length=1.0),

@@ -139,6 +139,7 @@ SCENARIO = Scenario(
     "CYP2C9 and CYP2C19.",
     model=MODEL,
     alternative=None,
+    misspecified=(("ka", 0.5),),  # ASSUMPTION
     no_alternative="There is no second model of the same population; Yukawa 1990 (`phenytoin_yukawa1990`) "
     "is one of Japanese patients, with the same equations.",
     clock=Clock(),

@@ -187,6 +187,7 @@ SCENARIO = Scenario(
     "and BIS follow Eleveld 2018 with age, weight, height and sex.",
     model=MODEL,
     alternative=None,
+    misspecified=(("ke0", 0.7),),  # ASSUMPTION
     no_alternative="No second model of BIS has been read; Marsh 1991 and Schnider 1999 exist.",
     clock=Clock(
         unit="quarter minute", units="quarter minutes", length=_UNIT_MIN, entry="minute", symbol="min",

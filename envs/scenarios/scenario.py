@@ -458,6 +458,9 @@ class Scenario:
         None where Bayesian monitoring has no such formula.
     no_alternative
         Why there is no alternative model.
+    misspecified
+        (parameter, factor): how patients differ from the model, besides differing more among each other,
+        where robustness is asked for and there is no alternative model. Assumptions.
     monitoring
         How far ahead Bayesian monitoring and the planner look.
     constants
@@ -507,6 +510,7 @@ class Scenario:
     sources: tuple[str, ...]
     maintenance_dose: Callable[[Floats, float], Floats] | None = None
     no_alternative: str = ""
+    misspecified: tuple[tuple[str, float], ...] = ()
     no_guideline: str = ""
     controller: PIDRule | None = None
     monitoring: Monitoring = Monitoring()

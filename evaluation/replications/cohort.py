@@ -18,6 +18,7 @@ from dosewright.envs.observation import Entry
 from dosewright.envs.patients import Share, Stratum
 from dosewright.envs.pharmacology import PopulationModel
 from dosewright.envs.scenarios.dosing import DoseGrid
+from dosewright.envs.scenarios.protocols.people import mosteller
 
 Floats = NDArray[np.float64]
 
@@ -103,8 +104,8 @@ def people(
 
 
 def _derived(known: dict[str, Floats]) -> dict[str, Floats]:
-    """Return the body surface area, m² (Mosteller 1987, N Engl J Med 317:1098), and what is not known."""
-    derived = {"bsa_m2": np.sqrt(known["height_cm"] * known["weight_kg"] / 3600.0)}
+    """Return the body surface area, and what is not known."""
+    derived = mosteller(known)
     if "smoker" not in known:
         derived["smoker"] = np.full(len(known["age_y"]), np.nan)
     return derived
@@ -132,6 +133,27 @@ class HiddenVariants:
         return replace(patients, theta=theta)
 
 
+# what equations ask of a person besides the warfarin scenario's entries
+_KNOWN = (
+    Entry("bsa_m2", "m²", 0.5, 4.0, meaning="body surface area, Mosteller"),
+    Entry("smoker", "1", 0, 1, 0.0, meaning="1 if the person smokes"),
+    Entry("dvt_or_pe", "1", 0, 1, meaning="1 if warfarin is for a thrombosis or embolism"),
+    Entry("stroke", "1", 0, 1, meaning="1 after a stroke"),
+    Entry("diabetes", "1", 0, 1, meaning="1 with diabetes"),
+    Entry("fluvastatin", "1", 0, 1, meaning="1 if the person takes it"),
+)
+
+
+def day_by_day(scenario: Scenario) -> Scenario:
+    """Return one of warfarin's decision problems with a decision every day, and with everything that the
+    equations of a trial ask of a person; the population must have it."""
+    return replace(
+        scenario,
+        calendar=tuple(range(scenario.horizon)),
+        covariates=scenario.covariates + _KNOWN,
+    )
+
+
 def trial_scenario(title: str, population: VirtualPopulation) -> Scenario:
     """Return warfarin's decision problem with a decision every day and what a trial knows of its people.
 
@@ -145,20 +167,4 @@ def trial_scenario(title: str, population: VirtualPopulation) -> Scenario:
             replace(term, frequencies=ALLELES[term.gene]) for term in warfarin.model.genotype_terms
         ),
     )
-    known = (
-        Entry("bsa_m2", "m²", 0.5, 4.0, meaning="body surface area, Mosteller"),
-        Entry("smoker", "1", 0, 1, 0.0, meaning="1 if the person smokes"),
-        Entry("dvt_or_pe", "1", 0, 1, meaning="1 if warfarin is for a thrombosis or embolism"),
-        Entry("stroke", "1", 0, 1, meaning="1 after a stroke"),
-        Entry("diabetes", "1", 0, 1, meaning="1 with diabetes"),
-        Entry("fluvastatin", "1", 0, 1, meaning="1 if the person takes it"),
-    )
-    return replace(
-        warfarin,
-        title=title,
-        model=model,
-        calendar=tuple(range(warfarin.horizon)),
-        population=population,
-        doses=DOSES,
-        covariates=warfarin.covariates + known,
-    )
+    return replace(day_by_day(warfarin), title=title, model=model, population=population, doses=DOSES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,41 +108,47 @@ class Replication:
             "seed": self.seed,
             "presets": list(self.presets),
             "answer": list(self.answer),
-            "checks": [{**_plain(check), "verdict": check.verdict} for check in self.checks],
+            "checks": [{**plain(check), "verdict": check.verdict} for check in self.checks],
             "figures": [_with_reading(figure) for figure in self.figures],
             "remarks": list(self.remarks),
             "reference": self.reference,
             "arms": dict(self.arms),
             "primary": self.primary,
-            "contrasts": _plain(self.contrasts),
-            "classes": _plain(self.classes),
-            "doses": _plain(self.doses),
+            "contrasts": plain(self.contrasts),
+            "classes": plain(self.classes),
+            "doses": plain(self.doses),
             "ratios": [_with_reading(figure) for figure in self.ratios],
             "share_in_range": {
                 preset: {arm: np.round(share, 4).tolist() for arm, share in arms.items()}
                 for preset, arms in self.share_in_range.items()
             },
             "confidence": CONFIDENCE,
-            "facts": _plain(self.facts),
+            "facts": plain(self.facts),
             "assumptions": list(self.assumptions),
             "sources": list(self.sources),
             "provenance": dict(self.provenance),
         }
 
+    def page(self) -> str:
+        """Return the page of the record."""
+        from dosewright.evaluation.report.replication import replication_page  # matplotlib is slow to import
+
+        return replication_page(self.record())
+
 
 def _with_reading(figure: Figure) -> dict[str, Any]:
-    return {**_plain(figure), "reading": {preset: figure.reading(preset) for preset in figure.ours}}
+    return {**plain(figure), "reading": {preset: figure.reading(preset) for preset in figure.ours}}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return dataclasses as dictionaries, as far down as they go; of an interval what a reader needs."""
     if isinstance(value, Interval):
         return {name: getattr(value, name) for name in ("mean", "low", "high", "standard_error", "n")}
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def in_words(interval: Interval, digits: int = 1, sign: bool = False) -> str:
@@ -152,13 +158,21 @@ def in_words(interval: Interval, digits: int = 1, sign: bool = False) -> str:
     return f"{mean} ({low} to {high})"
 
 
-def write_replication(result: Replication, folder: str | Path, overwrite: bool = False) -> Path:
+class Result(Protocol):
+    """What a folder is written of: every number, ready for JSON, and a page of the same numbers."""
+
+    def record(self) -> dict[str, Any]: ...
+
+    def page(self) -> str: ...
+
+
+def write_replication(result: Result, folder: str | Path, overwrite: bool = False) -> Path:
     """Write `result.json` and `report.html` into a new folder, by way of `new_folder`, and return it.
 
     Parameters
     ----------
     result
-        The replication.
+        The replication, or the trial of a peer.
     folder
         Where to; its parents are made.
     overwrite
@@ -169,10 +183,7 @@ def write_replication(result: Replication, folder: str | Path, overwrite: bool =
     ExistingResultError
         As `dosewright.evaluation.check_folder`.
     """
-    from dosewright.evaluation.report.replication import replication_page  # matplotlib is slow to import
-
-    record = result.record()
     with new_folder(folder, overwrite) as new:
-        write_summary(record, new)
-        (new / REPORT_FILE).write_text(replication_page(record), encoding="utf-8")
+        write_summary(result.record(), new)
+        (new / REPORT_FILE).write_text(result.page(), encoding="utf-8")
     return Path(folder)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import numba
 import numpy as np
@@ -21,12 +22,14 @@ from dosewright.envs.scenarios.scenario import GenotypeMode
 from dosewright.evaluation.provenance import provenance
 from dosewright.evaluation.trial.block import Block, treat
 from dosewright.evaluation.trial.design import TrialDesign
+from dosewright.evaluation.trial.on_ray import treated_on_ray
 from dosewright.evaluation.trial.precision import Precision, check_wanted, look
 from dosewright.evaluation.trial.result import TrialResult
 from dosewright.evaluation.trial.store import TrialStore
 from dosewright.evaluation.trial.workers import Recipe, treated_by_workers
 
 Progress = Callable[[str, int], None]
+Backend = Literal["processes", "ray"]
 
 BLOCK = 500  # patients treated together: bounds the memory, changes no number
 BATCH = 1000  # patients added between two looks at the precision
@@ -75,6 +78,7 @@ def run_design(
     *,
     recipe: Recipe | None = None,
     processes: int | None = None,
+    backend: Backend = "processes",
     half_width: float | None = None,
     reference: str | None = None,
     store: TrialStore | None = None,
@@ -105,6 +109,10 @@ def run_design(
         and 21.9 s in two, eight of them start-up (`python -m benchmarks.trial`). A trial of rules alone is
         over before a worker is there. The first block is always treated here: it leaves compiled kernels to
         the workers.
+    backend
+        "processes": here, and in spawned processes. "ray": every block on Ray
+        (`dosewright.evaluation.trial.on_ray`), on as many workers as `processes`, by default the cores; it
+        needs the recipe.
     half_width, reference
         Add patients until every arm's paired difference of benefit from the reference has a 95 % interval of
         at most this half-width, a share. See `dosewright.evaluation.trial.precision`.
@@ -126,6 +134,8 @@ def run_design(
     chosen = _checked_patients(ids, block)
     if processes is not None and (processes < 1 or (processes > 1 and recipe is None)):
         raise ValueError(f"processes = {processes}; expected 1, or more with the recipe of the design")
+    if backend == "ray" and recipe is None:
+        raise ValueError("backend ray: give the recipe of the design, workers make their own")
     if half_width is not None:
         check_wanted(half_width, list(design.arms), reference)
         if batch < 1 or batch % block:
@@ -137,7 +147,7 @@ def run_design(
         _report(progress, done)
     looks = _Looks(half_width, reference, batch // block, len(parts), len(chosen))
     left = {number: ids for number, ids in enumerate(parts) if number not in blocks}
-    with closing(_treated(design, recipe, left, processes, progress)) as treated:
+    with closing(_treated(design, recipe, left, processes, backend, progress)) as treated:
         while (needed := looks.enough(blocks)) is None:
             number, found = next(treated)
             blocks[number] = found
@@ -200,14 +210,18 @@ def _treated(
     recipe: Recipe | None,
     parts: Mapping[int, NDArray[np.int64]],
     processes: int | None,
+    backend: Backend,
     progress: Progress | None,
 ) -> Generator[tuple[int, Block]]:
     """Yield the parts of a trial as they are finished, here or by workers."""
     left, seconds = dict(parts), list[float]()
+    on_ray = backend == "ray"
     while left:
-        wanted = workers_wanted(processes, numba.get_num_threads(), seconds, len(left))
-        if recipe is not None and wanted > 1:
-            with closing(treated_by_workers(recipe, design, left, wanted)) as treated:
+        cores = numba.get_num_threads()
+        wanted = processes or cores if on_ray else workers_wanted(processes, cores, seconds, len(left))
+        if recipe is not None and (on_ray or wanted > 1):
+            by = treated_on_ray if on_ray else treated_by_workers
+            with closing(by(recipe, design, left, wanted)) as treated:
                 for number, found in treated:
                     _report(progress, found)
                     yield number, found

@@ -51,19 +51,19 @@ def treated_by_workers(
     ValueError
         For a recipe that cannot be sent, or that makes another design; and as `treat`.
     """
-    _check_recipe(recipe)
+    check_recipe(recipe)
     waiting, running = iter(parts.items()), dict[Future[Block], int]()
     executor = ProcessPoolExecutor(
         processes,
         multiprocessing.get_context("spawn"),
-        _begin,
+        _begin_process,
         (recipe, design.described(), max(1, numba.get_num_threads() // processes)),
     )
     try:
         while True:
             # one more than there are workers, so that none waits for its next
             for number, ids in islice(waiting, processes + 1 - len(running)):
-                running[executor.submit(_treat, ids)] = number
+                running[executor.submit(treat_in_worker, ids)] = number
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -72,7 +72,8 @@ def treated_by_workers(
         executor.shutdown(cancel_futures=True)
 
 
-def _check_recipe(recipe: Recipe) -> None:
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse a recipe that cannot be sent to a worker."""
     try:
         pickle.dumps(recipe)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -82,13 +83,17 @@ def _check_recipe(recipe: Recipe) -> None:
         ) from None
 
 
-def _begin(recipe: Recipe, expected: Mapping[str, str], threads: int) -> None:
-    """Set up a worker."""
+def begin_worker(recipe: Recipe, expected: Mapping[str, str], threads: int) -> None:
+    """Set up a worker: the recipe of its design, what that must be described as, and its threads."""
     global _recipe, _expected
     _recipe, _expected = recipe, expected
+    numba.set_num_threads(threads)
+
+
+def _begin_process(recipe: Recipe, expected: Mapping[str, str], threads: int) -> None:
+    begin_worker(recipe, expected, threads)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches every process: end without a traceback
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    numba.set_num_threads(threads)
 
 
 def _end_with_parent() -> None:
@@ -111,5 +116,6 @@ def _design() -> TrialDesign:
     return design
 
 
-def _treat(ids: NDArray[np.int64]) -> Block:
+def treat_in_worker(ids: NDArray[np.int64]) -> Block:
+    """Treat patients by the worker's own design."""
     return treat(_design(), ids)

@@ -10,7 +10,7 @@ from scipy.stats import binom
 from benchmarks.calibration import calibrate, p_values
 from dosewright.agents.estimation import Belief, BeliefFilter, known_people, prior
 from dosewright.agents.estimation.resample_move import moments
-from dosewright.agents.learning import BeliefFeatures, BeliefVectorEnv
+from dosewright.agents.learning import BeliefFeatures, LearningVectorEnv
 from dosewright.agents.regimens import lacking, regimen
 from dosewright.envs import (
     AutoresetMode,
@@ -228,7 +228,7 @@ def test_features_of_a_patient_do_not_depend_on_how_far_others_are() -> None:
 
 def test_some_lanes_are_reset_while_others_wait_for_their_next_episode() -> None:
     env = DosingVectorEnv("docetaxel", 3, autoreset_mode=AutoresetMode.NEXT_STEP, namespace="select")
-    wrapped = BeliefVectorEnv(env, BeliefFilter(env.scenario, 8))
+    wrapped = LearningVectorEnv(env, BeliefFeatures(BeliefFilter(env.scenario, 8)))
     wrapped.reset(seed=1)
     done = np.zeros(3, dtype=bool)
     while not done.all():
@@ -236,7 +236,7 @@ def test_some_lanes_are_reset_while_others_wait_for_their_next_episode() -> None
         done = terminated | truncated
     wrapped.reset(options={"reset_mask": np.array([True, False, False])})
     shown, *_ = wrapped.step(np.zeros((3, 1), np.float32))
-    cycle = shown[:, wrapped.features.names.index("day over horizon")]
+    cycle = shown[:, wrapped.inputs.names.index("day over horizon")]
     assert cycle[0] > 0 and np.all(cycle[1:] == 0)
 
 
@@ -244,11 +244,11 @@ def test_some_lanes_are_reset_while_others_wait_for_their_next_episode() -> None
 @pytest.mark.parametrize("name", names())
 def test_wrapper_shows_finite_features_of_every_scenario(name: str, mode: AutoresetMode) -> None:
     env = DosingVectorEnv(name, 3, autoreset_mode=mode, namespace="select")
-    wrapped = BeliefVectorEnv(env, BeliefFilter(env.scenario, 8))
+    wrapped = LearningVectorEnv(env, BeliefFeatures(BeliefFilter(env.scenario, 8)))
     shown, _ = wrapped.reset(seed=2)
     episodes, actions = 0, np.random.default_rng(0)
     for _ in range(min(len(env.scenario.calendar) + 2, 16)):
-        assert shown.shape == (3, len(wrapped.features.names)) and np.isfinite(shown).all()
+        assert shown.shape == (3, len(wrapped.inputs.names)) and np.isfinite(shown).all()
         assert np.all(wrapped.anchor > 0)
         shown, reward, terminated, truncated, info = wrapped.step(
             actions.uniform(-1, 1, (3, 1)).astype(np.float32)
@@ -258,7 +258,7 @@ def test_wrapper_shows_finite_features_of_every_scenario(name: str, mode: Autore
         if mode is AutoresetMode.SAME_STEP and over.any():
             assert np.isfinite(info["final_obs"][over]).all()
             # the last look is at the end of an episode, the new one at the start of the next
-            day = wrapped.features.names.index("day over horizon")
+            day = wrapped.inputs.names.index("day over horizon")
             assert np.all(info["final_obs"][over, day] > shown[over, day])
     assert episodes > 0 or len(env.scenario.calendar) > 16
 

@@ -1,4 +1,6 @@
-"""The warm start: what it foresees comes true, its score is the scenario's, and fitting to it pays."""
+"""The warm start: what it foresees comes true, it is scored as a trial scores it, and fitting to it pays."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,23 +11,26 @@ import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from dosewright.agents.estimation import BeliefFilter
-from dosewright.agents.learning import BeliefVectorEnv, Scaling, anchored_dose
+from dosewright.agents.learning import BeliefFeatures, LearningVectorEnv, Scaling, anchored_dose, read_preset
 from dosewright.agents.learning.counterfactual import (
     _ACTIONS,
     CANDIDATES,
+    foreseen,
     interpolated,
-    scores,
+    visits_of,
     warm_start,
 )
+from dosewright.agents.learning.multiplier import LEAST, Multiplier
+from dosewright.agents.learning.networks import TruthCriticPolicy
 from dosewright.agents.learning.preset import WarmStartPart
-from dosewright.envs import AutoresetMode, DosingVectorEnv, Intake, Treatment, scenario
+from dosewright.envs import AutoresetMode, DosingVectorEnv, Intake, Treatment, names, scenario
 
 WARFARIN = scenario("warfarin")
 
 
-def wrapped(n: int) -> BeliefVectorEnv:
+def wrapped(n: int, truth: bool = False) -> LearningVectorEnv:
     lanes = DosingVectorEnv("warfarin", n, namespace="select", autoreset_mode=AutoresetMode.SAME_STEP)
-    env = BeliefVectorEnv(lanes, BeliefFilter(WARFARIN, 16, 0.9))
+    env = LearningVectorEnv(lanes, BeliefFeatures(BeliefFilter(WARFARIN, 16, 0.9)), truth=truth)
     first, _ = env.reset(seed=1)
     env.scaling = Scaling.fit(
         np.concatenate([first, *(env.step(np.zeros((n, 1), np.float32))[0] for _ in range(10))])
@@ -92,23 +97,51 @@ def test_candidates_are_actions() -> None:
     assert _ACTIONS[0] == -1.0 and _ACTIONS[-1] <= 1.0
 
 
-def test_scores_count_days_and_the_first_harm() -> None:
+def test_benefit_counts_days_and_the_event_how_near_it_comes() -> None:
     env = wrapped(50)
     env.reset(seed=3)
     env.step(np.full((50, 1), 0.5, np.float32))
-    days, careful = scores(env, 10, 0.0), scores(env, 10, 0.4)
+    benefit, event = foreseen(env, 10)
+    assert benefit.shape == event.shape == (50, len(CANDIDATES))
     response = env.treatment.foresee(env.anchor[:, None] * CANDIDATES, env.anchor, 10)["INR"]
     for lane, candidate in ((0, 0), (7, 8), (20, 16)):
         course = response[lane, candidate, ~np.isnan(response[lane, candidate])]
         assert len(course) == 10  # days 3 to 13; the next visit is on day 5
-        in_range, above = ((course >= 2) & (course <= 3)).sum(), (course > 4).sum()
-        assert days[lane, candidate] == pytest.approx((in_range - 2 * above) / 90)
-    entered = np.nanmax(response, axis=-1) > 4 * np.exp(0.08)
-    fresh = np.nanmax(env.treatment.truth, axis=-1) < 4 * np.exp(-0.08)
-    np.testing.assert_allclose((days - careful)[fresh[:, None] & entered], 0.4)
-    assert (fresh[:, None] & entered).any()
-    never = np.nanmax(response, axis=-1) < 4 * np.exp(-0.08)
-    np.testing.assert_array_equal((days - careful)[never], 0.0)
+        in_range = ((course >= 2) & (course <= 3)).sum()
+        assert benefit[lane, candidate] == pytest.approx(in_range / 90)
+    # linear on the log scale, from 0 at 8 % below the edge to 1 at 8 % above it; what has come near already
+    # does not come near again
+    highest, before = np.nanmax(response, axis=-1), np.nanmax(env.treatment.truth[:, 1:], axis=-1)
+    so_far = np.clip(0.5 + np.log(before / 4) / 0.16, 0, 1)[:, None]
+    expected = np.maximum(np.clip(0.5 + np.log(highest / 4) / 0.16, 0, 1), so_far) - so_far
+    np.testing.assert_allclose(event, expected, atol=1e-9)
+    assert (event == 1).any() and (event == 0).any() and ((event > 0) & (event < 1)).any()
+
+
+def test_an_event_that_has_happened_comes_no_nearer() -> None:
+    env = wrapped(40)
+    env.reset(seed=3)
+    for _ in range(4):
+        env.step(np.ones((40, 1), np.float32))
+    happened = np.nanmax(env.treatment.truth[:, 1:], axis=1) > 4 * np.exp(0.08)
+    assert happened.sum() > 5
+    assert np.abs(foreseen(env, 5)[1][happened]).max() == 0.0
+
+
+@pytest.mark.parametrize("drug", names())
+def test_every_scenario_is_foreseen(drug: str) -> None:
+    n, known = 8, scenario(drug)
+    lanes = DosingVectorEnv(drug, n, namespace="select", autoreset_mode=AutoresetMode.SAME_STEP)
+    env = LearningVectorEnv(lanes, BeliefFeatures(BeliefFilter(known, 8, known.monitoring.fade)))
+    env.reset(seed=3)
+    env.step(np.zeros((n, 1), np.float32))
+    part = read_preset(drug).warm_start
+    assert part is not None
+    benefit, event = foreseen(env, part.ahead)
+    assert benefit.shape == event.shape == (n, len(CANDIDATES))
+    assert np.isfinite(benefit).all() and benefit.min() >= 0.0 and benefit.max() <= 1.0
+    assert event.min() >= 0.0 and event.max() <= 1.0
+    assert (np.ptp(benefit, axis=1) > 0).any() or (np.ptp(event, axis=1) > 0).any()  # the dose matters
 
 
 def test_interpolation_is_exact_at_the_candidates_and_linear_between() -> None:
@@ -128,12 +161,17 @@ def test_interpolation_is_exact_at_the_candidates_and_linear_between() -> None:
 # ------------------------------------------------------------------------------------------------- the fit
 
 PART = WarmStartPart(
-    rounds=6, ahead_days=6, first_harm_weight=0.05, exploration_sd=0.1, batch_size=256, steps_per_round=40,
-    final_steps=200, learning_rate=1e-3,
+    patients=128, rounds=6, untrained=1, ahead=6, exploration_sd=0.1, batch_size=256, steps_per_round=40,
+    final_steps=200, learning_rate=1e-3, weight_decay=1e-2,
 )  # fmt: skip
+PRICE = 0.05
 
 
-def network(env: BeliefVectorEnv) -> ActorCriticPolicy:
+def price(rate: float = 0.0) -> Multiplier:
+    return Multiplier(PRICE, budget=0.5, rate=rate)
+
+
+def network(env: LearningVectorEnv) -> ActorCriticPolicy:
     torch.manual_seed(0)
     policy = ActorCriticPolicy(
         env.single_observation_space, env.single_action_space, lambda _: 1e-3, net_arch=[32]
@@ -145,16 +183,17 @@ def network(env: BeliefVectorEnv) -> ActorCriticPolicy:
 
 
 def last_layer(policy: ActorCriticPolicy) -> torch.Tensor:
-    return policy.state_dict()["action_net.weight"]
+    return policy.state_dict()["action_net.weight"].clone()
 
 
-def mean_score(policy: ActorCriticPolicy, env: BeliefVectorEnv) -> float:
+def mean_score(policy: ActorCriticPolicy, env: LearningVectorEnv) -> float:
     """Mean score of the network's doses over a course of other patients."""
     features, total = env.reset(seed=99)[0], []
     for _ in WARFARIN.calendar:
         with torch.no_grad():
             action = policy.get_distribution(torch.from_numpy(features)).mode()[:, 0]
-        score = torch.from_numpy(scores(env, PART.ahead_days, PART.first_harm_weight)).float()
+        benefit, event = foreseen(env, PART.ahead)
+        score = torch.from_numpy(benefit - PRICE * event).float()
         total.append(float(interpolated(score, action).mean()))
         features = env.step(action.numpy())[0]
     return float(np.mean(total))
@@ -165,29 +204,133 @@ def test_the_fit_scores_above_monitoring_on_other_patients() -> None:
     policy = network(env)
     monitoring = mean_score(policy, env)
     value = [parameter.clone() for parameter in policy.value_net.parameters()]
-    visits = []
-    warm_start(policy, env, PART, 5, visits.append)
-    assert sum(visits) == 6 * 11 * 128
-    # monitoring loses about 0.09 days of each visit's score to the best policy that sees the belief
+    visits: list[int] = []
+    warm_start(policy, env, PART, price(), 0.8, 5, visits.append)
+    assert sum(visits) == visits_of(PART, WARFARIN) == 6 * 11 * 128
     assert mean_score(policy, env) > monitoring + 0.05 / 90
     assert all(torch.equal(a, b) for a, b in zip(value, policy.value_net.parameters(), strict=True))
 
 
 def test_the_same_seed_gives_the_same_network_and_another_seed_another() -> None:
-    short = replace(PART, rounds=1, final_steps=20)
+    short = replace(PART, patients=16, rounds=2, final_steps=20)
 
     def weights(seed: int) -> torch.Tensor:
         env = wrapped(16)
         policy = network(env)
-        warm_start(policy, env, short, seed, lambda _: None)
+        warm_start(policy, env, short, price(), 0.8, seed, lambda _: None)
         return last_layer(policy)
 
     assert torch.equal(weights(5), weights(5))
     assert not torch.equal(weights(5), weights(6))
 
 
-def test_no_rounds_leave_monitoring() -> None:
+def test_no_steps_leave_monitoring() -> None:
     env = wrapped(8)
     policy = network(env)
-    warm_start(policy, env, replace(PART, rounds=0), 5, lambda _: None)
+    none = replace(PART, patients=8, rounds=2, steps_per_round=0, final_steps=0)
+    warm_start(policy, env, none, price(), 0.8, 5, lambda _: None)
     assert last_layer(policy).abs().max() == 0
+
+
+class Course:
+    """Mean events of every round of a warm start, and what the network and the price were at each visit."""
+
+    def __init__(self, env: LearningVectorEnv, policy: ActorCriticPolicy, learns: Multiplier) -> None:
+        self.policy, self.learns = policy, learns
+        self.events: list[float] = []
+        self.largest: list[float] = []
+        self.prices: list[float] = []
+        step = env.step
+
+        def spy(actions: np.ndarray) -> tuple:
+            answer = step(actions)
+            self.events.append(float(np.mean(answer[4]["event"])))
+            return answer
+
+        env.step = spy
+
+    def __call__(self, _: int) -> None:
+        self.largest.append(float(last_layer(self.policy).abs().max()))
+        self.prices.append(self.learns.value)
+
+    def rounds(self, values: list[float]) -> np.ndarray:
+        """(rounds, visits)."""
+        return np.reshape(values, (-1, len(WARFARIN.calendar)))
+
+
+@pytest.mark.parametrize("budget", [0.8, 0.0])
+def test_first_rounds_are_the_anchors_and_set_the_budget(budget: float) -> None:
+    env, part = wrapped(64), replace(PART, patients=64, rounds=5, untrained=3, steps_per_round=5)
+    policy, learns = network(env), price(rate=0.2)
+    course = Course(env, policy, learns)
+    warm_start(policy, env, part, learns, budget, 5, course)
+    largest, prices, events = map(course.rounds, (course.largest, course.prices, course.events))
+    assert largest.shape == (5, 11)
+    # nothing is fitted before the first round after the untrained ones is over
+    assert np.all(largest[:4] == 0) and np.all(largest[4] > 0)
+    before = events[:3].sum(axis=1).mean()
+    assert before > 0.05
+    assert learns.budget == pytest.approx(max(budget * before, LEAST))
+    # and the price learns from each round after them, from its own events
+    assert np.all(prices[:4] == PRICE)
+    expected = PRICE
+    for number, found in ((3, prices[4]), (4, np.array([learns.value]))):
+        excess = np.clip(events[number].sum() / learns.budget - 1, -1, 1)
+        expected *= np.exp(0.2 * excess)
+        np.testing.assert_allclose(found, expected)
+
+
+def test_untrained_rounds_are_treated_by_the_anchor_with_exploration() -> None:
+    n, part = 16, replace(PART, patients=16, rounds=2, untrained=1, steps_per_round=0, final_steps=0)
+    env, given = wrapped(n), []
+    step = env.step
+
+    def spy(actions: np.ndarray) -> tuple:
+        given.append(actions)
+        return step(actions)
+
+    env.step = spy
+    warm_start(network(env), env, part, price(), 0.8, 5, lambda _: None)
+    rng = np.random.default_rng(5)
+    expected = [np.clip(rng.normal(0.0, 0.1, n), -1, 1).astype(np.float32) for _ in range(22)]
+    np.testing.assert_array_equal(given, expected)
+
+
+def test_a_dear_event_makes_lower_doses() -> None:
+    def mean_action(value: float) -> float:
+        env = wrapped(64)
+        policy = network(env)
+        part = replace(PART, patients=64, rounds=3)
+        warm_start(policy, env, part, Multiplier(value, 0.5, 0.0), 0.8, 5, lambda _: None)
+        features = env.reset(seed=99)[0]
+        with torch.no_grad():
+            return float(policy.get_distribution(torch.from_numpy(features)).mode().mean())
+
+    assert mean_action(2.0) < mean_action(0.0) - 0.02
+
+
+def test_the_truth_of_a_critic_stays_out_of_the_fit() -> None:
+    part = replace(PART, patients=16, rounds=2, final_steps=20)
+
+    def fitted(policy_of: Callable[[LearningVectorEnv], ActorCriticPolicy], truth: bool) -> list:
+        env = wrapped(16, truth)
+        policy = policy_of(env)
+        # the same network to begin with, whatever the critic sees
+        torch.manual_seed(1)
+        for layer in (policy.mlp_extractor.policy_net, policy.action_net):
+            for parameter in layer.parameters():
+                torch.nn.init.normal_(parameter, 0.0, 0.05)
+        warm_start(policy, env, part, price(), 0.8, 5, lambda _: None)
+        return [*policy.mlp_extractor.policy_net.parameters(), *policy.action_net.parameters()]
+
+    def with_truth(env: LearningVectorEnv) -> TruthCriticPolicy:
+        return TruthCriticPolicy(
+            env.single_observation_space,
+            env.single_action_space,
+            lambda _: 1e-3,
+            net_arch={"pi": [32], "vf": [32]},
+            seen=env.seen,
+        )
+
+    for one, two in zip(fitted(network, False), fitted(with_truth, True), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)

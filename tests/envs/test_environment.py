@@ -130,7 +130,8 @@ def test_scalar_equals_vector_bit_for_bit_over_whole_episodes(realism: str) -> N
             one = lanes[i].step(action[i])
             assert np.array_equal(one[0], observation[i])
             assert one[1:4] == (reward[i], terminated[i], truncated[i])
-            assert one[4]["dose"] == info["dose"][i] and one[4]["cost"] == info["cost"][i]
+            for name in ("dose", "benefit", "cost", "event"):
+                assert one[4][name] == info[name][i]
             assert one[4]["outcomes"]["highest"] == info["outcomes"]["highest"][i]
             assert one[4]["outcomes"]["days"] == info["outcomes"]["days"][i]
         over |= terminated | truncated
@@ -203,12 +204,13 @@ def test_info_is_a_fresh_dictionary_each_call() -> None:
     (_, first), *later = follow(env, doses(2, 4), seed=1)
     infos = [first, *(answer[4] for answer in later)]
     assert len({id(info) for info in infos}) == len(infos)
-    before = {name: infos[1][name].copy() for name in ("dose", "benefit", "cost", "patient")}
+    shown = ("dose", "benefit", "cost", "event", "patient")
+    before = {name: infos[1][name].copy() for name in shown}
     highest = infos[1]["outcomes"]["highest"].copy()
     env.step(np.full((2, 1), 15.0))
     assert all(np.array_equal(infos[1][name], value) for name, value in before.items())
     assert np.array_equal(infos[1]["outcomes"]["highest"], highest)
-    arrays = [info[name] for info in infos[1:] for name in ("dose", "benefit", "cost", "patient")]
+    arrays = [info[name] for info in infos[1:] for name in shown]
     assert not any(np.shares_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i])
 
 

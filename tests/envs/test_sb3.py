@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sb3_contrib.common.maskable.utils import get_action_masks
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecMonitor
 
@@ -29,7 +30,8 @@ def test_ends_carry_their_last_observation_and_whether_they_were_cut_short() -> 
         assert reward.dtype == np.float32 and np.array_equal(reward, value.astype(np.float32))
         for lane in range(N):
             assert ("terminal_observation" in infos[lane]) == done[lane]
-            assert infos[lane]["cost"] == info["cost"][lane]
+            for name in ("dose", "benefit", "cost", "event"):
+                assert infos[lane][name] == info[name][lane]
             if done[lane]:
                 assert infos[lane]["TimeLimit.truncated"] == truncated[lane]
                 assert np.array_equal(infos[lane]["terminal_observation"], info["final_obs"][lane])
@@ -88,6 +90,22 @@ def test_attributes_and_methods_are_given_once_a_lane() -> None:
     assert env.env_is_wrapped(DosingVectorEnv) == [True] * 3
     env.reset()
     assert len(env.env_method("close", indices=[0, 2])) == 2
+
+
+def test_a_masked_policy_gets_each_lanes_own_row() -> None:
+    venv = DosingVectorEnv("fluorouracil", 40, action="tablet", autoreset_mode=AutoresetMode.SAME_STEP)
+    env, grid = SB3VecEnv(venv), len(venv.scenario.doses.doses)
+    env.seed(1)
+    env.reset()
+    env.step(np.full(40, grid - 1))  # the highest dose: somebody's next one is left out
+    masks = venv.action_masks()
+    assert masks.shape == (40, grid) and sorted(set(masks.sum(axis=1))) == [1, grid]
+    rows = env.env_method("action_masks")
+    assert len(rows) == 40 and all(np.array_equal(row, mask) for row, mask in zip(rows, masks, strict=True))
+    assert np.array_equal(get_action_masks(env), masks)  # as MaskablePPO asks
+    omitted = int(np.argmin(masks.sum(axis=1)))
+    own = env.env_method("action_masks", indices=[omitted, omitted - 1])
+    assert [row.sum() for row in own] == [1, grid]
 
 
 def test_one_update_of_ppo_changes_the_network() -> None:

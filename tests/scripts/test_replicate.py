@@ -2,10 +2,15 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
+import pytest
 from click.testing import CliRunner
 
-from dosewright.scripts.replicate import replicate
+from dosewright.agents.learning import LearnedPolicy
+from dosewright.envs import scenario
+from dosewright.scripts.replicate import protocol_arms, replicate
 
 
 def test_prints_what_must_hold_and_writes_a_result(tmp_path: Path) -> None:
@@ -25,3 +30,42 @@ def test_prints_what_must_hold_and_writes_a_result(tmp_path: Path) -> None:
 def test_an_unknown_trial_is_refused() -> None:
     done = CliRunner().invoke(replicate, ["gift", "--out", "x"])
     assert done.exit_code == 2 and "eu-pact" in done.output
+
+
+def test_a_virtual_trial_prints_a_table_by_group_and_writes_a_result(tmp_path: Path) -> None:
+    arguments = ["augustin", "--patients", "12", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(replicate, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "planner-adaptive" in done.stdout and "in range after 19 days" in done.stdout
+    assert done.stdout.count("not for clinical use") == 1
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"result.json", "report.html"}
+    record = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert [len(table["rows"]) for table in record["tables"]] == [5] * 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["augustin", "--variability", "cut"], "--variability cut: augustin has no such option"),
+        (["anzabi-zadeh", "--realism", "clinic"], "it is for eu-pact and coag"),
+        (["coag", "--highly-sensitive", "500"], "it is for anzabi-zadeh"),
+        (["eu-pact", "--policy", "runs/a/policy"], "it is for anzabi-zadeh and augustin"),
+    ],
+)
+def test_options_of_another_trial_are_refused(arguments: list[str], said: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(replicate, [*arguments, "--out", str(tmp_path / "out")])
+    assert isinstance(done.exception, ValueError) and said in str(done.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_policy_doses_its_own_protocol_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for_30 = SimpleNamespace(scenario=scenario("warfarin-augustin-30"))
+    for_15 = SimpleNamespace(scenario=scenario("warfarin-augustin-15"))
+    assert "policy" in protocol_arms(for_30.scenario, ("bayesian",), cast(Any, for_30))
+    assert "policy" not in protocol_arms(for_30.scenario, ("bayesian",), cast(Any, for_15))
+    other = SimpleNamespace(scenario=scenario("warfarin"))
+    monkeypatch.setattr(LearnedPolicy, "load", lambda folder: other)
+    arguments = ["anzabi-zadeh", "--policy", str(tmp_path), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(replicate, arguments)
+    assert isinstance(done.exception, ValueError)
+    assert "a policy for warfarin, expected one for warfarin-anzabi-zadeh" in str(done.exception)

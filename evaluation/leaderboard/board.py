@@ -1,0 +1,134 @@
+"""The board: all cells together, and what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+POINT = 0.01  # of benefit
+_KEPT = 0.5  # of the gain over the guideline, in a world that was not trained on
+_FLOOR = -2 * POINT  # of the difference from monitoring there
+_LESS_HARM = 0.8  # of monitoring's events
+
+Record = Mapping[str, Any]
+
+
+def board(cells: Sequence[Record], training: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Return the board, ready for JSON.
+
+    Parameters
+    ----------
+    cells
+        Records of `cell_record`.
+    training
+        Drug -> one entry a training seed, with "seed", "minutes", "weights" and "preset".
+    """
+    return {
+        "notice": "Research simulation, not for clinical use",
+        "cells": list(cells),
+        "training": {drug: list(entries) for drug, entries in training.items()},
+        "answers": answers(cells),
+    }
+
+
+def answers(cells: Sequence[Record]) -> list[dict[str, Any]]:
+    """Return what was asked of the policies, each with the drugs that meet it.
+
+    *Harm not higher*: the upper 95 % limit of the difference in patients with the event is at most the
+    scenario's margin.
+    """
+    own = [cell for cell in cells if cell["world"] == "own" and cell["policies"]]
+    clinic = [cell for cell in own if cell["realism"] == "clinic"]
+    found = [
+        _answer(
+            "against Bayesian monitoring in `clinic`: interval above −1 point",
+            clinic,
+            lambda cell: _benefit(cell, "monitoring")["low"] > -POINT,
+        ),
+        _answer(
+            "better than Bayesian monitoring by a point or more, harm not higher",
+            clinic,
+            lambda cell: _benefit(cell, "monitoring")["mean"] >= POINT and _harm_not_higher(cell),
+        ),
+        _answer(
+            "events at most 0.8 times those of Bayesian monitoring",
+            clinic,
+            lambda cell: _ratio(cell) is not None and _ratio(cell) <= _LESS_HARM,
+        ),
+        _answer(
+            "against the planner: interval above −1 point",
+            [cell for cell in clinic if "planner" in cell["against"]],
+            lambda cell: _benefit(cell, "planner")["low"] > -POINT,
+        ),
+        _answer(
+            "better than the planner: interval above 0",
+            [cell for cell in clinic if "planner" in cell["against"]],
+            lambda cell: _benefit(cell, "planner")["low"] > 0,
+        ),
+        _answer(
+            "gap between the genotypes no larger than under Bayesian monitoring",
+            [cell for cell in clinic if cell["worst_genotype"] is not None],
+            lambda cell: (
+                cell["worst_genotype"]["policy"]["gap"] <= cell["worst_genotype"]["monitoring"]["gap"]
+            ),
+        ),
+    ]
+    for realism in dict.fromkeys(cell["realism"] for cell in own):
+        here = [cell for cell in own if cell["realism"] == realism]
+        closed = [share for cell in here if (share := _closed(cell)) is not None]
+        found.append(
+            {
+                "question": f"gap closed in `{realism}`, median over the drugs that have one",
+                "median": None if not closed else float(np.median(closed)),
+                "asked": [cell["drug"] for cell in here if _closed(cell) is not None],
+                "met": [cell["drug"] for cell in here if (_closed(cell) or 0.0) >= 0.25],
+            }
+        )
+    others = {
+        (cell["drug"], cell["realism"]): cell
+        for cell in cells
+        if cell["world"] == "other" and cell["policies"]
+    }
+    for realism in dict.fromkeys(realism for _, realism in others):
+        pairs = [cell for cell in own if cell["realism"] == realism and (cell["drug"], realism) in others]
+        found.append(
+            _answer(
+                f"another model, `{realism}`: half of the gain over the guideline is kept, and monitoring "
+                "is at most 2 points better",
+                pairs,
+                lambda cell, realism=realism: _survives(cell, others[cell["drug"], realism]),
+            )
+        )
+    return found
+
+
+def _answer(question: str, cells: Sequence[Record], meets: Any) -> dict[str, Any]:
+    return {
+        "question": question,
+        "asked": [cell["drug"] for cell in cells],
+        "met": [cell["drug"] for cell in cells if meets(cell)],
+    }
+
+
+def _benefit(cell: Record, role: str) -> Mapping[str, float]:
+    return cell["against"][role]["benefit"]
+
+
+def _harm_not_higher(cell: Record) -> bool:
+    return cell["against"]["monitoring"]["event"]["high"] <= cell["margin"]
+
+
+def _ratio(cell: Record) -> Any:
+    return None if cell["ratio_of_events"] is None else cell["ratio_of_events"]["mean"]
+
+
+def _closed(cell: Record) -> float | None:
+    gap = cell["gap_closed"]
+    return None if gap is None or gap["closed"] is None else gap["closed"]["mean"]
+
+
+def _survives(own: Record, other: Record) -> bool:
+    kept = _benefit(other, "guideline")["mean"] >= _KEPT * _benefit(own, "guideline")["mean"]
+    return kept and _benefit(other, "monitoring")["mean"] >= _FLOOR

@@ -1,0 +1,250 @@
+"""``dosewright leaderboard``: every regimen on every drug, in its own world and in another, on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from dosewright.evaluation.leaderboard import Cell
+    from dosewright.evaluation.trial import TrialResult
+    from dosewright.evaluation.trial.run import Backend
+
+_PATIENTS, _PLANNED = 4000, 1000
+_HALF_WIDTH = 0.005
+_WORLDS = ("own", "other")
+
+
+class _Board:
+    """Runs cells, or reads what was finished."""
+
+    def __init__(
+        self, out: Path, seed: int, patients: int, planned: int, processes: int | None, backend: Backend
+    ) -> None:
+        self.out, self.seed, self.patients, self.planned = out, seed, patients, planned
+        self.processes = processes
+        self.backend: Backend = backend
+
+    def cell(self, cell: Cell, policies: Mapping[str, str]) -> dict[str, Any]:
+        """Return the record of a cell; `policies` are labels and arms, one a training seed."""
+        from dataclasses import replace
+
+        from dosewright.envs import scenario
+        from dosewright.evaluation.leaderboard import cell_record
+        from dosewright.scripts.leaderboard_cells import REFERENCE, cell_world, groups, without_truth
+
+        arms = groups(scenario(cell.drug), policies)
+        words = cell_world(cell, {REFERENCE: REFERENCE}, self.seed)
+        if words.design is None:
+            raise ValueError(f"{cell.name}: {words.reason}")
+        if cell.world == "other":
+            arms["rules"] = without_truth(arms["rules"])
+        main = self._group(cell, "belief", arms["belief"], self.patients, precise=True)
+        rules = self._group(cell, "rules", arms["rules"], len(main.ids))
+        planned = min(self.planned, len(main.ids))
+        planners = self._group(cell, "planner", arms["planner"], planned) if planned >= 2 else None
+        whole = replace(main, arms={**rules.arms, **main.arms})
+        return cell_record(cell, whole, planners, list(policies), words.words)
+
+    def _group(
+        self, cell: Cell, group: str, arms: Mapping[str, str], patients: int, precise: bool = False
+    ) -> TrialResult:
+        """Run some arms of a cell; what was finished before is read."""
+        from functools import partial
+
+        import numpy as np
+
+        from dosewright.evaluation.trial import TrialStore, run_design
+        from dosewright.scripts.leaderboard_cells import REFERENCE, cell_design
+        from dosewright.scripts.trial_arms import question
+
+        recipe = partial(cell_design, cell, dict(arms), self.seed)
+        asked, ids = recipe(), np.arange(patients)
+        asking = question(asked, ids, arms)
+        folder = self.out / "cells" / cell.name / group
+        there = folder.with_name(f"{group}.partial")
+        store = (TrialStore.resume if there.exists() else TrialStore.begin)(folder, asking)
+        return run_design(
+            asked,
+            ids,
+            recipe=recipe,
+            processes=self.processes,
+            backend=self.backend,
+            half_width=_HALF_WIDTH if precise else None,
+            reference=REFERENCE if precise else None,
+            store=store,
+        )
+
+
+def _policies(folder: Path | None, drug: str) -> dict[str, Path]:
+    """Return label -> folder of the policies of a drug: of every training seed, or the one that ships."""
+    from importlib.resources import files
+
+    from dosewright.agents import shipped
+
+    if folder is not None:
+        found = sorted(folder.glob(f"{drug}-s*/policy"))
+        return {f"policy {path.parent.name.rpartition('-')[2]}": path for path in found}
+    if drug not in shipped():
+        return {}
+    return {"policy": Path(str(files("dosewright.agents.pretrained") / drug))}
+
+
+def _training(policies: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """Return what the cards of policies say of their training."""
+    import json
+
+    entries = []
+    for path in policies.values():
+        card = json.loads((path / "card.json").read_text())
+        spent = card["seconds"]
+        entries.append(
+            {
+                "seed": card["seed"],
+                "preset": card["algorithm"],
+                "minutes": card["minutes"],
+                "environment": spent["environment"] / spent["all"],
+                "belief": spent["input"] / spent["all"],
+                "weights": card["weights"],
+            }
+        )
+    return entries
+
+
+@click.command()
+@click.argument("drugs", nargs=-1)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the board.")
+@click.option(
+    "--policies",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of training runs, DRUG-sSEED/policy each. Default: the policies that ship.",
+)
+@click.option("--realism", default="clinic,textbook", show_default=True)
+@click.option(
+    "--worlds",
+    default=",".join(_WORLDS),
+    show_default=True,
+    help="own: the model that was trained on; other: another one.",
+)
+@click.option(
+    "--patients",
+    type=click.IntRange(2),
+    default=_PATIENTS,
+    show_default=True,
+    help="At most; fewer where the difference of benefit is known to half a point.",
+)
+@click.option(
+    "--planned",
+    type=click.IntRange(0),
+    default=_PLANNED,
+    show_default=True,
+    help="The first so many of them are treated by the planner as well; 0: none.",
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+@click.option("--processes", type=click.IntRange(1), help="Default: as in `dosewright trial`.")
+@click.option("--backend", type=click.Choice(["processes", "ray"]), default="processes", show_default=True)
+@click.option(
+    "--comparators",
+    type=click.Path(path_type=Path),
+    default=Path("docs/leaderboard/comparators.json"),
+    show_default=True,
+    help="What Bayesian monitoring and the planner were when they were frozen.",
+)
+@click.option("--freeze", is_flag=True, help="Write that file from what they are now, and stop.")
+def leaderboard(
+    drugs: tuple[str, ...],
+    out: Path | None,
+    policies: Path | None,
+    realism: str,
+    worlds: str,
+    patients: int,
+    planned: int,
+    seed: int,
+    processes: int | None,
+    backend: Backend,
+    comparators: Path,
+    freeze: bool,
+) -> None:
+    """Compare every regimen on DRUGS (default: all) and write result.json and leaderboard.html.
+
+    What is finished stays in OUT/cells and is read again: a board that was stopped goes on.
+    """
+    import json
+    import time
+    from datetime import UTC, datetime
+
+    from dosewright.envs import names, scenario
+    from dosewright.evaluation.leaderboard import Cell, board
+    from dosewright.evaluation.provenance import provenance
+    from dosewright.evaluation.report.leaderboard import leaderboard_page
+    from dosewright.evaluation.result_folder import write_summary
+    from dosewright.scripts.leaderboard_cells import check_frozen
+    from dosewright.scripts.leaderboard_cells import comparators as comparators_of
+    from dosewright.scripts.trial_arms import code_digest
+
+    chosen = {drug: scenario(drug) for drug in drugs or names()}
+    now = {drug: comparators_of(known) for drug, known in chosen.items()}
+    if freeze:
+        comparators.parent.mkdir(parents=True, exist_ok=True)
+        comparators.write_text(json.dumps(now, indent=1) + "\n")
+        click.echo(f"frozen: {comparators}")
+        return
+    if out is None:
+        raise click.UsageError("Missing option '--out'.", click.get_current_context())
+    odd = [world for world in worlds.split(",") if world not in _WORLDS]
+    if odd:
+        raise ValueError(f"--worlds {odd[0]!r}: known: {', '.join(_WORLDS)}")
+    frozen = check_frozen(comparators, now)
+    started, clock = datetime.now(UTC), time.perf_counter()
+    runs = _Board(out, seed, patients, planned, processes, backend)
+    learned = {drug: _policies(policies, drug) for drug in chosen}
+    records = []
+    for drug, known in chosen.items():
+        arms = {label: f"policy:{path}" for label, path in learned[drug].items()}
+        for preset in realism.split(","):
+            known.preset(preset)
+            for world in worlds.split(","):
+                cell = Cell(drug, preset, world)
+                records.append(runs.cell(cell, arms))
+                click.echo(_line(records[-1]))
+    record = board(records, {drug: _training(found) for drug, found in learned.items() if found})
+    seconds = time.perf_counter() - clock
+    record |= {
+        "comparators": frozen,
+        "code": code_digest(),
+        "hours": sum(
+            arm["ms_per_decision"] * arm["decisions"] / 3.6e6
+            for cell in records
+            for arm in cell["arms"].values()
+        ),
+        "provenance": provenance(started, seconds),
+    }
+    write_summary(record, out)
+    (out / "leaderboard.html").write_text(leaderboard_page(record), encoding="utf-8")
+    for answer in record["answers"]:
+        median = "" if answer.get("median") is None else f" {100 * answer['median']:.0f} %;"
+        click.echo(f"{answer['question']}:{median} {len(answer['met'])} of {len(answer['asked'])}")
+    click.echo(f"board: {out / 'leaderboard.html'}")
+    click.echo("Research simulation, not for clinical use.")
+
+
+def _line(cell: Mapping[str, Any]) -> str:
+    """A cell in one line."""
+    head = f"{cell['drug']}, {cell['realism']}, {cell['world']} model, {cell['patients']} patients: "
+    if not cell["policies"]:
+        return head + "no policy"
+    benefit, event = (cell["against"]["monitoring"][key] for key in ("benefit", "event"))
+    return head + (
+        f"policy − {cell['monitoring']} {100 * benefit['mean']:+.1f} "
+        f"({100 * benefit['low']:+.1f} to {100 * benefit['high']:+.1f}) points of benefit, "
+        f"{100 * event['mean']:+.1f} of events"
+    )
+
+
+if __name__ == "__main__":
+    from dosewright.scripts.cli import run
+
+    run(leaderboard)

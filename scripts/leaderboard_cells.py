@@ -1,0 +1,125 @@
+"""What a cell of the leaderboard is made of: designs that a worker can make by itself, frozen comparators."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from dosewright.agents.regimens import lacking
+from dosewright.envs import Scenario
+from dosewright.evaluation.leaderboard import Cell
+from dosewright.evaluation.leaderboard.cell import ADAPTIVE, PLANNERS, STATIC
+from dosewright.evaluation.report.leaderboard import RULES
+from dosewright.evaluation.sensitivity import World, other_model
+from dosewright.evaluation.trial import TrialDesign
+from dosewright.scripts.trial_arms import design
+
+REFERENCE = ADAPTIVE
+# what Bayesian monitoring and the planner are made of
+_COMPARATORS = {"agents": ("estimation/*.py", "regimens/bayesian.py", "regimens/planner.py")}
+
+
+def groups(known: Scenario, policies: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return the groups of arms that are run together: name -> label -> arm.
+
+    Parameters
+    ----------
+    known
+        The scenario.
+    policies
+        Label -> ``policy:PATH``, one a training seed.
+    """
+    absent = lacking(known)
+    rules = [name for name in (*RULES, "oracle") if name not in absent]
+    return {
+        "belief": {name: name for name in (STATIC, ADAPTIVE)} | dict(policies),
+        "rules": {name: name for name in rules},
+        "planner": {name: name for name in PLANNERS},
+    }
+
+
+def cell_world(cell: Cell, arms: Mapping[str, str], seed: int) -> World:
+    """Return the world of a cell and the design of some of its arms there."""
+    asked = design(cell.drug, arms, seed, cell.realism, "diplotype", None)
+    if cell.world == "own":
+        return World("own", asked.scenario.model.title, asked)
+    return other_model(asked, misspecified=True)
+
+
+def cell_design(cell: Cell, arms: Mapping[str, str], seed: int) -> TrialDesign:
+    """Return the design of some arms of a cell, for workers too.
+
+    Raises
+    ------
+    ValueError
+        If there is no such world.
+    """
+    world = cell_world(cell, arms, seed)
+    if world.design is None:
+        raise ValueError(f"{cell.name}: {world.reason}")
+    return world.design
+
+
+def without_truth(arms: Mapping[str, str]) -> dict[str, str]:
+    """Return the arms that can be run in another model's world: all but the oracle, which reads the truth as
+    that of its own model."""
+    return {label: name for label, name in arms.items() if name != "oracle"}
+
+
+def comparators(known: Scenario) -> dict[str, Any]:
+    """Return what the Bayesian and planner arms of a drug depend on: their settings and a digest of their
+    code."""
+    digest = hashlib.sha256()
+    for room, patterns in _COMPARATORS.items():
+        spec = find_spec(f"dosewright.{room}")
+        assert spec is not None and spec.origin is not None
+        folder = Path(spec.origin).parent
+        for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
+            digest.update(path.name.encode())
+            digest.update(path.read_bytes())
+    return {
+        "fade": known.monitoring.fade,
+        "after": known.monitoring.after,
+        "version": known.version,
+        "code": digest.hexdigest()[:16],
+    }
+
+
+def check_frozen(path: Path, asked: Mapping[str, Mapping[str, Any]]) -> str:
+    """Compare the comparators with those that were frozen, and return the digest of the file.
+
+    Parameters
+    ----------
+    path
+        JSON file of ``dosewright leaderboard --freeze``: drug -> what `comparators` returned.
+    asked
+        The same, now.
+
+    Raises
+    ------
+    ValueError
+        If nothing was frozen, or a drug's comparators are others now; what differs is named.
+    """
+    try:
+        frozen = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        raise ValueError(
+            f"{path}: no frozen comparators; write them with --freeze before any policy is compared"
+        ) from None
+    for drug, now in asked.items():
+        then = frozen.get(drug, {})
+        different = [
+            f"{key} {then.get(key)!r} then, {value!r} now"
+            for key, value in now.items()
+            if then.get(key) != value
+        ]
+        if different:
+            raise ValueError(
+                f"{path}: the comparators of {drug} are not those that were frozen: {', '.join(different)}; "
+                "freeze anew, and compare every policy again"
+            )
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

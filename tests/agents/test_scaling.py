@@ -1,0 +1,22 @@
+"""Standardisation of what a network sees."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dosewright.agents.learning import Scaling
+
+
+def test_scaling_standardises_and_only_centres_what_never_varies() -> None:
+    features = np.random.default_rng(0).normal(3, 2, (5000, 3)).astype(np.float32)
+    features[:, 2] = 7.0
+    scaled = Scaling.fit(features).apply(features)
+    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(scaled.std(axis=0), [1, 1, 0], atol=1e-5)
+    assert np.abs(Scaling.fit(features).apply(features * 1000)).max() == 10.0
+
+
+def test_the_first_columns_are_standardised_as_before() -> None:
+    features = np.random.default_rng(0).normal(3, 2, (500, 4)).astype(np.float32)
+    whole = Scaling.fit(features)
+    np.testing.assert_array_equal(whole.of(3).apply(features[:, :3]), whole.apply(features)[:, :3])

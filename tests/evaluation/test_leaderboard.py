@@ -1,0 +1,191 @@
+"""The leaderboard: its numbers are those of the trials it is made of, and its answers follow from them."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from dosewright.agents.regimens import FixedDose, regimen
+from dosewright.envs import Noise, scenario
+from dosewright.evaluation import TrialResult, run_trial
+from dosewright.evaluation.leaderboard import Cell, board, cell_record
+from dosewright.evaluation.leaderboard.board import answers
+from dosewright.evaluation.report.leaderboard import leaderboard_page
+from dosewright.evaluation.statistics import paired_difference
+
+WARFARIN = scenario("warfarin")
+CELL = Cell("warfarin", "clinic", "own")
+# rules stand for the arms: what is tested is the arithmetic
+ARMS = {
+    "guideline": regimen("guideline", WARFARIN),
+    "bayesian": FixedDose(WARFARIN, 4.0),
+    "bayesian-adaptive": FixedDose(WARFARIN, 3.0),
+    "policy s1": regimen("nomogram", WARFARIN),
+    "policy s2": regimen("clinical-nomogram", WARFARIN),
+    "oracle": regimen("oracle", WARFARIN),
+}
+PLANNERS = {"planner": FixedDose(WARFARIN, 5.0), "planner-adaptive": FixedDose(WARFARIN, 2.5)}
+POLICIES = ("policy s1", "policy s2")
+
+
+def trial(arms: dict[str, Any], patients: int) -> TrialResult:
+    noise, clinic = Noise("select", 1), WARFARIN.preset("clinic")
+    return run_trial(WARFARIN, arms, WARFARIN.population, range(patients), noise, clinic)
+
+
+@pytest.fixture(scope="module")
+def result() -> TrialResult:
+    return trial(ARMS, 300)
+
+
+@pytest.fixture(scope="module")
+def record(result: TrialResult) -> dict[str, Any]:
+    return cell_record(CELL, result, trial(PLANNERS, 100), POLICIES, "the own world")
+
+
+def test_monitoring_is_the_better_of_the_two(result: TrialResult, record: dict[str, Any]) -> None:
+    means = {name: result.arm(name).benefit.mean() for name in ("bayesian", "bayesian-adaptive")}
+    assert record["monitoring"] == max(means, key=means.__getitem__)
+    assert means["bayesian"] != means["bayesian-adaptive"]
+
+
+def test_differences_are_those_of_each_patients_mean_over_the_seeds(
+    result: TrialResult, record: dict[str, Any]
+) -> None:
+    policy = np.mean([result.arm(name).benefit for name in POLICIES], axis=0)
+    expected = paired_difference(policy, result.arm(record["monitoring"]).benefit)
+    found = record["against"]["monitoring"]["benefit"]
+    assert (found["mean"], found["low"], found["high"]) == (expected.mean, expected.low, expected.high)
+    for name in POLICIES:
+        one = result.difference(name, record["monitoring"], "benefit")
+        seed = record["against"]["monitoring"]["benefit_by_seed"][name]
+        assert (seed["mean"], seed["low"]) == (one.mean, one.low)
+    event = np.mean([result.arm(name).ever_harm for name in POLICIES])
+    assert record["policy"]["event"]["mean"] == pytest.approx(event)
+
+
+def test_planners_are_compared_on_their_own_patients(result: TrialResult, record: dict[str, Any]) -> None:
+    found = record["against"]["planner"]
+    planned = trial(PLANNERS, 100)
+    better = max(PLANNERS, key=lambda name: planned.arm(name).benefit.mean())
+    assert (found["arm"], found["patients"]) == (better, 100)
+    policy = np.mean([result.arm(name).benefit[:100] for name in POLICIES], axis=0)
+    assert found["benefit"]["mean"] == pytest.approx((policy - planned.arm(better).benefit).mean())
+    with pytest.raises(ValueError, match="other patients"):
+        world = WARFARIN.preset("clinic")
+        other = run_trial(
+            WARFARIN, PLANNERS, WARFARIN.population, range(5, 50), Noise("select", 1), world
+        )  # fmt: skip
+        cell_record(CELL, result, other, POLICIES, "")
+
+
+def test_gap_closed_has_the_interval_of_a_ratio(result: TrialResult, record: dict[str, Any]) -> None:
+    gained = np.mean([result.arm(name).benefit for name in POLICIES], axis=0)
+    base = result.arm(record["monitoring"]).benefit
+    gained, gap = gained - base, result.arm("oracle").benefit - base
+    closed = record["gap_closed"]["closed"]
+    assert closed["mean"] == pytest.approx(gained.mean() / gap.mean())
+    # the bootstrap of the ratio, 4000 resamples of the patients
+    rows = np.random.default_rng(0).integers(0, len(gap), (4000, len(gap)))
+    ratios = gained[rows].mean(axis=1) / gap[rows].mean(axis=1)
+    width = np.subtract(*np.quantile(ratios, [0.975, 0.025]))
+    assert_allclose(closed["high"] - closed["low"], width, rtol=0.1)
+
+
+def test_no_gap_is_no_number(result: TrialResult) -> None:
+    same = copy.copy(result)
+    object.__setattr__(same, "arms", {**result.arms, "bayesian": result.arm("oracle")})
+    record = cell_record(CELL, same, None, POLICIES, "")
+    assert record["gap_closed"]["closed"] is None and record["gap_closed"]["gap"]["mean"] == 0.0
+    assert "planner" not in record["against"]
+
+
+def test_without_a_policy_a_cell_shows_the_others(result: TrialResult) -> None:
+    record = cell_record(CELL, result, None, (), "")
+    assert record["against"] == {} and set(record["arms"]) == set(ARMS)
+
+
+# ---------------------------------------------------------------------------------------------- the answers
+
+
+def finding(drug: str, **changes: Any) -> dict[str, Any]:
+    """A cell whose policy gains 2 ± 1 points with 5 % of events against 10 %."""
+    benefit, event = {"mean": 0.02, "low": 0.01, "high": 0.03}, {"mean": -0.05, "low": -0.07, "high": -0.03}
+    made: dict[str, Any] = {
+        "drug": drug,
+        "realism": "clinic",
+        "world": "own",
+        "policies": ["policy"],
+        "margin": 0.03,
+        "ratio_of_events": {"mean": 0.5, "low": 0.4, "high": 0.6},
+        "worst_genotype": {"policy": {"gap": 0.1}, "monitoring": {"gap": 0.1}},
+        "gap_closed": {"closed": {"mean": 0.3, "low": 0.2, "high": 0.4}},
+        "against": {
+            role: {"benefit": dict(benefit), "event": dict(event)}
+            for role in ("monitoring", "planner", "guideline")
+        },
+    }
+    return made | changes
+
+
+def met(cells: list[dict[str, Any]], words: str) -> list[str]:
+    (found,) = (item for item in answers(cells) if words in item["question"])
+    return found["met"]
+
+
+def test_a_gain_counts_only_where_harm_is_not_higher() -> None:
+    good, bad = finding("good"), finding("bad")
+    bad["against"]["monitoring"]["event"]["high"] = 0.031
+    assert met([good, bad], "by a point or more") == ["good"]
+    small = finding("small")
+    small["against"]["monitoring"]["benefit"]["mean"] = 0.009
+    assert met([small], "by a point or more") == []
+
+
+def test_events_are_compared_as_a_ratio() -> None:
+    cells = [finding("a"), finding("b", ratio_of_events={"mean": 0.81}), finding("c", ratio_of_events=None)]
+    assert met(cells, "0.8 times") == ["a"]
+
+
+def test_intervals_decide_against_monitoring_and_planner() -> None:
+    cell = finding("a")
+    cell["against"]["monitoring"]["benefit"]["low"] = -0.0101
+    assert met([cell], "against Bayesian monitoring") == []
+    cell["against"]["planner"]["benefit"]["low"] = 0.0
+    assert met([cell], "better than the planner") == []
+
+
+def test_the_median_is_over_drugs_with_a_gap() -> None:
+    cells = [finding("a"), finding("b", gap_closed={"closed": None})]
+    cells.append(finding("c", gap_closed={"closed": {"mean": 0.1}}))
+    (found,) = (item for item in answers(cells) if "median" in item)
+    assert found["median"] == pytest.approx(0.2) and found["asked"] == ["a", "c"] and found["met"] == ["a"]
+
+
+def test_another_model_must_keep_half_of_the_gain() -> None:
+    own, other = finding("a"), finding("a", world="other")
+    assert met([own, other], "another model") == ["a"]
+    other["against"]["guideline"]["benefit"]["mean"] = 0.0099
+    assert met([own, other], "another model") == []
+    other["against"]["guideline"]["benefit"]["mean"] = 0.02
+    other["against"]["monitoring"]["benefit"]["mean"] = -0.021
+    assert met([own, other], "another model") == []
+
+
+def test_the_page_shows_what_the_record_holds(record: dict[str, Any]) -> None:
+    made = board([record], {"warfarin": []}) | {
+        "comparators": "0123456789abcdef",
+        "code": "the code",
+        "hours": 0.1,
+        "provenance": {"command": "x", "git": None, "versions": {}, "platform": "y"},
+    }
+    text = leaderboard_page(made)
+    difference = record["against"]["monitoring"]["benefit"]
+    assert f"{100 * difference['mean']:+.1f}<small>{100 * difference['low']:+.1f} to" in text
+    assert text.count("not for clinical use") == 1 and "0123456789abcdef" in text
+    for name in (*ARMS, *PLANNERS):
+        assert f"<td>{name}</td>" in text

@@ -1,0 +1,85 @@
+"""`dosewright explain` and `dosewright export` on a policy's folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from gymnasium import spaces
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from dosewright.agents.learning import LearnedPolicy, Scaling, read_preset
+from dosewright.agents.learning.policy import inputs_of
+from dosewright.agents.learning.preset import BeliefPart
+from dosewright.envs import scenario
+from dosewright.scripts.cli import cli
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warfarin policy with an untrained network."""
+    known, preset = scenario("warfarin"), replace(read_preset("warfarin"), input=BeliefPart(16, 16, 0.9))
+    inputs = inputs_of(preset, known)
+    width = len(inputs.names)
+    torch.manual_seed(0)
+    network = ActorCriticPolicy(
+        spaces.Box(-np.inf, np.inf, (width,), np.float32),
+        spaces.Box(-1.0, 1.0, (1,), np.float32),
+        lambda _: 1e-3,
+        net_arch=[16],
+    )
+    with torch.no_grad():
+        assert isinstance(network.action_net, torch.nn.Linear)
+        network.action_net.weight.mul_(30.0)
+    card = {
+        "scenario": "warfarin", "scenario_version": known.version, "seed_namespace": "train",
+        "realism": "clinic", "genotype": "diplotype",
+    }  # fmt: skip
+    scaling = Scaling(np.zeros(width, np.float32), np.ones(width, np.float32))
+    path = tmp_path_factory.mktemp("run") / "policy"
+    LearnedPolicy(known, inputs, network, scaling, card).save(path, preset.text())
+    return path
+
+
+def test_explain_prints_what_the_page_says(folder: Path, tmp_path: Path) -> None:
+    arguments = ["explain", "warfarin", "--policy", str(folder), "--patients", "20", "--out"]
+    done = CliRunner().invoke(cli, [*arguments, str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert done.output.count("not for clinical use") == 1
+    record = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert (tmp_path / "out" / "explain.html").is_file() and record["patients"] == 20
+    assert all(sentence in done.output for sentence in record["answer"])
+    assert all(rule["when"] in done.output for rule in record["surrogate"]["rules"])
+    again = CliRunner().invoke(cli, [*arguments, str(tmp_path / "out")])
+    assert isinstance(again.exception, ValueError) and "--overwrite" in str(again.exception)
+
+
+def test_explain_refuses_a_policy_of_another_drug(folder: Path, tmp_path: Path) -> None:
+    arguments = ["explain", "tacrolimus", "--policy", str(folder), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(cli, arguments)
+    assert "a policy for warfarin, this is tacrolimus" in str(done.exception)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.oracles
+def test_export_writes_the_network_and_its_features(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    out = tmp_path / "policy.onnx"
+    done = CliRunner().invoke(cli, ["export", f"policy:{folder}", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert out.is_file() and (tmp_path / "policy.features.csv").is_file()
+    assert str(out) in done.output and done.output.count("not for clinical use") == 1
+    again = CliRunner().invoke(cli, ["export", f"policy:{folder}", "--out", str(out)])
+    assert "exists already" in str(again.exception)
+
+
+def test_export_names_what_is_wrong(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["export", "warfarin", "--out", str(tmp_path / "policy.pt")])
+    assert "ends in .onnx" in str(done.exception)
+    done = CliRunner().invoke(cli, ["export", "aspirin", "--out", str(tmp_path / "policy.onnx")])
+    assert "no policy ships for 'aspirin'" in str(done.exception)

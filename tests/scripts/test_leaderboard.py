@@ -1,0 +1,82 @@
+"""``dosewright leaderboard``: goes on where it was, and refuses comparators that were changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dosewright.evaluation.trial import run as running
+from dosewright.scripts.cli import cli
+
+
+def command(*arguments: str | Path) -> None:
+    cli.main(["leaderboard", *map(str, arguments)], standalone_mode=False)
+
+
+@pytest.fixture
+def frozen(tmp_path: Path) -> Path:
+    path = tmp_path / "comparators.json"
+    command("busulfan", "--freeze", "--comparators", path)
+    return path
+
+
+def small(out: Path, frozen: Path, *more: str | Path) -> dict[str, Any]:
+    """A board of one cell without policies."""
+    policies = out.parent / "runs"
+    policies.mkdir(exist_ok=True)
+    command(
+        "busulfan", "--out", out, "--comparators", frozen, "--policies", policies, "--realism", "textbook",
+        "--worlds", "own", "--patients", "24", "--planned", "4", "--processes", "1", *more,
+    )  # fmt: skip
+    return json.loads((out / "result.json").read_text())
+
+
+def test_a_finished_board_is_read_again(
+    tmp_path: Path, frozen: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = small(tmp_path / "board", frozen)
+    (cell,) = first["cells"]
+    assert (cell["drug"], cell["realism"], cell["world"], cell["patients"]) == (
+        "busulfan",
+        "textbook",
+        "own",
+        24,
+    )
+    assert {"label", "bayesian", "bayesian-adaptive", "planner", "planner-adaptive", "oracle"} <= set(
+        cell["arms"]
+    )
+    assert cell["arms"]["planner"]["patients"] == 4 and cell["arms"]["oracle"]["upper_bound"]
+    assert "not for clinical use" in capsys.readouterr().out
+
+    def never(*_: Any) -> None:
+        raise AssertionError("patients were treated again")
+
+    monkeypatch.setattr(running, "treat", never)
+    again = small(tmp_path / "board", frozen)
+    assert again["cells"] == first["cells"]
+
+
+def test_other_patients_are_not_taken_for_the_same_board(tmp_path: Path, frozen: Path) -> None:
+    small(tmp_path / "board", frozen)
+    with pytest.raises(ValueError, match="is another one: seed '1 of namespace trial' there, '2 of"):
+        small(tmp_path / "board", frozen, "--seed", "2")
+
+
+def test_comparators_are_those_that_were_frozen(tmp_path: Path, frozen: Path) -> None:
+    with pytest.raises(ValueError, match="write them with --freeze before any policy is compared"):
+        small(tmp_path / "board", tmp_path / "nothing.json")
+    then = json.loads(frozen.read_text())
+    then["busulfan"]["fade"] = 0.5
+    frozen.write_text(json.dumps(then))
+    with pytest.raises(ValueError, match="comparators of busulfan .* fade 0.5 then, 0.9 now"):
+        small(tmp_path / "board", frozen)
+
+
+def test_an_unknown_world_or_drug_is_named(tmp_path: Path, frozen: Path) -> None:
+    with pytest.raises(ValueError, match="--worlds 'mars': known: own, other"):
+        small(tmp_path / "board", frozen, "--worlds", "mars")
+    with pytest.raises(ValueError, match="aspirin"):
+        command("aspirin", "--out", tmp_path / "board", "--comparators", frozen)
