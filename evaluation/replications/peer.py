@@ -6,8 +6,9 @@ clinical use.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -237,7 +238,7 @@ def tabulate(
         Group -> (n,) who is in it; everybody is in one.
     stratified
         Whether groups were filled up: all patients are then the groups weighted by their shares of the
-        population.
+        population, which add up to 1.
     reference
         Arm from whose time in range the others' is subtracted; None: no difference.
     published
@@ -246,7 +247,7 @@ def tabulate(
     Raises
     ------
     ValueError
-        For a group with fewer than two patients.
+        For a group with fewer than two patients, or shares that do not add up to 1.
     """
     for group in groups:
         if group.n < _FEWEST:
@@ -259,13 +260,11 @@ def tabulate(
         parts = {
             group: (_figures(found, mask), _difference(found, base, mask)) for group, mask in groups.items()
         }
-        shares = [(group.share, *parts[group]) for group in groups]
-        total = sum(share for share, _, _ in shares)
         if stratified:
             figures = {
-                key: weighted([(share / total, item[key]) for share, item, _ in shares]) for key in found
+                key: _of_groups([(group.share, parts[group][0][key]) for group in groups]) for key in found
             }
-            apart = [(share / total, item) for share, _, item in shares if item is not None]
+            apart = [(group.share, item) for group, (_, item) in parts.items() if item is not None]
             difference = weighted(apart) if apart else None
         else:
             everybody = np.ones(len(next(iter(found.values()))), dtype=bool)
@@ -276,7 +275,18 @@ def tabulate(
             for group, (item, apart) in parts.items()
             if len(groups) > 1
         ]
-    return tuple(rows)  # fmt: skip
+    return tuple(rows)
+
+
+def _of_groups(parts: Sequence[tuple[float, Interval]]) -> Interval:
+    """Return the mean of groups that each make a stated share, as `weighted`, with limits from the groups'
+    own (square and add: Zou 2008, Stat Med 27:1693): one in which nobody had an event still leaves room."""
+    whole = weighted(parts)
+    below, above = (
+        math.sqrt(sum((share * (item.mean - getattr(item, side))) ** 2 for share, item in parts))
+        for side in ("low", "high")
+    )
+    return replace(whole, low=whole.mean - below, high=whole.mean + above)
 
 
 def _figures(found: Values, mask: Bools) -> dict[str, Interval]:

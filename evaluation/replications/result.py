@@ -154,7 +154,11 @@ def plain(value: Any) -> Any:
 def in_words(interval: Interval, digits: int = 1, sign: bool = False) -> str:
     """Return "mean (low to high)"."""
     mark = "+" if sign else ""
-    mean, low, high = (f"{value:{mark}.{digits}f}" for value in (interval.mean, interval.low, interval.high))
+    # a limit of 0 may lie a rounding below it: adding 0 leaves no "-0.0"
+    mean, low, high = (
+        f"{round(value, digits) + 0.0:{mark}.{digits}f}"
+        for value in (interval.mean, interval.low, interval.high)
+    )
     return f"{mean} ({low} to {high})"
 
 

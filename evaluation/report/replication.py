@@ -34,7 +34,11 @@ def interval(value: Mapping[str, Any] | float | None, digits: int = 1, sign: boo
     if not isinstance(value, Mapping):
         return number(value), ""
     mark = "+" if sign else ""
-    mean, low, high = (f"{value[key]:{mark}.{digits}f}".replace("-", "−") for key in ("mean", "low", "high"))
+    # a limit of 0 may lie a rounding below it: adding 0 leaves no "−0.0"
+    mean, low, high = (
+        f"{round(value[key], digits) + 0.0:{mark}.{digits}f}".replace("-", "−")
+        for key in ("mean", "low", "high")
+    )
     return mean, f"{low} to {high}"
 
 

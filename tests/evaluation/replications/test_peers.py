@@ -21,6 +21,7 @@ from dosewright.evaluation.replications import (
 )
 from dosewright.evaluation.replications.anzabi_zadeh import HIGHLY, NORMAL, SENSITIVE, Variability
 from dosewright.evaluation.replications.peer import ALL, Group, Values, follow_all, tabulate
+from dosewright.evaluation.replications.result import in_words
 
 
 def own_visits(variability: Variability) -> dict[str, Regimen]:
@@ -75,6 +76,11 @@ def test_all_patients_are_the_groups_weighted_where_one_was_filled_up() -> None:
     difference = rows["a", ALL].difference
     assert difference is not None and difference.mean == pytest.approx(0.9 * 10 + 0.1 * 30)
     assert rows["b", ALL].difference is None
+    nobody: dict[str, Values] = {"a": {"in_range": values["a"]["in_range"], "ever_above_4": flags & ~flags}}
+    none = tabulate(nobody, groups, True, None, {})[0].figures["ever_above_4"]
+    # no event in two patients leaves room up to 65.8 % (Wilson); of both groups √((0.9·65.8)² + (0.1·65.8)²)
+    assert (none.mean, none.low) == pytest.approx((0, 0)) and none.high == pytest.approx(59.6, abs=0.1)
+    assert "-0.0" not in in_words(none)
     drawn = tabulate(values, groups, False, None, {})
     assert drawn[0].figures["in_range"].mean == pytest.approx(60) and drawn[0].difference is None
     with pytest.raises(ValueError, match="ask for more patients"):
