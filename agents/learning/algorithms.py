@@ -14,7 +14,7 @@ from stable_baselines3.sac.policies import SACPolicy
 
 from dosewright.agents.learning.networks import RecurrentPolicy, TruthCriticPolicy
 from dosewright.agents.learning.preset import (
-    MaskablePPOPart,
+    OnPolicyPart,
     PPOPart,
     Preset,
     RecurrentPPOPart,
@@ -106,7 +106,7 @@ def make(preset: Preset, env: SB3VecEnv, seen: int, visits: int, seed: int) -> B
     )
 
 
-def _falling(part: PPOPart | MaskablePPOPart) -> Any:
+def _falling(part: OnPolicyPart) -> Any:
     """A learning rate that falls linearly."""
     first, last = part.learning_rate, part.learning_rate_end
     return lambda left: last + left * (first - last)

@@ -84,17 +84,12 @@ class WarmStartPart:
 
 
 @dataclass(frozen=True)
-class PPOPart:
-    """Proximal policy optimisation, as in Stable-Baselines3, except for two things.
-
-    Exploration is a schedule: the log SD of the action falls from `initial_log_sd` to `final_log_sd`; left to
-    itself it collapses long before the policy is good. An update takes whole courses of every environment,
-    and goes through them in so many batches an epoch. In the share `critic_first` of the `timesteps`, their
-    first part, only the critic learns: its first guesses would undo the warm start.
-    """
+class OnPolicyPart:
+    """What the kinds of proximal policy optimisation have in common, as in Stable-Baselines3. An update takes
+    whole courses of every environment, and goes through them in so many batches an epoch; the learning rate
+    falls linearly."""
 
     timesteps: int
-    critic_first: float
     environments: int
     courses_per_update: int
     batches: int
@@ -105,6 +100,18 @@ class PPOPart:
     learning_rate_end: float
     clip_range: float
     entropy: float
+
+
+@dataclass(frozen=True)
+class PPOPart(OnPolicyPart):
+    """Proximal policy optimisation, with two things of our own.
+
+    Exploration is a schedule: the log SD of the action falls from `initial_log_sd` to `final_log_sd`; left to
+    itself it collapses long before the policy is good. In the share `critic_first` of the `timesteps`, their
+    first part, only the critic learns: its first guesses would undo the warm start.
+    """
+
+    critic_first: float
     initial_log_sd: float
     final_log_sd: float
 
@@ -117,20 +124,8 @@ class RecurrentPPOPart(PPOPart):
 
 
 @dataclass(frozen=True)
-class MaskablePPOPart:
-    """PPO on tablets, of which only those are tried that can be given (sb3-contrib); as in `PPOPart`."""
-
-    timesteps: int
-    environments: int
-    courses_per_update: int
-    batches: int
-    epochs: int
-    discount: float
-    gae_lambda: float
-    learning_rate: float
-    learning_rate_end: float
-    clip_range: float
-    entropy: float
+class MaskablePPOPart(OnPolicyPart):
+    """PPO on tablets, of which only those are tried that can be given (sb3-contrib)."""
 
 
 @dataclass(frozen=True)
