@@ -233,6 +233,12 @@ class Treatment:
         return self.responses[self.scenario.output]
 
     @property
+    def event(self) -> Floats:
+        """(n,) how near the scenario's event is, by the units that counted so far; 1 where it has happened.
+        Truth, not seen."""
+        return np.minimum(self.counted / self.scenario.event.limit(self.scenario.horizon), 1.0)
+
+    @property
     def theta(self) -> Floats:
         """(n, p) individual parameters today (drift and interacting drugs included). Truth, not seen."""
         path = self._life.theta
@@ -326,18 +332,14 @@ class Treatment:
         stop = np.where(self.active, np.minimum(stop, life.leaves), self.day)
         lanes = np.flatnonzero(self.active)
         self.given[lanes, self.visit[lanes]] = given[lanes]
-        start, active, before = self.day.copy(), self.active.copy(), self._event()
+        start, active, before = self.day.copy(), self.active.copy(), self.event
         self._fresh[:] = False
         self._late[:] = np.nan
         self._visited[lanes] = self._clock[lanes]
         self.visit = self.visit + self.active
         self.active = active & (stop < scenario.horizon) & ~leaving
         scores = self._advance(given, active & ~leaving, stop, leaving)
-        return self._summarise(given, start, stop, active, leaving, scores, self._event() - before)
-
-    def _event(self) -> Floats:
-        """Return (n,) how near the scenario's event is; 1 where it has happened."""
-        return np.minimum(self.counted / self.scenario.event.limit(self.scenario.horizon), 1.0)
+        return self._summarise(given, start, stop, active, leaving, scores, self.event - before)
 
     def _advance(
         self,

@@ -37,9 +37,6 @@ class _Board:
         from dosewright.scripts.leaderboard_cells import REFERENCE, cell_world, groups, without_truth
 
         arms = groups(scenario(cell.drug), policies)
-        words = cell_world(cell, {REFERENCE: REFERENCE}, self.seed)
-        if words.design is None:
-            raise ValueError(f"{cell.name}: {words.reason}")
         if cell.world == "other":
             arms["rules"] = without_truth(arms["rules"])
         main = self._group(cell, "belief", arms["belief"], self.patients, precise=True)
@@ -47,7 +44,8 @@ class _Board:
         planned = min(self.planned, len(main.ids))
         planners = self._group(cell, "planner", arms["planner"], planned) if planned >= 2 else None
         whole = replace(main, arms={**rules.arms, **main.arms})
-        return cell_record(cell, whole, planners, list(policies), words.words)
+        words = cell_world(cell, {REFERENCE: REFERENCE}, self.seed).words
+        return cell_record(cell, whole, planners, list(policies), words)
 
     def _group(
         self, cell: Cell, group: str, arms: Mapping[str, str], patients: int, precise: bool = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from dosewright.evaluation.leaderboard.cell import ADAPTIVE, PLANNERS, STATIC
 from dosewright.evaluation.report.leaderboard import RULES
 from dosewright.evaluation.sensitivity import World, other_model
 from dosewright.evaluation.trial import TrialDesign
-from dosewright.scripts.trial_arms import design
+from dosewright.scripts.trial_arms import design, digest_of
 
 REFERENCE = ADAPTIVE
 # what Bayesian monitoring and the planner are made of
@@ -73,19 +72,11 @@ def without_truth(arms: Mapping[str, str]) -> dict[str, str]:
 def comparators(known: Scenario) -> dict[str, Any]:
     """Return what the Bayesian and planner arms of a drug depend on: their settings and a digest of their
     code."""
-    digest = hashlib.sha256()
-    for room, patterns in _COMPARATORS.items():
-        spec = find_spec(f"dosewright.{room}")
-        assert spec is not None and spec.origin is not None
-        folder = Path(spec.origin).parent
-        for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
-            digest.update(path.name.encode())
-            digest.update(path.read_bytes())
     return {
         "fade": known.monitoring.fade,
         "after": known.monitoring.after,
         "version": known.version,
-        "code": digest.hexdigest()[:16],
+        "code": digest_of(_COMPARATORS),
     }
 
 

@@ -136,14 +136,24 @@ def _content(name: str, drug: str) -> str:
 
 def code_digest() -> str:
     """Return a digest of the code that a block goes through, scenarios from other folders included."""
-    found: list[Path] = []
-    for room, patterns in _CODE.items():
-        spec = find_spec(f"dosewright.{room}")
-        assert spec is not None and spec.origin is not None
-        found += [file for pattern in patterns for file in Path(spec.origin).parent.glob(pattern)]
+    found = _sources(_CODE)
     for folder in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
         found += Path(folder).glob("*.py")
     return _digest(found)
+
+
+def digest_of(rooms: Mapping[str, Iterable[str]]) -> str:
+    """Return a digest of some files of the rooms: room -> patterns."""
+    return _digest(_sources(rooms))
+
+
+def _sources(rooms: Mapping[str, Iterable[str]]) -> list[Path]:
+    found: list[Path] = []
+    for room, patterns in rooms.items():
+        spec = find_spec(f"dosewright.{room}")
+        assert spec is not None and spec.origin is not None
+        found += [file for pattern in patterns for file in Path(spec.origin).parent.glob(pattern)]
+    return found
 
 
 def _digest(paths: Iterable[Path]) -> str:

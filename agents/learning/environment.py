@@ -167,10 +167,9 @@ class LearningVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
         """What no policy can know of the patients now."""
         treatment, scenario = self._lanes.treatment, self._lanes.scenario
         response = np.nan_to_num(treatment.truth[np.arange(self.num_envs), treatment.day])
-        near = np.minimum(treatment.counted / scenario.event.limit(scenario.horizon), 1.0)
         columns = (
             np.log(np.maximum(treatment.theta, _LEAST)),
             np.log(np.maximum(response / scenario.target_at(treatment.day), _LEAST))[:, None],
-            near[:, None],
+            treatment.event[:, None],
         )
         return np.concatenate(columns, axis=1).astype(np.float32)

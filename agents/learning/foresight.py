@@ -37,8 +37,7 @@ def foreseen_scores(treatment: Treatment, dose: Floats, after: Floats, ahead: in
     coming, whole, benefit = foreseen_courses(treatment, dose, after, ahead)
     limit = scenario.event.limit(scenario.horizon)
     counted = ((scenario.event.score.of(whole, unit) > 0) & coming).sum(axis=-1).reshape(dose.shape)
-    before = treatment.counted[:, None]
-    event = np.minimum((before + counted) / limit, 1.0) - np.minimum(before / limit, 1.0)
+    event = np.minimum((treatment.counted[:, None] + counted) / limit, 1.0) - treatment.event[:, None]
     return benefit, event
 
 

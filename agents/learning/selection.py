@@ -43,10 +43,8 @@ class Selection:
     """
 
     def __init__(self, preset: Preset) -> None:
-        self._preset, self._scenario = (
-            preset,
-            scenario(preset.scenario.drug).seen_as(preset.scenario.genotype),
-        )
+        self._preset = preset
+        self._scenario = scenario(preset.scenario.drug).seen_as(preset.scenario.genotype)
         fade = preset.input.fade if isinstance(preset.input, BeliefPart) else self._scenario.monitoring.fade
         self.baseline = self.score(Bayesian(self._scenario, fade=fade))
         self.budget = max(preset.harm.budget * self.baseline.ever_harm, LEAST)

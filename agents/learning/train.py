@@ -262,7 +262,7 @@ class _Run:
 
     def card(self, score: Score, steps: int) -> dict[str, Any]:
         """Return what must be known about a policy."""
-        preset, seen = self.preset, next(iter(set(self.preset.tables) & {"belief", "history"}))
+        preset, spent = self.preset, self.spent()
         return {
             "notice": "Research simulation, not for clinical use.",
             "scenario": self.scenario.name,
@@ -274,11 +274,11 @@ class _Run:
             "seed": self.seed,
             "algorithm": preset.algorithm_name,
             "warm_start": preset.warm_start is not None,
-            "sees": {seen: asdict(preset.input)},
+            "sees": {name: asdict(part) for name, part in preset.tables.items() if part is preset.input},
             "action": preset.policy.action,
             "steps": steps,  # of the algorithm; 0 where the warm start was not surpassed
-            "minutes": round(self.spent()["all"] / 60, 1),
-            "seconds": self.spent(),
+            "minutes": round(spent["all"] / 60, 1),
+            "seconds": spent,
             "weights": weights_hash(self.model.policy),
             "select": {
                 "seed": SEED,

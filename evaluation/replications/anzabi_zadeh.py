@@ -197,8 +197,7 @@ def replicate(
     started, clock = datetime.now(UTC), time.perf_counter()
     known, noise = scenario(SCENARIOS[variability]), Noise("trial", seed)
     arms = Arms(checked_arms(own_visits, ARMS), _INR_DAYS, calendar)
-    if reference is not None and reference not in arms.names:
-        raise ValueError(f"reference {reference!r} is no arm; expected one of {', '.join(arms.names)}")
+    arms.check_reference(reference)
     ids = enrolled(known, patients, highly_sensitive, noise)
     followed = follow_all(known, arms, ids, noise, progress)
     kinds = group_of(followed.genotypes["CYP2C9"], followed.genotypes["VKORC1"])

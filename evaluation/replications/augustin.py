@@ -158,10 +158,7 @@ def replicate(
     tables: list[Table] = []
     described: dict[str, str] = {}
     for most, regimens in arms.items():
-        if reference is not None and reference not in regimens.names:
-            raise ValueError(
-                f"reference {reference!r} is no arm; expected one of {', '.join(regimens.names)}"
-            )
+        regimens.check_reference(reference)
         described |= {name: ARMS.get(name, "") for name in regimens.own_visits}
         described |= {name: regimen.name for name, regimen in regimens.calendar.items()}
         for world, known in worlds(most, regimens, noise).items():

@@ -65,6 +65,11 @@ class Arms:
         """Every arm."""
         return (*self.own_visits, *self.calendar)
 
+    def check_reference(self, name: str | None) -> None:
+        """Refuse a reference that is no arm; None is none."""
+        if name is not None and name not in self.names:
+            raise ValueError(f"reference {name!r} is no arm; expected one of {', '.join(self.names)}")
+
 
 @dataclass(frozen=True, eq=False)
 class Followed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from dosewright.envs import Noise, scenario
 from dosewright.evaluation import TrialResult, run_trial
 from dosewright.evaluation.leaderboard import Cell, board, cell_record
 from dosewright.evaluation.leaderboard.board import answers
+from dosewright.evaluation.provenance import provenance
 from dosewright.evaluation.report.leaderboard import leaderboard_page
 from dosewright.evaluation.statistics import paired_difference
 
@@ -181,7 +183,7 @@ def test_the_page_shows_what_the_record_holds(record: dict[str, Any]) -> None:
         "comparators": "0123456789abcdef",
         "code": "the code",
         "hours": 0.1,
-        "provenance": {"command": "x", "git": None, "versions": {}, "platform": "y"},
+        "provenance": provenance(datetime(2026, 11, 29, tzinfo=UTC), 1.0),
     }
     text = leaderboard_page(made)
     difference = record["against"]["monitoring"]["benefit"]

@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 
+from dosewright.envs import names, scenario
 from dosewright.evaluation.trial import run as running
 from dosewright.scripts.cli import cli
+from dosewright.scripts.leaderboard_cells import check_frozen, comparators
+
+FROZEN = Path(__file__).resolve().parents[2] / "docs/leaderboard/comparators.json"
 
 
 def command(*arguments: str | Path) -> None:
@@ -73,6 +77,10 @@ def test_comparators_are_those_that_were_frozen(tmp_path: Path, frozen: Path) ->
     frozen.write_text(json.dumps(then))
     with pytest.raises(ValueError, match="comparators of busulfan .* fade 0.5 then, 0.9 now"):
         small(tmp_path / "board", frozen)
+
+
+def test_the_frozen_comparators_are_those_of_this_code() -> None:
+    check_frozen(FROZEN, {drug: comparators(scenario(drug)) for drug in names()})
 
 
 def test_an_unknown_world_or_drug_is_named(tmp_path: Path, frozen: Path) -> None:
