@@ -39,7 +39,8 @@ def arm(name: str, scenario: Scenario) -> Regimen:
     ----------
     name
         ``fixed-<dose>mg``, a rule of `dosewright.agents.regimens`, ``policy:PATH`` for a trained policy's
-        folder, or ``policy`` for the one that ships.
+        folder, or ``policy`` for the one that ships; either with ``@0.8`` behind it for the weight that
+        safety has, where the policy is told one.
     scenario
         The decision problem.
 
@@ -48,20 +49,38 @@ def arm(name: str, scenario: Scenario) -> Regimen:
     ValueError
         For an unknown name, or a policy that cannot dose this scenario.
     """
-    if name == "policy":
-        return load(scenario.name)
-    if name.startswith("policy:"):
-        from dosewright.agents.learning import LearnedPolicy  # PyTorch
-
-        policy = LearnedPolicy.load(name.removeprefix("policy:"))
-        if policy.scenario is not scenario:
-            other = policy.scenario.name != scenario.name
-            why = f"this is {scenario.name}" if other else "the genotype is shown to it in another way here"
-            raise ValueError(f"arm {name}: a policy for {policy.scenario.name}; {why}")
-        return policy
+    if name == "policy" or name.startswith(("policy:", "policy@")):
+        return _policy(name, scenario)
     from dosewright.agents.regimens import regimen
 
     return regimen(name, scenario)
 
 
-__all__ = ["arm", "load", "shipped"]
+def _policy(name: str, scenario: Scenario) -> LearnedPolicy:
+    from dosewright.agents.learning import LearnedPolicy  # PyTorch
+
+    where, weight = told(name)
+    path = where.removeprefix("policy").removeprefix(":")
+    policy = LearnedPolicy.load(path) if path else load(scenario.name)
+    if policy.scenario is not scenario:
+        other = policy.scenario.name != scenario.name
+        why = f"this is {scenario.name}" if other else "the genotype is shown to it in another way here"
+        raise ValueError(f"arm {name}: a policy for {policy.scenario.name}; {why}")
+    if weight is None:
+        return policy
+    try:
+        number = float(weight)
+    except ValueError:
+        raise ValueError(f"arm {name}: expected a number between 0 and 1 after @, the preference") from None
+    return policy.preferring(number)
+
+
+def told(name: str) -> tuple[str, str | None]:
+    """Return a policy's name without the weight of safety behind its ``@``, and that; None where there is
+    none."""
+    where, sign, weight = name.rpartition("@")
+    # the sign may be part of a path
+    return (where, weight) if sign and "/" not in weight else (name, None)
+
+
+__all__ = ["arm", "load", "shipped", "told"]

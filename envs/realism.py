@@ -166,12 +166,14 @@ class Worlds:
     missed_dose : (n,) probability that an administration is missed
     drift : (n,) factor on the SD of every drift
     hidden : (n,) bool, the genotype is not known
+    other : (n,) bool, it is not the preset's world
     """
 
     spread: Floats
     missed_dose: Floats
     drift: Floats
     hidden: NDArray[np.bool_]
+    other: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -222,7 +224,7 @@ class Randomisation:
             np.where(other, low + (high - low) * u[:, 1 + i], usual)
             for i, ((low, high), usual) in enumerate(zip(ranges, as_usual, strict=True))
         ]
-        return Worlds(*drawn, hidden=other & (u[:, 4] < self.genotype_unknown))
+        return Worlds(*drawn, hidden=other & (u[:, 4] < self.genotype_unknown), other=other)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common.vec_env import VecEnv
 
-_SHOWN = ("dose", "benefit", "cost", "event")  # of every step's info
+SHOWN = ("dose", "benefit", "cost", "event")
 
 
 class SB3VecEnv(VecEnv):
@@ -23,6 +23,8 @@ class SB3VecEnv(VecEnv):
     ----------
     venv
         The environment.
+    shown
+        What every lane's `info` has of the environment's, an array (n,) each.
 
     Raises
     ------
@@ -30,13 +32,13 @@ class SB3VecEnv(VecEnv):
         In another autoreset mode: SB3 would step lanes that are over.
     """
 
-    def __init__(self, venv: VectorEnv[Any, Any, Any]) -> None:
+    def __init__(self, venv: VectorEnv[Any, Any, Any], shown: Sequence[str] = SHOWN) -> None:
         if venv.metadata.get("autoreset_mode") is not AutoresetMode.SAME_STEP:
             raise ValueError(
                 f"autoreset_mode is {venv.metadata.get('autoreset_mode')}; Stable-Baselines3 needs "
                 "AutoresetMode.SAME_STEP"
             )
-        self.venv = venv
+        self.venv, self.shown = venv, shown
         self._actions: np.ndarray | None = None
         self._seed: int | None = None
         self._returns, self._lengths = np.zeros(venv.num_envs), np.zeros(venv.num_envs, dtype=int)
@@ -66,8 +68,8 @@ class SB3VecEnv(VecEnv):
         self._returns += reward
         self._lengths += 1
         infos: list[dict[str, Any]] = [
-            dict(zip(_SHOWN, values, strict=True))
-            for values in zip(*(info[name] for name in _SHOWN), strict=True)
+            dict(zip(self.shown, values, strict=True))
+            for values in zip(*(info[name] for name in self.shown), strict=True)
         ]
         for lane in np.flatnonzero(done):
             infos[lane]["terminal_observation"] = info["final_obs"][lane]

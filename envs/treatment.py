@@ -74,6 +74,7 @@ class Intake:
     vector : (m, k) observation with covariates and genotype filled in
     before : output -> (m,) before any drug
     grown : covariate that an observation shows -> (m, u), where it changes over time
+    elsewhere : (m,) bool, they live in a world that is not the preset's
     """
 
     patients: Patients
@@ -82,6 +83,7 @@ class Intake:
     vector: NDArray[np.float32]
     before: Mapping[str, Floats]
     grown: Mapping[str, Floats]
+    elsewhere: NDArray[np.bool_]
 
     @classmethod
     def prepare(
@@ -125,7 +127,8 @@ class Intake:
             for name in (grown[0] if grown else ())
             if name in {entry.name for entry in scenario.covariates}
         }
-        return cls(patients, life, realism, vector, before, shown)
+        elsewhere = np.zeros(m, dtype=bool) if worlds is None else worlds.other
+        return cls(patients, life, realism, vector, before, shown, elsewhere)
 
 
 def _shown_genotype(
@@ -183,6 +186,7 @@ class Treatment:
     active : (n,) bool, still followed
     counted : (n,) units so far that count towards the scenario's event
     ids : (n,) who is treated
+    elsewhere : (n,) bool, who lives in a world that is not the preset's
     """
 
     def __init__(self, scenario: Scenario, intake: Intake) -> None:
@@ -196,7 +200,7 @@ class Treatment:
         self.day, self.visit = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         self.active = np.zeros(n, dtype=bool)
         self.counted = np.zeros(n, dtype=np.int64)
-        self.ids = np.zeros(n, dtype=np.int64)
+        self.ids, self.elsewhere = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool)
         self._days, self._realism = scenario.days, intake.realism
         model = scenario.model
         self._outputs = scenario.read_outputs
@@ -293,6 +297,7 @@ class Treatment:
         for item in self.scenario.responses:
             if item.before is not None:
                 self.responses[item.name][lanes, 0] = intake.before[item.before][rows]
+        self.elsewhere[lanes] = intake.elsewhere[rows]
         self.ids[lanes] = intake.patients.ids[rows]
         self._vector[lanes] = intake.vector[rows]
         for name, values in self._people.items():

@@ -50,6 +50,7 @@ def conduct(
     overwrite: bool = False,
     sensitivity: int = 0,
     same_training: Sequence[str] = (),
+    preference: str | None = None,
 ) -> TrialResult:
     """Run a trial, write its folder, and print one table; the options are those of the command."""
     from concurrent.futures.process import BrokenProcessPool
@@ -63,11 +64,12 @@ def conduct(
     from dosewright.evaluation import check_folder, write_trial
     from dosewright.evaluation.trial import run_design
     from dosewright.evaluation.trial.store import TrialStore
-    from dosewright.scripts.trial_arms import design, is_policy, labelled, question
+    from dosewright.scripts.trial_arms import at_preferences, design, is_policy, labelled, question
 
     known = scenario(drug).seen_as(genotype)
     check_folder(out, overwrite)  # before any work
     wanted = labelled(_default_arms(known) if arms is None else arms)
+    wanted, fronts = (wanted, {}) if preference is None else at_preferences(wanted, preference)
     recipe = partial(design, drug, wanted, seed, realism, genotype, cohort)
     asked = recipe()
     if reference is not None and reference not in wanted:
@@ -96,11 +98,15 @@ def conduct(
             f"{store.path}: go on with --resume"
         ) from None
     learned = [label for label, name in wanted.items() if is_policy(name) and label != against]
-    policy = learned[0] if learned else None
+    # of one policy at several weights of safety, the trial is about the one in between
+    even = {label: abs(weight - 0.5) for front in fronts.values() for label, weight in front.items()}
+    policy = min(learned, key=lambda label: even.get(label, 0.0)) if learned else None
     content = {label: words for label in wanted if "SHA-256" in (words := asking[f"arm {label}"])}
     result = replace(result, provenance={**result.provenance, "arms": content, "code": asking["code"]})
     worlds = _in_other_worlds(asked, result, policy, against, sensitivity) if sensitivity else None
-    folder = write_trial(result, out, against, policy, overwrite, sensitivity=worlds, trained=trained)
+    folder = write_trial(
+        result, out, against, policy, overwrite, sensitivity=worlds, trained=trained, fronts=fronts
+    )
     store.remove()
     _print(result, policy)
     click.echo(f"report: {folder / 'report.html'}")
@@ -306,6 +312,12 @@ def _print(result: TrialResult, policy: str | None) -> None:
     metavar="NAME=ARM,ARM",
     help="Arms that are one training with several seeds: their interquartile mean is reported as well. May "
     "be given several times.",
+)
+@click.option(
+    "--preference",
+    metavar="W,W",
+    help="Every policy once for each of these weights of safety against benefit, such as 0.2,0.5,0.8: 0.5 is "
+    "how it doses by default. Only policies that were trained to be told one.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the same trial where it was stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing result, or one that was stopped.")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dosewright.agents import arm
+from dosewright.agents import arm, told
 from dosewright.envs import Noise, read_cohort, scenario
 from dosewright.envs.scenarios import FOLDERS
 from dosewright.envs.scenarios.scenario import GenotypeMode
@@ -57,7 +57,36 @@ def labelled(text: str) -> dict[str, str]:
 
 def is_policy(name: str) -> bool:
     """Whether an arm's name is that of a learned policy."""
-    return name == "policy" or name.startswith("policy:")
+    return name == "policy" or name.startswith(("policy:", "policy@"))
+
+
+def at_preferences(arms: Mapping[str, str], text: str) -> tuple[dict[str, str], dict[str, dict[str, float]]]:
+    """Return the arms with every policy once for each weight of safety in a list such as ``0.2,0.5,0.8``, and
+    policy -> label -> weight of those.
+
+    Raises
+    ------
+    ValueError
+        For a weight that is no number or listed twice, no policy among the arms, or one that has its weight.
+    """
+    try:
+        weights = sorted(float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--preference {text}: expected numbers such as 0.2,0.5,0.8") from None
+    if len(set(weights)) < len(weights):
+        raise ValueError(f"--preference {text}: a weight is listed twice; give each once")
+    if not any(is_policy(name) for name in arms.values()):
+        raise ValueError(f"--preference {text}: no policy is among the arms; add one, such as policy")
+    made, fronts = {}, {}
+    for label, name in arms.items():
+        if not is_policy(name):
+            made[label] = name
+            continue
+        if told(name)[1] is not None:
+            raise ValueError(f"--preference {text}: arm {name!r} has its own; leave out one of the two")
+        fronts[label] = {f"{label} at {weight:g}": weight for weight in weights}
+        made |= {at: f"{name}@{weight:g}" for at, weight in fronts[label].items()}
+    return made, fronts
 
 
 def _split(part: str) -> tuple[str, str]:
@@ -128,10 +157,12 @@ def _content(name: str, drug: str) -> str:
     """Return an arm's name or, of a learned policy, what is in its folder."""
     if not is_policy(name):
         return name
+    name, weight = told(name)
+    preference = "" if weight is None else f" at {weight}"
     if name == "policy":
         with as_file(files("dosewright.agents.pretrained") / drug) as folder:
-            return f"policy, SHA-256 {_digest(folder.iterdir())}"
-    return f"policy, SHA-256 {_digest(Path(name.removeprefix('policy:')).iterdir())}"
+            return f"policy{preference}, SHA-256 {_digest(folder.iterdir())}"
+    return f"policy{preference}, SHA-256 {_digest(Path(name.removeprefix('policy:')).iterdir())}"
 
 
 def code_digest() -> str:

@@ -6,7 +6,7 @@ comes (`Outlook`).
 """
 
 from dosewright.agents.estimation.averaging import Average, average, predictive_p_value
-from dosewright.agents.estimation.belief import Belief, BeliefFilter
+from dosewright.agents.estimation.belief import Belief, BeliefFilter, UnderOneDose
 from dosewright.agents.estimation.courses import Courses
 from dosewright.agents.estimation.factor import LikelihoodFactor
 from dosewright.agents.estimation.likelihood import event_log_likelihood, log_likelihood
@@ -30,6 +30,7 @@ __all__ = [
     "Posterior",
     "Prior",
     "Surface",
+    "UnderOneDose",
     "WeightedEffects",
     "average",
     "conditional_covariance",

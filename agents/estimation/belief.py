@@ -53,7 +53,6 @@ _ROUNDS = 3  # a posterior far out in the prior is approached in steps
 # step and that by which derivatives are taken, in SD of the prior
 _NEWTON_STEPS, _NEAR, _LONG, _SHORT = 6, 0.01, 3.0, 1e-3
 _SOME = 32  # particles by which a dose is looked for
-_USUAL = 0.25  # of the largest dose, at which particles are put in order for that
 
 
 @dataclass(frozen=True)
@@ -145,6 +144,20 @@ class Belief:
         """Return the beliefs about some patients."""
         parts = {f.name: getattr(self, f.name) for f in fields(Belief) if f.name != "prior"}
         return Belief(prior=self.prior.select(rows), **{name: value[rows] for name, value in parts.items()})
+
+
+@dataclass(frozen=True)
+class UnderOneDose:
+    """What one dose, going on, would do to every particle of n patients.
+
+    Attributes
+    ----------
+    dose : (n,)
+    responses : name -> (n, k, u) in the coming units
+    """
+
+    dose: Floats
+    responses: Mapping[str, Floats]
 
 
 @lru_cache
@@ -816,27 +829,41 @@ class BeliefFilter:
         next visit, within follow-up."""
         return self.scenario.reach(belief.unit, belief.ahead)
 
-    def maintenance_dose(self, belief: Belief) -> tuple[Floats, Floats]:
+    def under_last_dose(self, belief: Belief) -> UnderOneDose:
+        """Return what the dose given last would do if it went on until the longest `reach`; where none was
+        given, or 0, a usual dose."""
+        rows, scenario = np.arange(len(belief.unit)), self.scenario
+        last = np.where(belief.visit > 0, belief.dose[rows, np.maximum(belief.visit - 1, 0)], 0.0)
+        dose = np.where(last > 0, last, scenario.doses.usual)
+        course = np.repeat(dose[:, None, None], int(self.reach(belief).max()), axis=2)
+        responses = {name: values[:, :, 0] for name, values in self.predict(belief, course).items()}
+        return UnderOneDose(dose, responses)
+
+    def maintenance_dose(self, belief: Belief, under: UnderOneDose | None = None) -> tuple[Floats, Floats]:
         """Return posterior mean and SD (n,) of the log of the dose that brings the response on target and
-        holds it there: by the scenario's formula for the steady state, else at the end of `reach`."""
+        holds it there: by the scenario's formula for the steady state, else at the end of `reach`.
+
+        Where it has to be searched for, the search begins with `under_last_dose`; whoever has that already
+        may give it.
+        """
         scenario = self.scenario
         # a particle that needs no drug at all counts as one that needs a tenth of the smallest dose
         least = scenario.doses.step / 10
         if scenario.maintenance_dose is not None:
             dose = scenario.maintenance_dose(belief.theta, scenario.target)
             return belief.mean_sd(np.log(np.maximum(dose, least)))
+        if under is None:
+            under = self.under_last_dose(belief)
         reach, dose = self.reach(belief), np.empty((len(belief.unit), min(_SOME, self.particles)))
         for units in np.unique(reach):
             rows = np.flatnonzero(reach == units)
-            some = belief.select(rows)
-            outlook = self.outlook(some)
-            # in the order of what a usual dose would do, systematic resampling loses hardly anything
-            order = np.argsort(
-                outlook.after(int(units), _USUAL * scenario.doses.maximum), axis=1, kind="stable"
-            )
+            some, response = belief.select(rows), under.responses[scenario.output][rows, :, units - 1]
+            # in the order of what one dose would do, systematic resampling loses hardly anything
+            order = np.argsort(response, axis=1, kind="stable")
             place = systematic(np.take_along_axis(some.weight, order, axis=1), 0.5, dose.shape[1])
-            few = outlook.pick(np.take_along_axis(order, place, axis=1))
-            dose[rows] = few.dose_to_target(int(units))
+            which = np.take_along_axis(order, place, axis=1)
+            few, reached = self.outlook(some).pick(which), np.take_along_axis(response, which, axis=1)
+            dose[rows] = few.dose_to_target(int(units), under.dose[rows], reached)
         log_dose = np.log(np.maximum(dose, least))
         return log_dose.mean(axis=1), log_dose.std(axis=1)
 

@@ -61,46 +61,54 @@ class Outlook:
         theta = np.take_along_axis(self.theta, index[:, :, None, None], axis=1)
         return replace(self, theta=theta, state=np.take_along_axis(self.state, index[:, :, None], axis=1))
 
-    def after(self, units: int, dose: float) -> Floats:
-        """Return the response (n, k) that is dosed to, after so many units of one constant dose."""
-        n, k = self.state.shape[:2]
-        return self._at_end(units)(np.full(n * k, dose), np.arange(n * k)).reshape(n, k)
-
-    def dose_to_target(self, units: int) -> Floats:
+    def dose_to_target(
+        self, units: int, tried: Floats | None = None, reached: Floats | None = None
+    ) -> Floats:
         """Return the constant dose (n, k) by which each particle is on target at the end of so many units;
         where no dose of the grid is, the end of it that is nearer.
 
-        Regula falsi in the Illinois form: exact at once where the response is linear in the dose.
+        Regula falsi in the Illinois form: exact at once where the response is linear in the dose. It begins
+        between no drug and a dose that was tried (n,), with the response (n, k) it leads to; by default the
+        usual one.
         """
-        target = np.repeat(self.scenario.target_at(self.unit + units - 1), self.state.shape[1])
-        size, at_end = len(target), self._at_end(units)
+        n, k = self.state.shape[:2]
+        target = np.repeat(self.scenario.target_at(self.unit + units - 1), k)
+        everyone, at_end, close = np.arange(n * k), self._at_end(units), _CLOSE * np.abs(target)
 
         def distance(dose: Floats, some: Ints) -> Floats:
             return at_end(dose, some) - target[some]
 
-        low, high = np.zeros(size), np.full(size, self.scenario.doses.maximum)
-        everyone = np.arange(size)
-        at_low, at_high = distance(low, everyone), distance(high, everyone)
-        dose, side = np.where(np.abs(at_low) < np.abs(at_high), low, high), np.zeros(size)
-        going = at_low * at_high < 0
+        high = np.repeat(np.full(n, self.scenario.doses.usual) if tried is None else tried, k)
+        at_high = distance(high, everyone) if reached is None else reached.reshape(-1) - target
+        low, at_low = np.zeros(n * k), distance(np.zeros(n * k), everyone)
+        # Beyond what was tried: first as far as the secant says, then to the end of the grid
+        most = self.scenario.doses.maximum
+        further = np.minimum(_secant(low, at_low, high, at_high), most)
+        beyond = np.flatnonzero((at_low * at_high > 0) & (further > high) & (np.abs(at_high) > close))
+        for reach in (further, np.full(n * k, most)):
+            low[beyond], at_low[beyond] = high[beyond], at_high[beyond]
+            high[beyond], at_high[beyond] = reach[beyond], distance(reach[beyond], beyond)
+            beyond = beyond[(at_low * at_high > 0)[beyond] & (np.abs(at_high) > close)[beyond]]
+            beyond = beyond[high[beyond] < most]
+        dose, side = np.where(np.abs(at_low) < np.abs(at_high), low, high), np.zeros(n * k)
+        going = (at_low * at_high < 0) & (np.minimum(np.abs(at_low), np.abs(at_high)) > close)
         for _ in range(_STEPS):
             if not going.any():
                 break
-            with np.errstate(divide="ignore", invalid="ignore"):
-                guess = (low * at_high - high * at_low) / (at_high - at_low)
+            guess = _secant(low, at_low, high, at_high)
             dose = np.where(going & np.isfinite(guess), guess, dose)
             # who is close enough stays, in any company
             some = np.flatnonzero(going)
-            here = np.zeros(size)
+            here = np.zeros(n * k)
             here[some] = distance(dose[some], some)
-            going &= np.abs(here) > _CLOSE * np.abs(target)
+            going &= np.abs(here) > close
             same = here * at_low > 0
             at_high = np.where(same & (side == 1), at_high / 2, at_high)
             at_low = np.where(~same & (side == -1), at_low / 2, at_low)
             side = np.where(same, 1, -1)
             low, at_low = np.where(same, dose, low), np.where(same, here, at_low)
             high, at_high = np.where(same, high, dose), np.where(same, at_high, here)
-        return dose.reshape(self.state.shape[:2])
+        return dose.reshape(n, k)
 
     def _at_end(self, units: int) -> Callable[[Floats, Ints], Floats]:
         """Return the response that is dosed to after so many units of a constant dose, as a function of the
@@ -131,6 +139,12 @@ class Outlook:
         begin = self.clock[rows][which]
         reads, _ = run(scenario, state, theta, events, len(units), begin=begin, which=which, rule="belief")
         return {item.name: item.of(reads) for item in scenario.responses}
+
+
+def _secant(low: Floats, at_low: Floats, high: Floats, at_high: Floats) -> Floats:
+    """Return where the line through two points meets 0; not finite where it is level."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (low * at_high - high * at_low) / (at_high - at_low)
 
 
 def column_of(stretch: Ints, unit: Ints) -> Ints | None:

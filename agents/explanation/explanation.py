@@ -13,7 +13,7 @@ from dosewright.agents.explanation.differences import difference_records
 from dosewright.agents.explanation.importance import deletion_check, permutation_importance
 from dosewright.agents.explanation.surrogate import surrogate_records
 from dosewright.agents.explanation.visits import collect
-from dosewright.agents.learning import BeliefFeatures, LearnedPolicy, Preset
+from dosewright.agents.learning import LearnedPolicy, Preset
 from dosewright.agents.learning.meanings import meanings
 from dosewright.envs import Noise, Scenario
 from dosewright.evaluation.provenance import provenance
@@ -82,9 +82,7 @@ def explain(policy: LearnedPolicy, patients: int, seed: int) -> dict[str, Any]:
             "name": policy.name,
             **{key: policy.card.get(key) for key in ("algorithm", "seed", "steps", "weights")},
         },
-        "anchor": "Bayesian monitoring"
-        if isinstance(policy.inputs, BeliefFeatures)
-        else "the clinic's first dose",
+        "anchor": "Bayesian monitoring" if policy.departs_from_monitoring else "the clinic's first dose",
         "patients": patients,
         "visits": len(visits),
         "namespace": _NAMESPACE,

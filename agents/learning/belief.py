@@ -8,12 +8,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dosewright.agents.estimation import Belief, BeliefFilter
+from dosewright.agents.estimation import Belief, BeliefFilter, UnderOneDose
 from dosewright.agents.estimation.prior import names
 from dosewright.envs.scenarios import Band
 
 # Doses, as multiples of the monitoring dose, under which the features look ahead to the next visit
 _LOOK_AHEAD = (0.0, 0.75, 1.0, 1.35, 2.0)
+AHEAD, STEADY = "ahead at the last dose given", "in steady state at the last dose"  # P(harm), one of the two
 _LEAST = 1e-3  # of the target: what is below it is as far below as it gets
 
 
@@ -52,7 +53,7 @@ class BeliefFeatures:
             *(f"log response over target at the next visit, {m:g} x maintenance dose" for m in _LOOK_AHEAD),
             "last innovation",
             "innovation before it",
-            f"P(harm) {'ahead' if self._band is None else 'in steady state'} at the last dose",
+            f"P(harm) {AHEAD if self._band is None else STEADY}",
             "last dose over maintenance dose",
             "newest result in hand is new",
             "its log over target",
@@ -79,7 +80,8 @@ class BeliefFeatures:
         """Return the features (n, f) and the anchor, the monitoring dose (n,)."""
         scenario, spec = self.scenario, self.scenario.observation
         name, before, clock = scenario.measurement.name, belief.prior, scenario.clock
-        log_dose, log_dose_sd = self.filter.maintenance_dose(belief)
+        under = None if self._band is not None else self.filter.under_last_dose(belief)
+        log_dose, log_dose_sd = self.filter.maintenance_dose(belief, under)
         mean, sd = belief.mean_sd(belief.x)
         target = scenario.target_at(belief.unit)
         # before the first unit there is no response to some drugs: nothing is known of it
@@ -103,7 +105,7 @@ class BeliefFeatures:
             *belief.mean(belief.state).T,
             *np.log(np.maximum(ahead, _LEAST)).T,
             *belief.innovation.T,
-            self._harm(belief, last),
+            self._harm(belief, last, under),
             last / np.exp(log_dose),
             spec.read(observation, f"{name}_new"),
             np.log(np.maximum(value, _LEAST)),
@@ -116,23 +118,22 @@ class BeliefFeatures:
         ]
         return np.stack(columns, axis=1).astype(np.float32), np.exp(log_dose)
 
-    def _harm(self, belief: Belief, dose: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return P(harm) (n,) at a constant dose (n,): in steady state by the scenario's formula, else in the
-        units that monitoring looks ahead."""
-        scenario, harm = self.scenario, self.scenario.harm
-        if self._band is not None:
+    def _harm(
+        self, belief: Belief, dose: NDArray[np.float64], under: UnderOneDose | None
+    ) -> NDArray[np.float64]:
+        """Return P(harm) (n,): in steady state at a constant dose (n,) by the scenario's formula, else in the
+        units that monitoring looks ahead, under the dose that was foreseen."""
+        scenario = self.scenario
+        if under is None:
             assert scenario.maintenance_dose is not None
+            assert self._band is not None
             # the response is monotone in the dose: harm in steady state means a dose above the one that leads
             # to its edge
             edge = scenario.maintenance_dose(belief.theta, self._band.above)
             return belief.mean((dose[:, None] > edge).astype(np.float64))
-        reach = self.filter.reach(belief)
-        units = int(reach.max())
-        course = np.repeat(dose[:, None, None], units, axis=2)
-        foreseen = self.filter.predict(belief, course)
-        responses = {key: values[:, :, 0].reshape(-1, units) for key, values in foreseen.items()}
-        k = belief.x.shape[1]
+        n, k, units = under.responses[scenario.output].shape
+        responses = {name: values.reshape(n * k, units) for name, values in under.responses.items()}
         unit = np.repeat(belief.unit[:, None] + np.arange(units), k, axis=0)
-        within = np.arange(units) < np.repeat(reach, k)[:, None]
-        harmed = (harm.of(responses, np.minimum(unit, scenario.horizon - 1)) > 0) & within
-        return belief.mean(harmed.any(axis=1).reshape(len(dose), -1).astype(np.float64))
+        within = np.arange(units) < np.repeat(self.filter.reach(belief), k)[:, None]
+        harmed = (scenario.harm.of(responses, np.minimum(unit, scenario.horizon - 1)) > 0) & within
+        return belief.mean(harmed.any(axis=1).reshape(n, k).astype(np.float64))

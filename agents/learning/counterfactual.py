@@ -27,6 +27,7 @@ from dosewright.agents.learning.environment import LearningVectorEnv
 from dosewright.agents.learning.event import event_so_far
 from dosewright.agents.learning.foresight import foreseen_courses
 from dosewright.agents.learning.multiplier import LEAST, Multiplier
+from dosewright.agents.learning.preference import odds
 from dosewright.agents.learning.preset import WarmStartPart
 from dosewright.envs import Scenario
 
@@ -78,27 +79,35 @@ class Visits:
     ----------
     seen : (r, f) standardised features
     benefit, event : (r, c) of every candidate
+    odds : (r,) of safety against benefit
     filled : rows in use
     """
 
     seen: NDArray[np.float32]
     benefit: NDArray[np.float32]
     event: NDArray[np.float32]
+    odds: NDArray[np.float32]
     filled: int = 0
 
     @classmethod
     def room(cls, rows: int, features: int) -> Visits:
         """Return room for so many visits."""
-        shape = (rows, len(CANDIDATES))
-        return cls(
-            np.empty((rows, features), np.float32), np.empty(shape, np.float32), np.empty(shape, np.float32)
+        seen, benefit, event = (
+            np.empty((rows, columns), np.float32) for columns in (features, len(CANDIDATES), len(CANDIDATES))
         )
+        return cls(seen, benefit, event, np.empty(rows, np.float32))
 
-    def add(self, seen: NDArray[np.float32], benefit: Floats, event: Floats) -> None:
+    def add(self, seen: NDArray[np.float32], benefit: Floats, event: Floats, odds: Floats) -> None:
         """Take in visits of n patients."""
         here = slice(self.filled, self.filled + len(seen))
-        self.seen[here], self.benefit[here], self.event[here] = seen, benefit, event
+        self.seen[here], self.benefit[here], self.event[here], self.odds[here] = seen, benefit, event, odds
         self.filled = here.stop
+
+    def score(self, rows: NDArray[np.int64], price: float) -> NDArray[np.float32]:
+        """Return the score (b, c) of every candidate at some visits, where an event costs so much at even
+        odds."""
+        cost: NDArray[np.float32] = np.float32(price) * self.odds[rows, None] * self.event[rows]
+        return self.benefit[rows] - cost
 
 
 def visits_of(part: WarmStartPart, scenario: Scenario) -> int:
@@ -119,8 +128,8 @@ def warm_start(
 
     The patients are treated by the network as it becomes, with exploration, so that it learns from the
     situations it leads to; each round of visits adds to the data it is fitted to, and tells the price how
-    many events there were. In the first rounds they are treated by the anchor, with the same exploration: how
-    many events there are then is what the budget is a share of.
+    many events there were, among those who count. In the first rounds they are treated by the anchor, with
+    the same exploration: how many events there are then is what the budget is a share of.
 
     Parameters
     ----------
@@ -151,8 +160,8 @@ def warm_start(
         for step in range(steps):
             optimiser.param_groups[0]["lr"] = part.learning_rate * (1 - (1 - final_rate) * step / steps)
             batch = rng.integers(0, visits.filled, part.batch_size)
-            score = visits.benefit[batch] - np.float32(price.value) * visits.event[batch]
-            gain = interpolated(torch.from_numpy(score), act(visits.seen[batch]))
+            score = torch.from_numpy(visits.score(batch, price.value))
+            gain = interpolated(score, act(visits.seen[batch]))
             optimiser.zero_grad()
             (-gain.mean()).backward()
             optimiser.step()
@@ -162,12 +171,12 @@ def warm_start(
     for number in range(part.rounds):
         events = 0.0
         for _ in calendar:
-            visits.add(features, *foreseen(env, part.ahead))
+            visits.add(features, *foreseen(env, part.ahead), odds(env.preference))
             with torch.no_grad():
                 chosen = act(features).numpy()
             explored = chosen + rng.normal(0.0, part.exploration_sd, len(chosen))
             features, *_, info = env.step(np.clip(explored, -1.0, 1.0).astype(np.float32))
-            events += float(np.mean(info["event"]))
+            events += float(np.mean(info["event"][info["counts"]]))
             progress(len(chosen))
         if number < part.untrained:
             before.append(events)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dosewright.agents.learning.anchored import anchored_dose
 from dosewright.agents.learning.inputs import Memory, PolicyInput
+from dosewright.agents.learning.preference import BALANCED, odds, weight_of
 from dosewright.agents.learning.scaling import Scaling
 from dosewright.envs import DosingVectorEnv, Treatment
 
@@ -28,8 +29,10 @@ class LearningVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
     """Show a policy's input and act by it.
 
     The reward is that of constrained learning: benefit less `multiplier` times what `info["event"]` says, by
-    how much the event that a trial counts came nearer. Works in `SAME_STEP` (the last observation of a
-    finished episode is taken in too) and `NEXT_STEP` mode.
+    how much the event that a trial counts came nearer; times the odds of `preference`, where the policy is
+    told one. `info["counts"]`: by whose events the price is learned, who live in the preset's own world and
+    have a preference of 0.5. Works in `SAME_STEP` (the last observation
+    of a finished episode is taken in too) and `NEXT_STEP` mode.
 
     Parameters
     ----------
@@ -50,7 +53,7 @@ class LearningVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
     anchor : (n,) dose that a departure of 0 gives at the present visit
     seen, width : columns that a policy sees; all that are shown
     seconds : spent so far on the "environment" and on the "input"
-    multiplier : price of the event, a number or one a lane (n,)
+    multiplier : price of the event, where safety weighs as much as benefit
 
     Raises
     ------
@@ -76,7 +79,7 @@ class LearningVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
         self._lanes = env
         self.inputs, self.scaling, self.action, self.truth = inputs, scaling, action, truth
         self.seen = len(inputs.names)
-        self.multiplier: float | NDArray[np.float64] = 0.0
+        self.multiplier = 0.0
         self.width = width = self.seen + (2 + len(env.scenario.model.parameters) if truth else 0)
         self.single_observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (width,), np.float32)
         if action == "anchored":
@@ -93,6 +96,11 @@ class LearningVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
     def treatment(self) -> Treatment:
         """The patients under treatment, truth included: for training in the simulator."""
         return self._lanes.treatment
+
+    @property
+    def preference(self) -> NDArray[np.float64]:
+        """(n,) weight of safety against benefit of the patients."""
+        return weight_of(self._memory, self.num_envs)
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return (n, g) which doses of the grid can be given now."""
@@ -115,10 +123,13 @@ class LearningVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
         """Give the doses and take in what is seen at the next visit."""
         given = np.asarray(actions).reshape(self.num_envs)
         dose = anchored_dose(self.anchor, given) if self.action == "anchored" else given
+        weight = self.preference
+        counts = (weight == BALANCED) & ~self.treatment.elsewhere
         clock = time.perf_counter()
         observation, _, terminated, truncated, info = self.env.step(dose)
         self.seconds["environment"] += time.perf_counter() - clock
-        reward = info["benefit"] - self.multiplier * info["event"]
+        info["counts"] = counts
+        reward = info["benefit"] - self.multiplier * odds(weight) * info["event"]
         done = terminated | truncated
         going = np.flatnonzero(~self._start)
         seen = observation

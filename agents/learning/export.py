@@ -24,7 +24,6 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.sac.policies import SACPolicy
 
 from dosewright.agents.learning.anchored import EXPONENT
-from dosewright.agents.learning.belief import BeliefFeatures
 from dosewright.agents.learning.meanings import Meaning, meanings
 from dosewright.agents.learning.policy import LearnedPolicy
 
@@ -140,7 +139,7 @@ def _metadata(policy: LearnedPolicy, described: list[Meaning]) -> dict[str, str]
     )
     anchor = (
         f"exp(feature {described[0].name!r}): the dose of Bayesian monitoring, in {doses.unit}"
-        if isinstance(policy.inputs, BeliefFeatures)
+        if policy.departs_from_monitoring
         else f"the clinic's first dose without genotype, in {doses.unit}"
     )
     known: dict[str, Any] = {key: policy.card.get(key) for key in ("algorithm", "weights", "seed_namespace")}

@@ -12,10 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from dosewright.agents.estimation.prior import names as unknowns_of
-from dosewright.agents.learning.belief import BeliefFeatures
+from dosewright.agents.learning.belief import AHEAD, STEADY, BeliefFeatures
 from dosewright.agents.learning.history import HistoryFeatures
 from dosewright.agents.learning.inputs import PolicyInput
+from dosewright.agents.learning.preference import NAME, PreferenceInput
 from dosewright.envs import Scenario
+
+_PREFERENCE = (
+    "weight w of safety against benefit: an event has w / (1 − w) times the price that holds the budget; 0.5 "
+    "unless another is asked for"
+)
 
 Turn = Callable[[float], float]
 
@@ -74,6 +80,8 @@ def meanings(inputs: PolicyInput) -> list[Meaning]:
     ValueError
         For an input, or a feature of one, that is not described here.
     """
+    if isinstance(inputs, PreferenceInput):
+        return [*meanings(inputs.inner), Meaning(NAME, "1", _PREFERENCE, "weight of safety", "1")]
     if isinstance(inputs, BeliefFeatures):
         known = {item.name: item for item in _belief(inputs.scenario)}
     elif isinstance(inputs, HistoryFeatures):
@@ -140,11 +148,11 @@ def _belief_and_dose(scenario: Scenario) -> Iterator[Meaning]:
             name, "SD", f"{which} result less what was expected of it, in SD of that expectation",
             f"surprise of the {which} result", "SD",
         )  # fmt: skip
-    for reach in ("ahead", "in steady state"):
+    for when, otherwise in ((AHEAD, "; where there was none, at a usual dose"), (STEADY, "")):
         yield Meaning(
-            f"P(harm) {reach} at the last dose", "probability",
-            f"probability of harm ({scenario.harm.label}) {reach} if the last dose goes on",
-            f"P(harm) {reach} at the last dose", "1",
+            f"P(harm) {when}", "probability",
+            f"probability of harm ({scenario.harm.label}) {when}, if it goes on{otherwise}",
+            f"P(harm) {when}", "1",
         )  # fmt: skip
     yield Meaning(
         "last dose over maintenance dose", "1",

@@ -7,6 +7,7 @@ refuses to dose another version of the scenario or another layout of the feature
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import shutil
@@ -28,6 +29,7 @@ from dosewright.agents.learning.belief import BeliefFeatures
 from dosewright.agents.learning.environment import Action
 from dosewright.agents.learning.history import HistoryFeatures
 from dosewright.agents.learning.inputs import PolicyInput
+from dosewright.agents.learning.preference import Drawn, PreferenceInput, Same
 from dosewright.agents.learning.preset import HistoryPart, Preset
 from dosewright.agents.learning.scaling import Scaling
 from dosewright.envs import Scenario, scenario
@@ -87,6 +89,12 @@ class LearnedPolicy:
         """Namespace of the patients it was trained on; a trial on the same is refused."""
         return str(self.card["seed_namespace"])
 
+    @property
+    def departs_from_monitoring(self) -> bool:
+        """Whether the anchor is the dose of Bayesian monitoring."""
+        inputs = self.inputs.inner if isinstance(self.inputs, PreferenceInput) else self.inputs
+        return isinstance(inputs, BeliefFeatures)
+
     def predict(
         self,
         observation: NDArray[np.float32],
@@ -117,6 +125,26 @@ class LearnedPolicy:
         else:
             dose = anchored_dose(anchor, action)
         return dose, PolicyState(memory, recurrent)
+
+    def preferring(self, weight: float) -> LearnedPolicy:
+        """Return this policy for another weight of safety against benefit; it was 0.5 so far.
+
+        Raises
+        ------
+        ValueError
+            For a policy that is not told one, or a weight it was not trained with.
+        """
+        if not isinstance(self.inputs, PreferenceInput):
+            raise ValueError(
+                f"preference {weight:g}: the policy of {self.scenario.name} was trained for one balance of "
+                f"benefit and harm; train {self.scenario.name}-preference"
+            )
+        least, most = self.card["preference"]["range"]
+        if not least <= weight <= most:
+            raise ValueError(f"preference {weight:g}: the policy was trained for {least:g} to {most:g}")
+        other = copy.copy(self)
+        other.inputs = PreferenceInput(self.inputs.inner, Same(weight))
+        return other
 
     def act(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the network's action (n,) for features (n, f)."""
@@ -238,10 +266,16 @@ class LearnedPolicy:
         return cls(known, inputs, network, known_scaling, card, preset.policy.action, name)
 
 
-def inputs_of(preset: Preset, known: Scenario, training: bool = False) -> PolicyInput:
-    """Return what a preset's policy sees of patients of a scenario, in use or in training."""
-    part = preset.input
+def inputs_of(preset: Preset, known: Scenario, training: int | None = None) -> PolicyInput:
+    """Return what a preset's policy sees of patients of a scenario, in use or in the training of a seed."""
+    part, preference = preset.input, preset.preference
     if isinstance(part, HistoryPart):
-        return HistoryFeatures(known, part.visits)
-    particles = part.training_particles if training else part.particles
-    return BeliefFeatures(BeliefFilter(known, particles, part.fade))
+        inputs: PolicyInput = HistoryFeatures(known, part.visits)
+    else:
+        particles = part.particles if training is None else part.training_particles
+        inputs = BeliefFeatures(BeliefFilter(known, particles, part.fade))
+    if preference is None:
+        return inputs
+    if training is None:
+        return PreferenceInput(inputs, Same())
+    return PreferenceInput(inputs, Drawn(preference.share, *preference.range, training))

@@ -65,6 +65,22 @@ class HarmPart:
 
 
 @dataclass(frozen=True)
+class PreferencePart:
+    """A policy that is told the weight w of safety against benefit (`dosewright.agents.learning.preference`):
+    an event costs w / (1 − w) times the price that holds the budget. In training a share of the patients has
+    a weight drawn evenly from `range`, the others 0.5."""
+
+    share: float
+    range: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        if not 0 < self.range[0] <= 0.5 <= self.range[1] < 1:
+            raise ValueError(f"range = {list(self.range)}; expected 0 < smallest <= 0.5 <= largest < 1")
+        if not self.share < 1:
+            raise ValueError(f"share = {self.share:g}; expected less than 1: the others tell the price")
+
+
+@dataclass(frozen=True)
 class WarmStartPart:
     """The warm start of `dosewright.agents.learning.counterfactual`: rounds of one visit after the other
     through a whole calendar with so many patients, the first `untrained` of them under the anchor, units of
@@ -182,14 +198,15 @@ class Preset:
     """Everything that decides a training run, apart from its seed.
 
     A file has a table for every attribute; of the inputs `belief` and `history`, and of the algorithms `ppo`,
-    `recurrent_ppo`, `maskable_ppo`, `sac` and `tqc`, exactly one each. `randomisation` and `warm_start` may
-    be left out.
+    `recurrent_ppo`, `maskable_ppo`, `sac` and `tqc`, exactly one each. `preference`, `randomisation` and
+    `warm_start` may be left out.
     """
 
     scenario: ScenarioPart
     input: BeliefPart | HistoryPart
     policy: PolicyPart
     harm: HarmPart
+    preference: PreferencePart | None
     randomisation: Randomisation | None
     warm_start: WarmStartPart | None
     algorithm: Algorithm
@@ -234,7 +251,7 @@ class Preset:
     def of(cls, table: dict[str, Any], where: str) -> Preset:
         """Return the preset of tables as a file has them; errors as in `parse`."""
         hints = {name: hint for name, hint in get_type_hints(cls).items() if isinstance(hint, type)}
-        optional = {"randomisation": Randomisation, "warm_start": WarmStartPart}
+        optional = {"preference": PreferencePart, "randomisation": Randomisation, "warm_start": WarmStartPart}
         _known_keys(where, table, [*hints, *optional, *INPUTS, *ALGORITHMS])
         parts = {name: _part(f"{where}, [{name}]", kind, table[name]) for name, kind in
                  _required(where, table, hints).items()}  # fmt: skip

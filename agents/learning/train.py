@@ -34,9 +34,10 @@ from dosewright.agents.learning.preset import PPOPart, Preset, SACPart
 from dosewright.agents.learning.scaling import Scaling
 from dosewright.agents.learning.selection import SEED, Score, Selection
 from dosewright.envs import AutoresetMode, DosingVectorEnv, scenario
-from dosewright.envs.sb3 import SB3VecEnv
+from dosewright.envs.sb3 import SHOWN, SB3VecEnv
 
 _OTHER_PATIENTS = 1_000_000_007  # added to the seed where other patients are wanted than PPO meets
+_SHOWN = (*SHOWN, "counts")
 _LIBRARIES = ("dosewright", "stable-baselines3", "sb3-contrib", "torch", "numpy", "numba")
 _CHANGES = "seed, preset, versions, threads and machine; budgets are in steps, so time does not"
 
@@ -53,8 +54,9 @@ class _Progress(BaseCallback):
 
     def _on_step(self) -> bool:
         self.bar.update(self.training_env.num_envs)
-        self.events += sum(info["event"] for info in self.locals["infos"])
-        self.courses += int(np.sum(self.locals["dones"]))
+        infos, counts = self.locals["infos"], np.array([info["counts"] for info in self.locals["infos"]])
+        self.events += sum(info["event"] for info in infos if info["counts"])
+        self.courses += int(np.sum(self.locals["dones"][counts]))
         return True
 
     def _on_rollout_start(self) -> None:
@@ -62,7 +64,7 @@ class _Progress(BaseCallback):
         if isinstance(run.preset.algorithm, PPOPart):
             run.explore(self.model._current_progress_remaining)
             run.actor().requires_grad_(self.num_timesteps >= run.critic_first())
-        if self.courses >= self.training_env.num_envs:
+        if 2 * self.courses >= self.training_env.num_envs:
             run.price.learn(self.events / self.courses)
             self.training_env.set_attr("multiplier", run.price.value)
             self.model.logger.record("harm/price", run.price.value)
@@ -82,7 +84,7 @@ class _Run:
     def __init__(self, preset: Preset, seed: int, folder: Path) -> None:
         self.preset, self.seed, self.folder = preset, seed, folder
         self.scenario = scenario(preset.scenario.drug).seen_as(preset.scenario.genotype)
-        self.inputs = inputs_of(preset, self.scenario, training=True)
+        self.inputs = inputs_of(preset, self.scenario, training=seed)
         self.begun = time.monotonic()
         self.selection = Selection(preset)
         self.price = Multiplier(preset.harm.multiplier, self.selection.budget, preset.harm.rate)
@@ -136,7 +138,9 @@ class _Run:
         """Make a new model; return the steps taken, 0."""
         self.fit_scaling()
         env = self.environment(self.preset.algorithm.environments)
-        self.model = make(self.preset, SB3VecEnv(env), env.seen, len(self.scenario.calendar), self.seed)
+        self.model = make(
+            self.preset, SB3VecEnv(env, _SHOWN), env.seen, len(self.scenario.calendar), self.seed
+        )
         # the untrained policy is exactly Bayesian monitoring, or whatever the input's anchor is
         last = self._last_layer()
         if last is not None:
@@ -163,7 +167,7 @@ class _Run:
         env = self.environment(self.preset.algorithm.environments)
         self.model = algorithm_class(self.preset).load(
             self.folder / "checkpoint.zip",
-            env=SB3VecEnv(env),
+            env=SB3VecEnv(env, _SHOWN),
             device="cpu",
             # other patients than those already seen
             custom_objects={"seed": self.seed + progress["steps"]},
@@ -276,6 +280,7 @@ class _Run:
             "warm_start": preset.warm_start is not None,
             "sees": {name: asdict(part) for name, part in preset.tables.items() if part is preset.input},
             "action": preset.policy.action,
+            **({} if preset.preference is None else {"preference": asdict(preset.preference)}),
             "steps": steps,  # of the algorithm; 0 where the warm start was not surpassed
             "minutes": round(spent["all"] / 60, 1),
             "seconds": spent,

@@ -27,6 +27,11 @@ class DoseGrid:
     beyond: tuple[float, ...] = ()
 
     @property
+    def usual(self) -> float:
+        """A dose from which a search begins, a quarter of the largest."""
+        return self.maximum / 4
+
+    @property
     def doses(self) -> Floats:
         """All doses of the grid, ascending."""
         even_to = self.maximum if self.even_to is None else self.even_to

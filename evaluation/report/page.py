@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from dosewright.evaluation.report import figures
+from dosewright.evaluation.report.benefit_and_harm import benefit_and_harm_plane
 from dosewright.evaluation.report.comparisons import (
     arms_forest,
     harms_forest,
@@ -61,6 +62,7 @@ def _figures(result: TrialResult, summary: dict[str, Any]) -> dict[str, str]:
         "doses": figures.doses(result),
         "patient": figures.one_patient(result, summary["example"]),
         "first_harm": harm_curves(summary),
+        "plane": benefit_and_harm_plane(summary),
     }
     groups, scenario = summary["subgroups"], summary["scenario"]
     if summary["differences"]:

@@ -35,6 +35,7 @@ def summarise(
     *,
     sensitivity: Sensitivity | None = None,
     trained: Mapping[str, Sequence[str]] | None = None,
+    fronts: Mapping[str, Mapping[str, float]] | None = None,
 ) -> dict[str, Any]:
     """Return everything that a report says in numbers, ready for JSON.
 
@@ -50,6 +51,8 @@ def summarise(
         The main comparison in other worlds (`dosewright.evaluation.sensitivity`), where it was run.
     trained
         Name of a training -> its arms, which differ in the training seed only.
+    fronts
+        Policy -> its arms, which differ in the weight of safety against benefit only -> that weight.
 
     Raises
     ------
@@ -98,6 +101,7 @@ def summarise(
         "harms": harm_records(result, reference),
         "first_harm": first_harm_records(result, reference, shown),
         "subgroups": subgroup_records(result, arm, against),
+        "fronts": {name: _front(result, arms) for name, arms in (fronts or {}).items()},
         "training_seeds": training_seed_records(result, reference, trained or {}),
         "sensitivity": None if sensitivity is None else sensitivity_record(sensitivity, scenario.margin),
         "example": example(result, shown),
@@ -105,6 +109,13 @@ def summarise(
         "provenance": dict(result.provenance),
     }
     return {**summary, "checklists": [asdict(item) for item in checklist(summary)]}
+
+
+def _front(result: TrialResult, weights: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The arms of one policy in the order of the weight of safety."""
+    for name in weights:
+        result.arm(name)
+    return [{"arm": name, "weight": weight} for name, weight in sorted(weights.items(), key=lambda p: p[1])]
 
 
 def _scenario(scenario: Scenario) -> dict[str, Any]:

@@ -22,6 +22,7 @@ def write_trial(
     *,
     sensitivity: Sensitivity | None = None,
     trained: Mapping[str, Sequence[str]] | None = None,
+    fronts: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Path:
     """Write a trial into a new folder, by way of `new_folder`, and return it.
 
@@ -31,7 +32,7 @@ def write_trial(
         The trial.
     folder
         Where to; its parents are made.
-    reference_arm, policy_arm, sensitivity, trained
+    reference_arm, policy_arm, sensitivity, trained, fronts
         As in `summarise`.
     overwrite
         Replace an earlier trial.
@@ -45,7 +46,9 @@ def write_trial(
     """
     from dosewright.evaluation.report import write_report  # matplotlib is slow to import
 
-    summary = summarise(result, reference_arm, policy_arm, sensitivity=sensitivity, trained=trained)
+    summary = summarise(
+        result, reference_arm, policy_arm, sensitivity=sensitivity, trained=trained, fronts=fronts
+    )
     with new_folder(folder, overwrite) as new:
         write_summary(summary, new)
         result.patient_table().write_parquet(new / PATIENTS_FILE)

@@ -163,7 +163,7 @@ def model_of(name: str, lanes: int) -> tuple[BaseAlgorithm, LearningVectorEnv]:
         autoreset_mode=AutoresetMode.SAME_STEP,
     )  # fmt: skip
     learning = LearningVectorEnv(
-        env, inputs_of(preset, known, training=True), None, preset.policy.action,
+        env, inputs_of(preset, known, training=1), None, preset.policy.action,
         preset.policy.critic == "truth",
     )  # fmt: skip
     model = make(preset, SB3VecEnv(learning), learning.seen, len(known.calendar), 1)

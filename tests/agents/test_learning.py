@@ -152,11 +152,11 @@ def test_reward_is_benefit_less_the_price_of_the_event(mode: AutoresetMode) -> N
     env, plain = learning(n, mode), lanes(n, mode)
     env.reset(seed=1)
     plain.reset(seed=1)
-    env.multiplier = price = np.linspace(0.0, 2.0, n)
+    env.multiplier = price = 2.0
     events = np.zeros(n)
     for step in range(13):
         if step == 6:
-            env.multiplier = price = 0.25  # one for all
+            env.multiplier = price = 0.25
         _, reward, *_, info = env.step(np.full((n, 1), 0.4, np.float32))
         *_, expected = plain.step(info["dose"])
         np.testing.assert_array_equal(info["benefit"], expected["benefit"])

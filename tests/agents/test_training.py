@@ -166,14 +166,15 @@ class Steps:
             answer = step(env, actions)
             if env.num_envs == 32 and env.scaling is not None:  # not those of the warm start
                 self.prices.append(float(price))
-                self.events.append(float(answer[4]["event"].sum()))
-                self.ends.append(int((answer[2] | answer[3]).sum()))
+                counts = answer[4]["counts"]
+                self.events.append(float(answer[4]["event"][counts].sum()))
+                self.ends.append(int((answer[2] | answer[3])[counts].sum()))
             return answer
 
         monkeypatch.setattr(LearningVectorEnv, "step", spy)
 
 
-def test_price_is_learnt_from_the_events_of_every_update(
+def test_price_is_learnt_from_the_events_of_every_update_in_the_presets_own_world(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps, preset = Steps(monkeypatch), tiny()

@@ -34,7 +34,13 @@ WIDE = Randomisation(
 
 def worlds_of(n: int, **changed: Any) -> Worlds:
     """n equal worlds, as the clinic's but for what is named."""
-    usual = {"spread": 1.0, "missed_dose": CLINIC.missed_dose, "drift": 1.0, "hidden": False} | changed
+    usual = {
+        "spread": 1.0,
+        "missed_dose": CLINIC.missed_dose,
+        "drift": 1.0,
+        "hidden": False,
+        "other": False,
+    } | changed
     return Worlds(**{name: np.full(n, value) for name, value in usual.items()})
 
 
@@ -55,7 +61,8 @@ def test_worlds_are_a_pure_function_of_patient_and_seed() -> None:
 def test_a_share_of_the_patients_lives_elsewhere_uniformly_in_the_ranges() -> None:
     n = 20_000
     drawn = WIDE.draw(np.arange(n), NOISE, CLINIC)
-    other = drawn.drift != 1.0
+    other = drawn.other
+    assert np.array_equal(other, drawn.drift != 1.0)
     assert abs(other.mean() - 0.4) < 4 * math.sqrt(0.4 * 0.6 / n)
     for name, low, high, usual in (
         ("spread", 0.5, 2.0, 1.0),

@@ -40,7 +40,7 @@ _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 8.0
 _FLOOR = 1e-5  # share of the estimate of order 3 below which that of order 5 is not believed
 _JITTER = 50.0  # tolerances by which a state may differ from one cycle to the next though nothing moves
 _MOST_STEPS = 200_000  # of one interval between events
-_BELIEF = 1e-5  # relative tolerance of one step for what is believed or foreseen
+_BELIEF = 1e-4  # relative tolerance of one step for what is believed or foreseen
 _WORST = 1e12  # condition of the eigenvectors above which the modes are useless
 _APART = 1e-8  # relative distance below which two rates count as one, and are moved apart by as much
 
