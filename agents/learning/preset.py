@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from dosewright.envs import Randomisation
+from dosewright.envs.scenarios import protocol_names
 from dosewright.envs.scenarios.scenario import GenotypeMode
 
 
@@ -288,29 +289,33 @@ class Preset:
         """Read the preset that ships under `name`: a drug, or ``<drug>-<variant>``.
 
         A variant is the drug's preset with some tables left out, and some keys or tables added or changed; it
-        is the same for every drug.
+        is the same for every drug. A published protocol for a drug, such as ``warfarin-anzabi-zadeh``, stands
+        in the drug's place; its patients do not drift, so its preset is the drug's textbook one.
 
         Raises
         ------
         ValueError
             For an unknown name; it lists the known ones.
         """
-        drug, _, variant = name.partition("-")
-        drugs, variants = _files("presets"), _files("presets.variants")
+        protocols = [item for item in protocol_names() if f"{name}-".startswith(f"{item}-")]
+        known = max(protocols, key=len, default=name.partition("-")[0])
+        variant = name.removeprefix(known).removeprefix("-")
+        drug, drugs, variants = known.partition("-")[0], _files("presets"), _files("presets.variants")
         if drug not in drugs or (variant and variant not in variants):
             raise ValueError(
-                f"unknown preset {name!r}; known: {', '.join(drugs)}, each also with "
+                f"unknown preset {name!r}; known: {', '.join([*drugs, *protocol_names()])}, each also with "
                 f"-{', -'.join(variants)}, or a path to a .toml file"
             )
         preset = cls.parse(drugs[drug].read_text(), f"preset {drug}")
-        if not variant:
-            return preset
         tables = {name: _as_table(part) for name, part in preset.tables.items()}
-        changes = tomllib.loads(variants[variant].read_text())
-        for table in changes.pop("without", []):
-            tables.pop(table, None)
-        for table, keys in changes.items():
-            tables[table] = {**tables.get(table, {}), **keys}
+        overlays = [{"scenario": {"drug": known}}]
+        for change in ("textbook" if known != drug else "", variant):
+            overlays += [tomllib.loads(variants[change].read_text())] if change else []
+        for changes in overlays:
+            for table in changes.pop("without", []):
+                tables.pop(table, None)
+            for table, keys in changes.items():
+                tables[table] = {**tables.get(table, {}), **keys}
         return cls.of(tables, f"preset {name}")
 
     def changed(self, timesteps: int | None = None, realism: str | None = None) -> Preset:

@@ -21,8 +21,9 @@ from dosewright.agents.learning.preset import (
     TQCPart,
 )
 from dosewright.envs import names, scenario
+from dosewright.envs.scenarios import protocol_names
 
-VARIANTS = ("demo", "history", "recurrent", "sac", "tablets", "textbook", "tqc", "truth")
+VARIANTS = ("demo", "history", "preference", "recurrent", "sac", "tablets", "textbook", "tqc", "truth")
 each_drug = pytest.mark.parametrize("drug", names())
 
 
@@ -102,10 +103,18 @@ def test_in_textbook_nothing_drifts_so_nothing_is_forgotten() -> None:
     assert isinstance(preset.input, BeliefPart) and preset.input.fade == 1.0
 
 
+def test_a_published_protocol_has_the_textbook_preset_of_its_drug() -> None:
+    protocol, usual = read_preset("warfarin-anzabi-zadeh-cut"), read_preset("warfarin-textbook")
+    assert protocol == replace(usual, scenario=replace(usual.scenario, drug="warfarin-anzabi-zadeh-cut"))
+    told = read_preset("warfarin-augustin-30-preference")
+    assert told.scenario.drug == "warfarin-augustin-30" and told.preference is not None
+
+
 @pytest.mark.parametrize("name", ["aspirin", "warfarin-magic", "demo", "warfarin-demo-sac", "-demo", ""])
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
-    known = f"known: {', '.join(names())}, each also with -{', -'.join(VARIANTS)}, or a path to a .toml file"
-    with pytest.raises(ValueError, match=f"unknown preset '{name}'; {known}"):
+    known = ", ".join([*names(), *protocol_names()])
+    also = f"each also with -{', -'.join(VARIANTS)}, or a path to a .toml file"
+    with pytest.raises(ValueError, match=f"unknown preset '{name}'; known: {known}, {also}"):
         read_preset(name)
 
 

@@ -195,7 +195,7 @@ def test_ids_of_the_figures_are_unique_and_every_reference_is_there(page: str) -
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'(?:href="|url\()#([^")]+)', page)) <= set(ids)
-    assert page.count('<svg role="img" aria-label=') == 8
+    assert page.count('<svg role="img" aria-label=') == 9
 
 
 def test_sections_stand_in_order(page: str) -> None:
@@ -203,6 +203,7 @@ def test_sections_stand_in_order(page: str) -> None:
     assert heads == [
         "Patients",
         "Results by arm",
+        "Benefit against harm",
         "Paired differences from bayesian-adaptive",
         "Benefit: days with INR 2 to 3",
         "Harm: patients ever above INR 4",
@@ -304,6 +305,29 @@ def test_an_upper_bound_competes_with_nobody_and_names_are_escaped(tmp_path: Pat
     text = write_report(found, tmp_path / "r.html", summarise(found, "<b>&5")).read_text(encoding="utf-8")
     assert "seer (upper bound)" in text and "no other arm competes" in text
     assert "<b>&5" not in text and "&lt;b&gt;&amp;5" in text
+
+
+def test_a_front_lists_one_policy_in_the_order_of_safety(result: TrialResult, tmp_path: Path) -> None:
+    fronts = {"mine": {"policy": 0.8, "planner": 0.2}}
+    found = summarise(result, "bayesian-adaptive", "policy", fronts=fronts)
+    assert found["fronts"]["mine"] == [{"arm": "planner", "weight": 0.2}, {"arm": "policy", "weight": 0.8}]
+    text = write_report(result, tmp_path / "r.html", found).read_text(encoding="utf-8")
+    shown = words(text)
+    assert "weight of safety" in shown and "joins one policy at several preferences" in shown
+    rows = re.findall(r'<tr><th scope="row">mine</th><td>([\d.]+)</td><td>([\d.]+)', text)
+    assert rows == [
+        (weight, f"{100 * result.arms[name].benefit.mean():.1f}")
+        for weight, name in (("0.2", "planner"), ("0.8", "policy"))
+    ]
+    with pytest.raises(ValueError, match="'six'"):
+        summarise(result, "bayesian-adaptive", "policy", fronts={"mine": {"six": 0.5}})
+
+
+def test_every_arm_is_in_the_picture_of_benefit_against_harm(page: str) -> None:
+    picture = page[page.index('aria-label="Benefit of every arm against') :]
+    picture = picture[: picture.index("</svg>")]
+    for name in DOSES:
+        assert name.replace("_", "-") in picture
 
 
 def test_one_arm_and_few_patients_still_make_a_page(tmp_path: Path) -> None:

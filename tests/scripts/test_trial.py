@@ -23,7 +23,7 @@ from dosewright.evaluation import TrialResult
 from dosewright.evaluation.trial import TrialDesign, run_design
 from dosewright.evaluation.trial import run as running
 from dosewright.scripts.trial import _patients, trial
-from dosewright.scripts.trial_arms import design, is_policy, labelled, question
+from dosewright.scripts.trial_arms import at_preferences, design, is_policy, labelled, question
 
 EVERY_KIND = "label,nomogram,bayesian-adaptive,planner-adaptive,policy,oracle"
 
@@ -57,6 +57,25 @@ def test_arms_are_called_by_name_label_or_run() -> None:
         with pytest.raises(ValueError, match="is listed twice.*LABEL=ARM"):
             labelled(twice)
     assert is_policy("policy") and is_policy("policy:x") and not is_policy("planner")
+    assert is_policy("policy@0.2")
+
+
+def test_every_policy_is_an_arm_for_each_preference() -> None:
+    arms, fronts = at_preferences(labelled("label,mine=policy:runs/a@b/policy"), "0.8,0.2")
+    assert arms == {
+        "label": "label",
+        "mine at 0.2": "policy:runs/a@b/policy@0.2",
+        "mine at 0.8": "policy:runs/a@b/policy@0.8",
+    }
+    assert fronts == {"mine": {"mine at 0.2": 0.2, "mine at 0.8": 0.8}}
+    for names, text, error in (
+        ("policy", "0.2,much", "expected numbers"),
+        ("policy", "0.2,0.2", "listed twice"),
+        ("label,nomogram", "0.2", "no policy is among the arms"),
+        ("policy@0.3", "0.2", "'policy@0.3' has its own"),
+    ):
+        with pytest.raises(ValueError, match=error):
+            at_preferences(labelled(names), text)
 
 
 def test_two_processes_come_to_the_same_as_one() -> None:
