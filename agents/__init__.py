@@ -16,19 +16,21 @@ if TYPE_CHECKING:
 
 
 def shipped() -> list[str]:
-    """Return the drugs for which a policy ships."""
+    """Return the drugs for which a policy ships, and ``<drug>-preference`` where one that is told the weight
+    of safety does."""
     folder = files("dosewright.agents.pretrained")
     return sorted(item.name for item in folder.iterdir() if (item / "card.json").is_file())
 
 
-def load(drug: str) -> LearnedPolicy:
-    """Return the policy that ships for `drug`; a drug without one is an error that lists those with one."""
+def load(name: str) -> LearnedPolicy:
+    """Return the policy that ships under a name of `shipped`, such as "tacrolimus"; another name is an error
+    that lists those."""
     from dosewright.agents.learning import LearnedPolicy  # PyTorch
 
     folder, known = files("dosewright.agents.pretrained"), shipped()
-    if drug not in known:
-        raise ValueError(f"no policy ships for {drug!r}; there is one for: {', '.join(known) or 'none'}")
-    with as_file(folder / drug) as path:
+    if name not in known:
+        raise ValueError(f"no policy ships for {name!r}; there is one for: {', '.join(known) or 'none'}")
+    with as_file(folder / name) as path:
         return LearnedPolicy.load(path)
 
 
@@ -40,7 +42,7 @@ def arm(name: str, scenario: Scenario) -> Regimen:
     name
         ``fixed-<dose>mg``, a rule of `dosewright.agents.regimens`, ``policy:PATH`` for a trained policy's
         folder, or ``policy`` for the one that ships; either with ``@0.8`` behind it for the weight that
-        safety has, where the policy is told one.
+        safety has, by a policy that is told one (of those that ship ``<drug>-preference``).
     scenario
         The decision problem.
 
@@ -61,7 +63,8 @@ def _policy(name: str, scenario: Scenario) -> LearnedPolicy:
 
     where, weight = told(name)
     path = where.removeprefix("policy").removeprefix(":")
-    policy = LearnedPolicy.load(path) if path else load(scenario.name)
+    told_one = "" if weight is None else "-preference"
+    policy = LearnedPolicy.load(path) if path else load(f"{scenario.name}{told_one}")
     if policy.scenario is not scenario:
         other = policy.scenario.name != scenario.name
         why = f"this is {scenario.name}" if other else "the genotype is shown to it in another way here"

@@ -27,6 +27,7 @@ DEFAULT_ARMS = (
 )
 _PATIENTS, _MOST = 4000, 40_000  # virtual ones; with --half-width at most
 _IN_OTHER_WORLDS = 500
+_EXPLAINED = 200  # patients of whom the page tells how the policy doses
 # Arms against which the others are compared, the first that is there
 _REFERENCES = ("bayesian-adaptive", "bayesian", "clinical-nomogram", "label")
 
@@ -51,6 +52,7 @@ def conduct(
     sensitivity: int = 0,
     same_training: Sequence[str] = (),
     preference: str | None = None,
+    explain: int = _EXPLAINED,
 ) -> TrialResult:
     """Run a trial, write its folder, and print one table; the options are those of the command."""
     from concurrent.futures.process import BrokenProcessPool
@@ -76,9 +78,14 @@ def conduct(
         raise ValueError(f"--reference {reference!r} is no arm of this trial: {', '.join(wanted)}")
     against = reference or next((name for name in _REFERENCES if name in wanted), next(iter(wanted)))
     trained = _trained(same_training, wanted, against)
+    learned = [label for label, name in wanted.items() if is_policy(name) and label != against]
+    # of one policy at several weights of safety, the trial is about the one in between
+    even = {label: abs(weight - 0.5) for front in fronts.values() for label, weight in front.items()}
+    policy = min(learned, key=lambda label: even.get(label, 0.0)) if learned else None
     if sensitivity == 1:
         raise ValueError("--sensitivity 1: an interval needs two patients; give more, or 0 to leave it out")
     ids = _patients(asked, patients, half_width, most)
+    explained = _explained(asked, policy, explain)
     asking = question(asked, ids, wanted)
     store = TrialStore.resume(out, asking) if resume else TrialStore.begin(out, asking, overwrite)
     try:
@@ -97,16 +104,13 @@ def conduct(
             f"a process was ended from outside (is there enough memory?); finished patients are kept in "
             f"{store.path}: go on with --resume"
         ) from None
-    learned = [label for label, name in wanted.items() if is_policy(name) and label != against]
-    # of one policy at several weights of safety, the trial is about the one in between
-    even = {label: abs(weight - 0.5) for front in fronts.values() for label, weight in front.items()}
-    policy = min(learned, key=lambda label: even.get(label, 0.0)) if learned else None
     content = {label: words for label in wanted if "SHA-256" in (words := asking[f"arm {label}"])}
     result = replace(result, provenance={**result.provenance, "arms": content, "code": asking["code"]})
     worlds = _in_other_worlds(asked, result, policy, against, sensitivity) if sensitivity else None
     folder = write_trial(
-        result, out, against, policy, overwrite, sensitivity=worlds, trained=trained, fronts=fronts
-    )
+        result, out, against, policy, overwrite, sensitivity=worlds, trained=trained, fronts=fronts,
+        explained=explained,
+    )  # fmt: skip
     store.remove()
     _print(result, policy)
     click.echo(f"report: {folder / 'report.html'}")
@@ -126,6 +130,18 @@ def _trained(same_training: Sequence[str], arms: Mapping[str, str], reference: s
         trained[name] = [part.strip() for part in listed.split(",") if part.strip()]
     check_trained(trained, list(arms), reference)
     return trained
+
+
+def _explained(asked: TrialDesign, policy: str | None, patients: int) -> dict[str, Any] | None:
+    """Explain the policy that the trial is about; None where there is none that can be."""
+    if policy is None or not patients:
+        return None
+    from dosewright.agents.explanation import explain
+    from dosewright.agents.learning import LearnedPolicy
+
+    arm = asked.arms[policy]
+    assert isinstance(arm, LearnedPolicy)
+    return None if arm.recurrent else explain(arm, patients, asked.noise.seed)
 
 
 def _in_other_worlds(
@@ -305,6 +321,14 @@ def _print(result: TrialResult, policy: str | None) -> None:
     show_default=True,
     help="Repeat the main comparison in other worlds (another model, another's genotype, none, worse "
     "adherence, the other realism) on so many of the patients; 0: leave it out.",
+)
+@click.option(
+    "--explain",
+    type=click.IntRange(0),
+    default=_EXPLAINED,
+    show_default=True,
+    help="Explain the policy on so many patients: where it departs from its anchor, which features decide, "
+    "simple rules that come close; 0: leave it out.",
 )
 @click.option(
     "--same-training",

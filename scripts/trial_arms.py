@@ -160,7 +160,8 @@ def _content(name: str, drug: str) -> str:
     name, weight = told(name)
     preference = "" if weight is None else f" at {weight}"
     if name == "policy":
-        with as_file(files("dosewright.agents.pretrained") / drug) as folder:
+        shipped = drug if weight is None else f"{drug}-preference"
+        with as_file(files("dosewright.agents.pretrained") / shipped) as folder:
             return f"policy{preference}, SHA-256 {_digest(folder.iterdir())}"
     return f"policy{preference}, SHA-256 {_digest(Path(name.removeprefix('policy:')).iterdir())}"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 
 from dosewright.agents.learning import LearnedPolicy, anchored_dose
 from dosewright.envs.scenarios import DoseGrid
@@ -20,7 +19,7 @@ def check_explainable(policy: LearnedPolicy) -> None:
     ValueError
         For a recurrent network.
     """
-    if isinstance(policy.network, RecurrentActorCriticPolicy):
+    if policy.recurrent:
         raise ValueError(
             "policy with a recurrent network: its dose also depends on states kept since the first visit, "
             "so features of one visit cannot be changed alone; explain one without"

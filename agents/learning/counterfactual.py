@@ -14,6 +14,7 @@ with the whole course.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ from dosewright.agents.learning.environment import LearningVectorEnv
 from dosewright.agents.learning.event import event_so_far
 from dosewright.agents.learning.foresight import foreseen_courses
 from dosewright.agents.learning.multiplier import LEAST, Multiplier
-from dosewright.agents.learning.preference import odds
+from dosewright.agents.learning.preference import balanced, odds
 from dosewright.agents.learning.preset import WarmStartPart
 from dosewright.envs import Scenario
 
@@ -38,6 +39,9 @@ CANDIDATES = np.array(
     [0.0, 0.15, 0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.55, 1.8, 2.2, 2.8, 3.6]
 )
 _ACTIONS = CANDIDATES ** (1.0 / EXPONENT) - 1.0
+_COUNTED = 500_000_003  # added to the seed for patients in whom events are only counted
+# Last fits at most; by what the price changes between two at most; ratio of events to the budget that will do
+_FITS, _MOST_CHANGE, _CLOSE = 3, 3.0, 1.1
 _FINAL_RATE = 0.01  # of the learning rate, at the end of the last fit
 
 
@@ -123,13 +127,15 @@ def warm_start(
     budget: float,
     seed: int,
     progress: Callable[[int], object],
-) -> None:
-    """Fit the actor of `policy` to what every dose would have done.
+) -> float:
+    """Fit the actor of `policy` to what every dose would have done; return its events as a share of those
+    under the anchor.
 
     The patients are treated by the network as it becomes, with exploration, so that it learns from the
     situations it leads to; each round of visits adds to the data it is fitted to, and tells the price how
-    many events there were, among those who count. In the first rounds they are treated by the anchor, with
-    the same exploration: how many events there are then is what the budget is a share of.
+    many events there were among those who count, against the first rounds, which the anchor treats. Exploring
+    harms by itself, so at the end the price is corrected by what happens without: the same patients are
+    treated by the anchor and by the network, and it is fitted again until the shares agree.
 
     Parameters
     ----------
@@ -146,42 +152,91 @@ def warm_start(
     seed
         Of patients, exploration and batches.
     progress
-        Called with the number of visits after each.
+        Called with the number of visits learned from after each.
     """
-    rng, calendar = np.random.default_rng(seed), env.inputs.scenario.calendar
-    actor = [*policy.mlp_extractor.policy_net.parameters(), *policy.action_net.parameters()]
-    optimiser = torch.optim.AdamW(actor, part.learning_rate, weight_decay=part.weight_decay)
-    visits = Visits.room(visits_of(part, env.inputs.scenario), env.width)
-
-    def act(features: NDArray[np.float32]) -> torch.Tensor:
-        return policy.action_net(policy.mlp_extractor.forward_actor(torch.from_numpy(features)))[:, 0]
-
-    def fit(steps: int, final_rate: float) -> None:
-        for step in range(steps):
-            optimiser.param_groups[0]["lr"] = part.learning_rate * (1 - (1 - final_rate) * step / steps)
-            batch = rng.integers(0, visits.filled, part.batch_size)
-            score = torch.from_numpy(visits.score(batch, price.value))
-            gain = interpolated(score, act(visits.seen[batch]))
-            optimiser.zero_grad()
-            (-gain.mean()).backward()
-            optimiser.step()
-
+    run = _WarmStart(policy, env, part, price, seed, progress)
+    of_anchor, share = run.events_without_exploration(), 1.0
+    wanted = max(budget, LEAST / of_anchor)
     features, _ = env.reset(seed=seed)
     before: list[float] = []
     for number in range(part.rounds):
-        events = 0.0
-        for _ in calendar:
-            visits.add(features, *foreseen(env, part.ahead), odds(env.preference))
-            with torch.no_grad():
-                chosen = act(features).numpy()
-            explored = chosen + rng.normal(0.0, part.exploration_sd, len(chosen))
-            features, *_, info = env.step(np.clip(explored, -1.0, 1.0).astype(np.float32))
-            events += float(np.mean(info["event"][info["counts"]]))
-            progress(len(chosen))
+        features, events = run.course(features, part.exploration_sd, keep=True)
         if number < part.untrained:
             before.append(events)
             continue
         price.budget = max(budget * float(np.mean(before)), LEAST)
         price.learn(events)
-        fit(part.steps_per_round, 1.0)
-    fit(part.final_steps, _FINAL_RATE)
+        run.fit(part.steps_per_round, 1.0)
+    for attempt in range(_FITS if price.rate > 0 else 1):
+        if attempt:
+            # as dear as it would have to be if events fell as the price rises
+            price.value *= float(np.clip(share / wanted, 1 / _MOST_CHANGE, _MOST_CHANGE))
+        run.fit(part.final_steps, _FINAL_RATE)
+        share = run.events_without_exploration() / of_anchor
+        if abs(math.log(share / wanted)) < math.log(_CLOSE):
+            break
+    return share
+
+
+class _WarmStart:
+    """The parts of a warm start: treating, fitting, and counting events. Arguments as of `warm_start`."""
+
+    def __init__(
+        self,
+        policy: ActorCriticPolicy,
+        env: LearningVectorEnv,
+        part: WarmStartPart,
+        price: Multiplier,
+        seed: int,
+        progress: Callable[[int], object],
+    ) -> None:
+        self.policy, self.env, self.part, self.price = policy, env, part, price
+        self.seed, self.progress, self.rng = seed, progress, np.random.default_rng(seed)
+        actor = [*policy.mlp_extractor.policy_net.parameters(), *policy.action_net.parameters()]
+        self.optimiser = torch.optim.AdamW(actor, part.learning_rate, weight_decay=part.weight_decay)
+        self.visits = Visits.room(visits_of(part, env.inputs.scenario), env.width)
+
+    def act(self, features: NDArray[np.float32]) -> torch.Tensor:
+        """Return the actions (n,) of the network."""
+        policy = self.policy
+        return policy.action_net(policy.mlp_extractor.forward_actor(torch.from_numpy(features)))[:, 0]
+
+    def fit(self, steps: int, final_rate: float) -> None:
+        """Fit the network to the visits so far; the learning rate falls to a share of itself."""
+        part, visits = self.part, self.visits
+        for step in range(steps):
+            rate = part.learning_rate * (1 - (1 - final_rate) * step / steps)
+            self.optimiser.param_groups[0]["lr"] = rate
+            batch = self.rng.integers(0, visits.filled, part.batch_size)
+            score = torch.from_numpy(visits.score(batch, self.price.value))
+            gain = interpolated(score, self.act(visits.seen[batch]))
+            self.optimiser.zero_grad()
+            (-gain.mean()).backward()
+            self.optimiser.step()
+
+    def course(
+        self, features: NDArray[np.float32], exploration_sd: float, keep: bool
+    ) -> tuple[NDArray[np.float32], float]:
+        """Treat everybody from visit to visit through a calendar, keeping what every dose would have done or
+        not; return the features then, and the events a patient among those who count."""
+        env, events = self.env, 0.0
+        for _ in env.inputs.scenario.calendar:
+            if keep:
+                self.visits.add(features, *foreseen(env, self.part.ahead), odds(env.preference))
+                self.progress(env.num_envs)
+            with torch.no_grad():
+                chosen = self.act(features).numpy()
+            explored = chosen + self.rng.normal(0.0, exploration_sd, len(chosen))
+            features, *_, info = env.step(np.clip(explored, -1.0, 1.0).astype(np.float32))
+            events += float(np.mean(info["event"][info["counts"]]))
+        return features, events
+
+    def events_without_exploration(self) -> float:
+        """Return events a patient; every time of the same patients."""
+        found = []
+        with balanced(self.env.inputs):
+            features, _ = self.env.reset(seed=self.seed + _COUNTED)
+            for _ in range(self.part.untrained):
+                features, events = self.course(features, 0.0, keep=False)
+                found.append(events)
+        return max(float(np.mean(found)), LEAST)

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
-from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from sb3_contrib.tqc.policies import TQCPolicy
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.sac.policies import SACPolicy
@@ -83,7 +82,7 @@ def export_onnx(policy: LearnedPolicy, path: str | Path) -> Path:
     ValueError
         For a recurrent policy, which needs states from visit to visit, or if the package onnx is missing.
     """
-    if isinstance(policy.network, RecurrentActorCriticPolicy):
+    if policy.recurrent:
         raise ValueError(
             "policy with a recurrent network: its action depends on states kept from visit to visit, which "
             "the exported graph, features in and action out, has no place for; export one without, or use "

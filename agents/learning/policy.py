@@ -90,6 +90,11 @@ class LearnedPolicy:
         return str(self.card["seed_namespace"])
 
     @property
+    def recurrent(self) -> bool:
+        """Whether its network has states of its own from visit to visit."""
+        return isinstance(self.network, RecurrentActorCriticPolicy)
+
+    @property
     def departs_from_monitoring(self) -> bool:
         """Whether the anchor is the dose of Bayesian monitoring."""
         inputs = self.inputs.inner if isinstance(self.inputs, PreferenceInput) else self.inputs
@@ -115,7 +120,7 @@ class LearnedPolicy:
             )
         memory = self.inputs.update(None if state is None else state.memory, observation, episode_start)
         features, anchor = self.inputs(memory, observation)
-        if isinstance(self.network, RecurrentActorCriticPolicy):
+        if self.recurrent:
             before = None if state is None else state.recurrent
             action, recurrent = self._recur(features, before, episode_start)
         else:

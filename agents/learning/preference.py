@@ -8,7 +8,8 @@ it learns from has one of his own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,12 +91,6 @@ class PreferenceInput:
         return np.concatenate([features, memory.weight[:, None].astype(np.float32)], axis=1), anchor
 
 
-def weight_of(memory: Any, n: int) -> Floats:
-    """Return the weight (n,) of safety of patients by what is remembered of them; `BALANCED` where a policy
-    is not told."""
-    return memory.weight if isinstance(memory, Preferring) else np.full(n, BALANCED)
-
-
 @dataclass(frozen=True)
 class Same:
     """One weight for everybody."""
@@ -105,6 +100,25 @@ class Same:
     def __call__(self, n: int) -> Floats:
         """Return the weights (n,)."""
         return np.full(n, self.weight)
+
+
+@contextmanager
+def balanced(inputs: PolicyInput) -> Iterator[None]:
+    """Within it, new patients have the weight `BALANCED`."""
+    if not isinstance(inputs, PreferenceInput):
+        yield
+        return
+    usual, inputs.weights = inputs.weights, Same()
+    try:
+        yield
+    finally:
+        inputs.weights = usual
+
+
+def weight_of(memory: Any, n: int) -> Floats:
+    """Return the weight (n,) of safety of patients by what is remembered of them; `BALANCED` where a policy
+    is not told."""
+    return memory.weight if isinstance(memory, Preferring) else np.full(n, BALANCED)
 
 
 class Drawn:

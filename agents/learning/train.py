@@ -28,7 +28,7 @@ from tqdm import tqdm
 from dosewright.agents.learning.algorithms import algorithm_class, make
 from dosewright.agents.learning.counterfactual import visits_of, warm_start
 from dosewright.agents.learning.environment import LearningVectorEnv
-from dosewright.agents.learning.multiplier import Multiplier
+from dosewright.agents.learning.multiplier import LEAST, Multiplier
 from dosewright.agents.learning.policy import LearnedPolicy, inputs_of
 from dosewright.agents.learning.preset import PPOPart, Preset, SACPart
 from dosewright.agents.learning.scaling import Scaling
@@ -61,11 +61,13 @@ class _Progress(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         run = self.run
+        learns = True
         if isinstance(run.preset.algorithm, PPOPart):
+            learns = self.num_timesteps >= run.critic_first()
             run.explore(self.model._current_progress_remaining)
-            run.actor().requires_grad_(self.num_timesteps >= run.critic_first())
-        if 2 * self.courses >= self.training_env.num_envs:
-            run.price.learn(self.events / self.courses)
+            run.actor().requires_grad_(learns)
+        if learns and 2 * self.courses >= self.training_env.num_envs:
+            run.take_in_events(self.events / self.courses)
             self.training_env.set_attr("multiplier", run.price.value)
             self.model.logger.record("harm/price", run.price.value)
             self.model.logger.record("harm/events", self.events / self.courses)
@@ -95,6 +97,8 @@ class _Run:
         self.model: Any = None
         self.scaling: Any = None
         self.warm = preset.warm_start is None
+        # events of the warm start over the anchor's, until it is known how many they are with exploration
+        self.share: float | None = None
         self.report: Callable[[int, Score], None] | None = None
 
     def elapsed(self) -> float:
@@ -161,6 +165,7 @@ class _Run:
         progress = json.loads((self.folder / "progress.json").read_text())
         self.curve, self.best, self.warm = progress["curve"], progress["best"], progress["warm"]
         self.price.value, self.price.budget = progress["price"], progress["budget"]
+        self.share = progress["share"]
         for name, seconds in progress["seconds"].items():
             self.seconds[name] += seconds
         self.scaling = Scaling(*(np.array(progress["scaling"][key], np.float32) for key in ("mean", "sd")))
@@ -182,7 +187,9 @@ class _Run:
         assert part is not None
         env = self.environment(part.patients)
         seed = self.seed + _OTHER_PATIENTS
-        warm_start(self.model.policy, env, part, self.price, self.preset.harm.budget, seed, bar.update)
+        self.share = warm_start(
+            self.model.policy, env, part, self.price, self.preset.harm.budget, seed, bar.update
+        )
         self.model.get_env().set_attr("multiplier", self.price.value)
         # what an interruption left of an earlier warm start is no rival of the finished one
         self.warm, self.best, self.curve = True, None, []
@@ -197,6 +204,18 @@ class _Run:
         part = self.preset.algorithm
         assert isinstance(part, PPOPart)
         return round(part.critic_first * part.timesteps)
+
+    def take_in_events(self, events: float) -> None:
+        """Learn the price from the events a patient since the last time.
+
+        Exploring harms by itself. So the first events after a warm start, whose policy they are of, set the
+        budget: what those of the anchor would be under the same exploration, times the preset's.
+        """
+        if self.share is None:
+            self.price.learn(events)
+        else:
+            self.price.budget = max(self.preset.harm.budget * events / self.share, LEAST)
+            self.share = None
 
     def explore(self, left: float) -> None:
         """Set the SD of exploration for the share `left` of the training that is to come."""
@@ -247,6 +266,7 @@ class _Run:
             "best": self.best,
             "price": self.price.value,
             "budget": self.price.budget,
+            "share": self.share,
             "curve": self.curve,
             "scaling": {"mean": self.scaling.mean.tolist(), "sd": self.scaling.sd.tolist()},
         }

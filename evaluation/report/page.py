@@ -15,6 +15,7 @@ from dosewright.evaluation.report.comparisons import (
     sensitivity_forest,
     subgroup_forest,
 )
+from dosewright.evaluation.report.explanation import explanation_part
 from dosewright.evaluation.report.harm_curves import harm_curves
 from dosewright.evaluation.report.layout import page
 from dosewright.evaluation.summary.differences import MOST_RESAMPLED
@@ -51,6 +52,7 @@ def write_report(result: TrialResult, path: str | Path, summary: dict[str, Any])
         columns=[*summary["outcomes"], RETURN],
         most_resampled=MOST_RESAMPLED,
         figure={name: Markup(svg) for name, svg in _figures(result, summary).items()},
+        explanation=explanation_part(summary["explanation"]) if summary["explanation"] else None,
     )
     target.write_text(text, encoding="utf-8")
     return target

@@ -36,6 +36,7 @@ def summarise(
     sensitivity: Sensitivity | None = None,
     trained: Mapping[str, Sequence[str]] | None = None,
     fronts: Mapping[str, Mapping[str, float]] | None = None,
+    explained: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return everything that a report says in numbers, ready for JSON.
 
@@ -53,6 +54,8 @@ def summarise(
         Name of a training -> its arms, which differ in the training seed only.
     fronts
         Policy -> its arms, which differ in the weight of safety against benefit only -> that weight.
+    explained
+        The policy explained, as `dosewright.evaluation.report.explanation` shows it.
 
     Raises
     ------
@@ -104,6 +107,7 @@ def summarise(
         "fronts": {name: _front(result, arms) for name, arms in (fronts or {}).items()},
         "training_seeds": training_seed_records(result, reference, trained or {}),
         "sensitivity": None if sensitivity is None else sensitivity_record(sensitivity, scenario.margin),
+        "explanation": None if explained is None else dict(explained),
         "example": example(result, shown),
         "precision": None if result.precision is None else asdict(result.precision),
         "provenance": dict(result.provenance),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dosewright.evaluation.result_folder import REPORT_FILE, new_folder, write_summary
 from dosewright.evaluation.sensitivity import Sensitivity
@@ -23,6 +24,7 @@ def write_trial(
     sensitivity: Sensitivity | None = None,
     trained: Mapping[str, Sequence[str]] | None = None,
     fronts: Mapping[str, Mapping[str, float]] | None = None,
+    explained: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a trial into a new folder, by way of `new_folder`, and return it.
 
@@ -32,7 +34,7 @@ def write_trial(
         The trial.
     folder
         Where to; its parents are made.
-    reference_arm, policy_arm, sensitivity, trained, fronts
+    reference_arm, policy_arm, sensitivity, trained, fronts, explained
         As in `summarise`.
     overwrite
         Replace an earlier trial.
@@ -47,7 +49,13 @@ def write_trial(
     from dosewright.evaluation.report import write_report  # matplotlib is slow to import
 
     summary = summarise(
-        result, reference_arm, policy_arm, sensitivity=sensitivity, trained=trained, fronts=fronts
+        result,
+        reference_arm,
+        policy_arm,
+        sensitivity=sensitivity,
+        trained=trained,
+        fronts=fronts,
+        explained=explained,
     )
     with new_folder(folder, overwrite) as new:
         write_summary(summary, new)

@@ -122,9 +122,9 @@ def test_the_weight_is_the_last_feature_and_is_described(folder: Path) -> None:
 def test_one_policy_doses_by_the_weight_it_is_told(folder: Path) -> None:
     env = lanes(100)
     observation, _ = env.reset(seed=1)
-    doses = {w: arm(f"policy:{folder}@{w}", WARFARIN).predict(observation)[0] for w in (0.1, 0.5, 0.9)}
+    doses = {w: arm(f"policy:{folder}@{w}", WARFARIN).predict(observation)[0] for w in (0.2, 0.5, 0.8)}
     np.testing.assert_array_equal(doses[0.5], arm(f"policy:{folder}", WARFARIN).predict(observation)[0])
-    assert not np.array_equal(doses[0.1], doses[0.9])
+    assert not np.array_equal(doses[0.2], doses[0.8])
 
 
 def test_training_of_one_is_repeatable(folder: Path, tmp_path: Path) -> None:
@@ -133,13 +133,13 @@ def test_training_of_one_is_repeatable(folder: Path, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_told_is_refused(folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"preference 0.95: the policy was trained for 0.1 to 0.9"):
+    with pytest.raises(ValueError, match=r"preference 0.95: the policy was trained for 0.2 to 0.8"):
         arm(f"policy:{folder}@0.95", WARFARIN)
     with pytest.raises(ValueError, match="policy@much: expected a number"):
         arm("policy@much", WARFARIN)
     text = tiny().text()
     for old, new, error in (
-        ("range = [0.1, 0.9]", "range = [0.6, 0.9]", "expected 0 < smallest <= 0.5"),
+        ("range = [0.2, 0.8]", "range = [0.6, 0.8]", "expected 0 < smallest <= 0.5"),
         ("share = 0.5\nrange", "share = 1.0\nrange", "expected less than 1"),
     ):
         assert old in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,3 +84,29 @@ def test_export_names_what_is_wrong(tmp_path: Path) -> None:
     assert "ends in .onnx" in str(done.exception)
     done = CliRunner().invoke(cli, ["export", "aspirin", "--out", str(tmp_path / "policy.onnx")])
     assert "no policy ships for 'aspirin'" in str(done.exception)
+
+
+def test_the_page_of_a_trial_explains_its_policy(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = [
+        "trial",
+        "warfarin",
+        "--arms",
+        f"label,policy:{folder}",
+        "--patients",
+        "20",
+        "--out",
+        str(out),
+    ]
+    done = CliRunner().invoke(cli, [*arguments, "--sensitivity", "0", "--explain", "12"])
+    assert done.exit_code == 0, done.output
+    result, page = json.loads((out / "result.json").read_text()), (out / "report.html").read_text()
+    assert result["explanation"]["patients"] == 12 and result["explanation"]["policy"]["name"] == "policy"
+    for head in ("Which features decide", "The policy as a few rules", "Dose against the two most important"):
+        assert head in page
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    left_out = CliRunner().invoke(cli, [*arguments, "--sensitivity", "0", "--explain", "0", "--overwrite"])
+    assert left_out.exit_code == 0, left_out.output
+    assert json.loads((out / "result.json").read_text())["explanation"] is None
+    assert "Which features decide" not in (out / "report.html").read_text()

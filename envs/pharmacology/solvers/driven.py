@@ -7,8 +7,9 @@ left of a myelosuppression model turns over in days. That takes the place of an 
 make a model stiff.
 
 The pair is Dormand and Prince's of order 8 with error estimates of order 5 and 3 (Hairer, Norsett and Wanner,
-Solving Ordinary Differential Equations I, section II.10); its tableau comes from SciPy. Steps end on events,
-never across one, and no value is interpolated.
+Solving Ordinary Differential Equations I, section II.10); for what is believed or foreseen, where events
+rather than accuracy limit the steps, theirs of order 5 and 4 (section II.5), with half the stages. The
+tableaus come from SciPy. Steps end on events, never across one, and no value is interpolated.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.integrate import DOP853
+from scipy.integrate import DOP853, RK45
 
 from dosewright.envs.pharmacology.compilation import kernel
 from dosewright.envs.pharmacology.solvers.signatures import RATES, RHS, Floats
@@ -36,11 +37,16 @@ _STAGE, _WEIGHT = (
     _WEIGHTS[_WEIGHTS != 0],
 )  # numba caches those only
 _ESTIMATE = np.flatnonzero((_E3 != 0) | (_E5 != 0))
+# the pair of order 5 and 4
+_STAGES_5, _C_5, _E_5 = RK45.n_stages, np.ascontiguousarray(RK45.C), np.ascontiguousarray(RK45.E)
+_WEIGHTS_5 = np.zeros((_STAGES_5 + 1, _STAGES_5))
+_WEIGHTS_5[:_STAGES_5, : _STAGES_5 - 1] = RK45.A
+_WEIGHTS_5[_STAGES_5] = RK45.B  # the step itself
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 8.0
 _FLOOR = 1e-5  # share of the estimate of order 3 below which that of order 5 is not believed
 _JITTER = 50.0  # tolerances by which a state may differ from one cycle to the next though nothing moves
 _MOST_STEPS = 200_000  # of one interval between events
-_BELIEF = 1e-4  # relative tolerance of one step for what is believed or foreseen
+_BELIEF = 2e-5  # relative tolerance of one step for what is believed or foreseen
 _WORST = 1e12  # condition of the eigenvectors above which the modes are useless
 _APART = 1e-8  # relative distance below which two rates count as one, and are moved apart by as much
 
@@ -187,6 +193,37 @@ def _attempt(
 attempt = kernel(_attempt, inline=True)
 
 
+def _attempt_5(
+    rhs, t, done, size, y, theta, inflow, rule, values, vectors, weight, rest, x, stages, slope, new
+):  # fmt: skip
+    """Try one step of `size` with the pair of order 5 and 4; as `_attempt`."""
+    m, linear = y.shape[0], values.shape[0]
+    for stage in range(1, _STAGES_5 + 1):
+        for i in range(m):
+            new[i] = y[i]
+        for k in range(stage):
+            share = size * _WEIGHTS_5[stage, k]
+            for i in range(m):
+                new[i] += share * stages[k, i]
+        now = done + (_C_5[stage] * size if stage < _STAGES_5 else size)
+        if linear > 0:
+            amounts_at(now, values, vectors, weight, rest, x)
+        rhs(t + now, new, x, theta, slope)
+        for i in range(m):
+            stages[stage, i] = slope[i] + inflow[linear + i]
+    total = 0.0
+    for i in range(m):
+        margin = rule[0, 0] * (rule[1, i] + max(abs(y[i]), abs(new[i])))
+        error = 0.0
+        for k in range(_STAGES_5 + 1):
+            error += _E_5[k] * stages[k, i]
+        total += (size * error / margin) ** 2
+    return math.sqrt(total / m)
+
+
+attempt_5 = kernel(_attempt_5, inline=True)
+
+
 def _first_step(y, slope, scale, h):
     """Return a first step that changes the states little (Hairer, Norsett and Wanner, section II.4)."""
     size = rise = 0.0
@@ -226,18 +263,26 @@ def _advance(  # noqa: C901, the step control is one story
         # a fast mode must not be over before it is looked at: an absorption begins with an empty compartment
         if weight[k] != 0.0:
             step = min(step, 1.0 / max(abs(values[k]), 1e-300))
-    done, first = 0.0, True
+    done, first, fifth = 0.0, True, rule[2, 0] == 5.0
+    last, power = (_STAGES_5, -1.0 / 5.0) if fifth else (_STAGES, -1.0 / 8.0)
     for _ in range(_MOST_STEPS):
         ends = done + step >= h * (1.0 - 1e-12)
         size = h - done if ends else step
-        error = attempt(
-            rhs, t, done, size, y, theta, inflow, rule, values, vectors, weight, rest, x, stages, slope, new
-        )  # fmt: skip
+        if fifth:
+            error = attempt_5(
+                rhs, t, done, size, y, theta, inflow, rule, values, vectors, weight, rest, x, stages,
+                slope, new,
+            )  # fmt: skip
+        else:
+            error = attempt(
+                rhs, t, done, size, y, theta, inflow, rule, values, vectors, weight, rest, x, stages,
+                slope, new,
+            )  # fmt: skip
         if error <= 1.0:
             done = h if ends else done + size
             for i in range(m):
-                y[i], stages[0, i] = new[i], stages[_STAGES, i]
-            grown = size * (_GROW if error == 0.0 else min(_GROW, _SAFETY * error ** (-1.0 / 8.0)))
+                y[i], stages[0, i] = new[i], stages[last, i]
+            grown = size * (_GROW if error == 0.0 else min(_GROW, _SAFETY * error**power))
             if first:
                 head[2], first = grown, False
             step = max(step, grown) if ends else grown
@@ -252,7 +297,7 @@ def _advance(  # noqa: C901, the step control is one story
             return 1
         else:
             # an error that is not a number, or infinite, shrinks the step as far as any
-            step = size * (max(_SHRINK, _SAFETY * error ** (-1.0 / 8.0)) if error < 1e300 else _SHRINK)
+            step = size * (max(_SHRINK, _SAFETY * error**power) if error < 1e300 else _SHRINK)
     return 2
 
 
@@ -261,10 +306,11 @@ _ADVANCE = kernel(_advance)
 
 @cache
 def _rules(tolerance: float, scale: tuple[float, ...]) -> dict[str, Floats]:
-    """Return (2, m) for every accuracy level: the tolerance, and below it the scale of each state."""
+    """Return (3, m) for every accuracy level: the tolerance, the scale of each state, and the order."""
     made = {}
     for name, relative in (("exact", tolerance), ("belief", _BELIEF)):
-        rows = np.full((2, max(len(scale), 1)), relative)
+        rows = np.full((3, max(len(scale), 1)), relative)
+        rows[2] = 8.0 if name == "exact" else 5.0
         rows[1] = 1.0
         rows[1, : len(scale)] = scale
         made[name] = rows
@@ -315,7 +361,7 @@ class Driven:
 
     @property
     def rules(self) -> dict[str, Floats]:
-        """Tolerance of one step, and the scale of the states."""
+        """Tolerance of one step, the scale of the states, and the order of the pair."""
         return _rules(self.tolerance, self.scale)
 
     @property

@@ -243,7 +243,8 @@ def test_patients_whom_too_large_doses_leave_hardly_a_cell_are_computed() -> Non
     assert exact.min() > 0 and belief.min() > 0
     assert np.isfinite(exact).all() and exact.max() < 100
     assert (exact.min(axis=1) < 1e-4).any()
-    np.testing.assert_array_less(np.abs(belief - exact).max(axis=1), 1e-4 * exact.max(axis=1))
+    # far below what a count is off by (a proportional residual error of tens of per cent)
+    np.testing.assert_array_less(np.abs(belief - exact).max(axis=1), 3e-4 * exact.max(axis=1))
 
 
 # ------------------------------------------------------------------------------------- published behaviour
