@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _PATIENTS, _PLANNED = 4000, 1000
 _HALF_WIDTH = 0.005
 _WORLDS = ("own", "other")
+_CURVE = ("benefit", "ever_harm")
 
 
 class _Board:
@@ -107,6 +108,8 @@ def _training(policies: Mapping[str, Path]) -> list[dict[str, Any]]:
                 "environment": spent["environment"] / spent["all"],
                 "belief": spent["input"] / spent["all"],
                 "weights": card["weights"],
+                "curve": [{key: point[key] for key in ("steps", *_CURVE)} for point in card["curve"]],
+                "monitoring": {key: card["select"]["bayesian, same fading"][key] for key in _CURVE},
             }
         )
     return entries

@@ -243,6 +243,14 @@ class _Run:
         if self.report is not None:
             self.report(steps, score)
 
+    def finish(self) -> None:
+        """Write into the best policy's card what only the end of the training tells: curve and time."""
+        path, spent = self.folder / "policy" / "card.json", self.spent()
+        whole = {"minutes": round(spent["all"] / 60, 1), "seconds": spent, "curve": self.curve}
+        new = path.with_name("card.new.json")
+        new.write_text(json.dumps({**json.loads(path.read_text()), **whole}, indent=1))
+        new.replace(path)
+
     def spent(self) -> dict[str, float]:
         """Return the seconds spent on each part so far."""
         now = dict(self.seconds)
@@ -408,6 +416,7 @@ def train(
             )
             run.evaluate(run.model.num_timesteps)
             bar.set_postfix_str(run.summary())
+            run.finish()
     except KeyboardInterrupt:
         if run is not None and run.model is not None:
             run.report = None  # what it raises would hide the interruption

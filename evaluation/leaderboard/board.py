@@ -23,7 +23,9 @@ def board(cells: Sequence[Record], training: Mapping[str, Sequence[Mapping[str, 
     cells
         Records of `cell_record`.
     training
-        Drug -> one entry a training seed, with "seed", "minutes", "weights" and "preset".
+        Drug -> one entry a training seed, with "seed", "minutes", "weights", "preset", the shares
+        "environment" and "belief" of the time, the "curve" on `select` patients ("steps", "benefit",
+        "ever_harm"), and what "monitoring" has there.
     """
     return {
         "notice": "Research simulation, not for clinical use",

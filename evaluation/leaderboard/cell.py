@@ -17,6 +17,7 @@ from dosewright.evaluation.statistics import (
     student_half_width,
     worst_group_gap,
 )
+from dosewright.evaluation.summary.harms import harms_of
 from dosewright.evaluation.trial import TrialResult
 
 Floats = NDArray[np.float64]
@@ -135,6 +136,10 @@ def _arm(result: TrialResult, name: str) -> dict[str, Any]:
         "harm": as_record(result.estimate(name, "harm")),
         "event": as_record(result.estimate(name, "ever_harm")),
         "return": as_record(result.estimate(name, "return")),
+        "harms": {
+            item.label: {"unit": item.unit, **as_record(result.estimate(name, item.name))}
+            for item in harms_of(result.scenario)[2:]  # the first two are the event and the harm
+        },
         "upper_bound": arm.upper_bound,
         "patients": len(result.ids),
         "decisions": arm.decisions,

@@ -2,19 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from dosewright.evaluation.report.figures import BLUE, ORANGE, WIDTH, svg
 from dosewright.evaluation.report.layout import page
 
 RULES = ("label", "guideline", "clinical-nomogram", "nomogram", "pid")  # what clinics do
+_COLUMNS = 4
 
 
 def leaderboard_page(record: Mapping[str, Any]) -> str:
     """Return the page of a record (`dosewright.evaluation.leaderboard.board`) as one self-contained HTML
     text."""
     groups = dict.fromkeys((cell["realism"], cell["world"]) for cell in record["cells"])
-    return page("leaderboard.html", b=record, groups=list(groups), rule_of=_best_rule)
+    trained = {drug: entries for drug, entries in record["training"].items() if entries}
+    minutes = [entry["minutes"] for entries in trained.values() for entry in entries]
+    return page(
+        "leaderboard.html",
+        b=record,
+        groups=list(groups),
+        rule_of=_best_rule,
+        curves=Markup(_curves(trained)) if trained else None,
+        minutes=sum(minutes),
+        longest=max(minutes, default=0.0),
+    )
+
+
+def _curves(trained: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Return what the policies of every drug scored as they were trained."""
+
+    def draw() -> Figure:
+        rows = math.ceil(len(trained) / _COLUMNS)
+        figure = Figure(figsize=(WIDTH, 0.4 + 2.0 * rows), layout="constrained")
+        panels = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
+        for axes, (drug, entries) in zip(panels, trained.items(), strict=False):
+            other = axes.twinx()
+            for side, key, colour in ((axes, "benefit", BLUE), (other, "ever_harm", ORANGE)):
+                for entry in entries:
+                    steps = [point["steps"] for point in entry["curve"]]
+                    side.plot(steps, [100 * point[key] for point in entry["curve"]], "o-", color=colour,
+                              lw=1.2, ms=2.5)  # fmt: skip
+                side.axhline(100 * entries[0]["monitoring"][key], color=colour, lw=0.9, ls=(0, (4, 2)))
+                side.tick_params(labelsize=7.5, colors=colour, axis="y")
+            other.set_ylim(bottom=0)
+            axes.set_title(drug)
+            axes.tick_params(labelsize=7.5, axis="x")
+            axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+        for axes in panels[len(trained) :]:
+            axes.set_visible(False)
+        return figure
+
+    return svg(draw, "curves", "Benefit and patients with the event on select patients over training")
 
 
 def _best_rule(cell: Mapping[str, Any]) -> str | None:

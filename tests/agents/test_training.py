@@ -174,6 +174,14 @@ class Steps:
         monkeypatch.setattr(LearningVectorEnv, "step", spy)
 
 
+def test_the_card_has_the_whole_curve_and_the_whole_time(run: Path) -> None:
+    card, progress = card_of(run), progress_of(run)
+    assert card["curve"] == progress["curve"] and len(card["curve"]) == 3
+    # the checkpoint was written before the end
+    assert card["seconds"]["all"] >= progress["seconds"]["all"]
+    assert card["minutes"] == round(card["seconds"]["all"] / 60, 1)
+
+
 def test_price_is_learnt_from_the_events_of_every_update_in_the_presets_own_world(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from markupsafe import escape
 from numpy.testing import assert_allclose
 
 from dosewright.agents.regimens import FixedDose, regimen
@@ -178,14 +179,41 @@ def test_another_model_must_keep_half_of_the_gain() -> None:
     assert met([own, other], "another model") == []
 
 
-def test_the_page_shows_what_the_record_holds(record: dict[str, Any]) -> None:
-    made = board([record], {"warfarin": []}) | {
+def made(record: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
+    return board([record], training) | {
         "comparators": "0123456789abcdef",
         "code": "the code",
         "hours": 0.1,
         "provenance": provenance(datetime(2026, 11, 29, tzinfo=UTC), 1.0),
     }
-    text = leaderboard_page(made)
+
+
+def test_every_harm_of_the_scenario_is_in_the_record(result: TrialResult, record: dict[str, Any]) -> None:
+    harms = record["arms"]["guideline"]["harms"]
+    # besides the event and the harm of the return
+    wanted = [item for item in WARFARIN.outcomes if item.better == "lower" and item.label in harms]
+    assert len(wanted) == len(harms) >= 3
+    for item in wanted:
+        assert harms[item.label]["mean"] == result.estimate("guideline", item.name).mean
+        assert f"<th>{escape(item.label)}" in leaderboard_page(made(record, {}))
+
+
+def test_trainings_are_drawn_and_their_time_is_summed_up(record: dict[str, Any]) -> None:
+    entry = {
+        "seed": 1, "preset": "ppo", "minutes": 90.0, "environment": 0.02, "belief": 0.6, "weights": "abc",
+        "curve": [{"steps": 0, "benefit": 0.8, "ever_harm": 0.03},
+                  {"steps": 100, "benefit": 0.81, "ever_harm": 0.02}],
+        "monitoring": {"benefit": 0.79, "ever_harm": 0.04},
+    }  # fmt: skip
+    entries = [entry, {**entry, "seed": 2, "minutes": 36.0}]
+    text = leaderboard_page(made(record, {"warfarin": entries, "propofol": []}))
+    assert "2.1 hours in all, 90.0 minutes the longest" in text
+    assert "Benefit and patients with the event on select patients" in text
+    assert "hours in all" not in leaderboard_page(made(record, {"warfarin": []}))
+
+
+def test_the_page_shows_what_the_record_holds(record: dict[str, Any]) -> None:
+    text = leaderboard_page(made(record, {"warfarin": []}))
     difference = record["against"]["monitoring"]["benefit"]
     assert f"{100 * difference['mean']:+.1f}<small>{100 * difference['low']:+.1f} to" in text
     assert text.count("not for clinical use") == 1 and "0123456789abcdef" in text
