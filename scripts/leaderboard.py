@@ -80,13 +80,25 @@ class _Board:
 
 def _policies(folder: Path | None, drug: str) -> dict[str, Path]:
     """Return label -> folder of the policies of a drug: of every training seed, or the one that ships."""
+    import json
     from importlib.resources import files
 
     from dosewright.agents import shipped
 
     if folder is not None:
-        found = sorted(folder.glob(f"{drug}-s*/policy"))
-        return {f"policy {path.parent.name.rpartition('-')[2]}": path for path in found}
+        found: dict[str, Path] = {}
+        for file in sorted(folder.glob("*/policy/card.json")):
+            card = json.loads(file.read_text())
+            label = f"policy s{card.get('seed')}"
+            if card.get("scenario") != drug:
+                continue
+            if label in found:
+                raise ValueError(
+                    f"--policies {folder}: {found[label].parent.name} and {file.parent.parent.name} are both "
+                    f"of {drug} and seed {card.get('seed')}; one policy a seed: leave one out of the folder"
+                )
+            found[label] = file.parent
+        return found
     if drug not in shipped():
         return {}
     return {"policy": Path(str(files("dosewright.agents.pretrained") / drug))}
@@ -121,7 +133,8 @@ def _training(policies: Mapping[str, Path]) -> list[dict[str, Any]]:
 @click.option(
     "--policies",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of training runs, DRUG-sSEED/policy each. Default: the policies that ship.",
+    help="Folder of training runs, one a drug and seed, as `dosewright train` leaves them. Default: the "
+    "policies that ship.",
 )
 @click.option("--realism", default="clinic,textbook", show_default=True)
 @click.option(

@@ -11,6 +11,7 @@ import pytest
 from dosewright.envs import names, scenario
 from dosewright.evaluation.trial import run as running
 from dosewright.scripts.cli import cli
+from dosewright.scripts.leaderboard import _policies
 from dosewright.scripts.leaderboard_cells import check_frozen, comparators
 
 FROZEN = Path(__file__).resolve().parents[2] / "docs/leaderboard/comparators.json"
@@ -88,3 +89,19 @@ def test_an_unknown_world_or_drug_is_named(tmp_path: Path, frozen: Path) -> None
         small(tmp_path / "board", frozen, "--worlds", "mars")
     with pytest.raises(ValueError, match="aspirin"):
         command("aspirin", "--out", tmp_path / "board", "--comparators", frozen)
+
+
+def test_policies_are_found_by_their_cards(tmp_path: Path) -> None:
+    def run(name: str, drug: str, seed: int) -> Path:
+        folder = tmp_path / name / "policy"
+        folder.mkdir(parents=True)
+        (folder / "card.json").write_text(json.dumps({"scenario": drug, "seed": seed}))
+        return folder
+
+    two, one = run("a", "busulfan", 2), run("b", "busulfan", 1)
+    run("c", "warfarin", 1)
+    assert _policies(tmp_path, "busulfan") == {"policy s2": two, "policy s1": one}
+    assert _policies(tmp_path, "propofol") == {}
+    run("d", "busulfan", 1)
+    with pytest.raises(ValueError, match="b and d are both of busulfan and seed 1; one policy a seed"):
+        _policies(tmp_path, "busulfan")
