@@ -8,8 +8,9 @@ PIP := $(BIN)/pip install -q
 demo: .venv/.ok
 	$(BIN)/dosewright demo
 
+# A file of tests a process; threads that wait do not spin, so that processes may share cores.
 test: .venv/.ok
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: .venv/.ok
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m slow

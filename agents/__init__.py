@@ -61,21 +61,19 @@ def arm(name: str, scenario: Scenario) -> Regimen:
 def _policy(name: str, scenario: Scenario) -> LearnedPolicy:
     from dosewright.agents.learning import LearnedPolicy  # PyTorch
 
-    where, weight = told(name)
+    where, text = told(name)
+    try:
+        weight = None if text is None else float(text)
+    except ValueError:
+        raise ValueError(f"arm {name}: expected a number between 0 and 1 after @, the preference") from None
     path = where.removeprefix("policy").removeprefix(":")
-    told_one = "" if weight is None else "-preference"
-    policy = LearnedPolicy.load(path) if path else load(f"{scenario.name}{told_one}")
+    one = scenario.name if weight is None else f"{scenario.name}-preference"
+    policy = LearnedPolicy.load(path) if path else load(one)
     if policy.scenario is not scenario:
         other = policy.scenario.name != scenario.name
         why = f"this is {scenario.name}" if other else "the genotype is shown to it in another way here"
         raise ValueError(f"arm {name}: a policy for {policy.scenario.name}; {why}")
-    if weight is None:
-        return policy
-    try:
-        number = float(weight)
-    except ValueError:
-        raise ValueError(f"arm {name}: expected a number between 0 and 1 after @, the preference") from None
-    return policy.preferring(number)
+    return policy if weight is None else policy.preferring(weight)
 
 
 def told(name: str) -> tuple[str, str | None]:

@@ -228,7 +228,7 @@ class _WarmStart:
                 chosen = self.act(features).numpy()
             explored = chosen + self.rng.normal(0.0, exploration_sd, len(chosen))
             features, *_, info = env.step(np.clip(explored, -1.0, 1.0).astype(np.float32))
-            events += float(np.mean(info["event"][info["counts"]]))
+            events += float(np.mean(info["happened"][info["counts"]]))
         return features, events
 
     def events_without_exploration(self) -> float:

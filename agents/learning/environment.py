@@ -22,6 +22,7 @@ from dosewright.agents.learning.scaling import Scaling
 from dosewright.envs import DosingVectorEnv, Treatment
 
 Action = Literal["anchored", "tablet"]
+_THERE = 1.0 - 1e-9  # nearness of an event that has happened
 _LEAST = 1e-3  # of the target, and of a parameter: what is below is as far below as it gets
 
 
@@ -30,9 +31,10 @@ class LearningVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
 
     The reward is that of constrained learning: benefit less `multiplier` times what `info["event"]` says, by
     how much the event that a trial counts came nearer; times the odds of `preference`, where the policy is
-    told one. `info["counts"]`: by whose events the price is learned, who live in the preset's own world and
-    have a preference of 0.5. Works in `SAME_STEP` (the last observation
-    of a finished episode is taken in too) and `NEXT_STEP` mode.
+    told one. `info["happened"]` says whether the event came now, as a trial counts it, and
+    `info["counts"]` by whose events the price is learned: who live in the preset's own world and have a
+    preference of 0.5. Works in `SAME_STEP` (the last observation of a finished episode is taken in too) and
+    `NEXT_STEP` mode.
 
     Parameters
     ----------
@@ -124,11 +126,13 @@ class LearningVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
         given = np.asarray(actions).reshape(self.num_envs)
         dose = anchored_dose(self.anchor, given) if self.action == "anchored" else given
         weight = self.preference
-        counts = (weight == BALANCED) & ~self.treatment.elsewhere
+        counts, near = (weight == BALANCED) & ~self.treatment.elsewhere, self.treatment.event
         clock = time.perf_counter()
         observation, _, terminated, truncated, info = self.env.step(dose)
         self.seconds["environment"] += time.perf_counter() - clock
         info["counts"] = counts
+        # an event of many units is one event: the reward tells how near it came, the price when it is there
+        info["happened"] = (near < _THERE) & (near + info["event"] >= _THERE)
         reward = info["benefit"] - self.multiplier * odds(weight) * info["event"]
         done = terminated | truncated
         going = np.flatnonzero(~self._start)

@@ -37,7 +37,7 @@ from dosewright.envs import AutoresetMode, DosingVectorEnv, scenario
 from dosewright.envs.sb3 import SHOWN, SB3VecEnv
 
 _OTHER_PATIENTS = 1_000_000_007  # added to the seed where other patients are wanted than PPO meets
-_SHOWN = (*SHOWN, "counts")
+_SHOWN = (*SHOWN, "counts", "happened")
 _LIBRARIES = ("dosewright", "stable-baselines3", "sb3-contrib", "torch", "numpy", "numba")
 _CHANGES = "seed, preset, versions, threads and machine; budgets are in steps, so time does not"
 
@@ -55,7 +55,7 @@ class _Progress(BaseCallback):
     def _on_step(self) -> bool:
         self.bar.update(self.training_env.num_envs)
         infos, counts = self.locals["infos"], np.array([info["counts"] for info in self.locals["infos"]])
-        self.events += sum(info["event"] for info in infos if info["counts"])
+        self.events += sum(info["happened"] for info in infos if info["counts"])
         self.courses += int(np.sum(self.locals["dones"][counts]))
         return True
 

@@ -240,3 +240,24 @@ def test_another_action_than_the_environments_is_refused(taken: Any, given: Any)
         ValueError, match=f"environment with action '{taken}', wrapper with '{given}': choose"
     ):
         LearningVectorEnv(env, inputs, action=given)
+
+
+def test_an_event_of_many_units_happens_once() -> None:
+    # above 4 mg/L on more than a quarter of the days: nearness grows day by day, the event comes once
+    known, n = scenario("efavirenz"), 30
+    env = LearningVectorEnv(
+        DosingVectorEnv("efavirenz", n, namespace="select", autoreset_mode=AutoresetMode.SAME_STEP),
+        BeliefFeatures(BeliefFilter(known, 4, 0.9)),
+    )
+    env.reset(seed=1)
+    nearness, happened, parts = np.zeros(n), np.zeros(n), 0
+    for _ in range(len(known.calendar)):
+        # as much as the grid has, for everybody
+        *_, terminated, truncated, info = env.step(np.ones((n, 1), np.float32))
+        parts += int(((info["event"] > 0) & ~info["happened"]).sum())
+        nearness += info["event"]
+        happened += info["happened"]
+        over = terminated | truncated
+        np.testing.assert_array_equal(happened[over], nearness[over] >= 1 - 1e-9)
+        nearness[over] = happened[over] = 0
+    assert parts > 0

@@ -1,0 +1,54 @@
+"""The policies that ship: each loads, is of today's scenario, says how it was made, and doses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dosewright.agents import arm, load, shipped
+from dosewright.agents.learning import read_preset
+from dosewright.envs import AutoresetMode, DosingVectorEnv, names
+
+POLICIES = shipped()
+
+
+@pytest.mark.parametrize("drug", names())
+def test_every_drug_has_one(drug: str) -> None:
+    assert drug in POLICIES
+
+
+def test_what_is_not_there_is_refused_with_what_is() -> None:
+    with pytest.raises(
+        ValueError, match=f"no policy ships for 'aspirin'; there is one for: {', '.join(POLICIES)}"
+    ):
+        load("aspirin")
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_card_says_what_must_be_known(name: str) -> None:
+    policy, preset = load(name), read_preset(name)
+    card = policy.card
+    assert card["scenario"] == policy.scenario.name == preset.scenario.drug
+    assert card["seed_namespace"] == policy.seed_namespace == "train"
+    assert card["notice"] == "Research simulation, not for clinical use."
+    assert card["changes_with"] and card["weights"] and card["versions"]["torch"]
+    # what ships is a policy of the curve
+    chosen = card["select"]["policy"]
+    assert any(chosen["benefit"] == point["benefit"] for point in card["curve"])
+    # what a policy ships with is what the preset of its name says, but for budgets of training
+    assert (policy.action, card["realism"]) == (preset.policy.action, preset.scenario.realism)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_it_doses_every_patient_within_the_grid_and_the_same_twice(name: str) -> None:
+    policy, n = load(name), 12
+    known = policy.scenario
+    env = DosingVectorEnv(known.name, n, namespace="select", autoreset_mode=AutoresetMode.SAME_STEP)
+    observation, _ = env.reset(seed=4)
+    dose, state = policy.predict(observation)
+    again, _ = arm("policy" if name == known.name else "policy@0.5", known).predict(observation)
+    np.testing.assert_array_equal(dose, again)
+    given = known.doses.snap(dose)
+    assert np.isfinite(dose).all() and np.isin(given, known.doses.doses).all() and given.max() > 0
+    observation, *_ = env.step(dose)
+    assert np.isfinite(policy.predict(observation, state)[0]).all()
