@@ -184,10 +184,13 @@ def _why(found: Regimen, moment: _Moment, timeline: Timeline) -> str:
         return _pid(found, moment)
     if isinstance(found, Bayesian):
         return _bayesian(found, moment.after, timeline)
-    belief: Belief = moment.after
-    anchor = float(found.features(belief, moment.observation)[1][0])  # pyright: ignore[reportAttributeAccessIssue]
+    from dosewright.agents.learning import LearnedPolicy  # PyTorch
+
+    assert isinstance(found, LearnedPolicy)
+    anchor = float(found.anchor(moment.after, moment.observation)[0])
     ratio = moment.dose / anchor if anchor > 0 else np.nan
-    return f"learned: {ratio:.2f} × its monitoring dose of {_dose(timeline, anchor)}"
+    what = "its monitoring dose" if found.departs_from_monitoring else "the clinic's first dose"
+    return f"learned: {ratio:.2f} × {what} of {_dose(timeline, anchor)}"
 
 
 def _nomogram(found: Nomogram, moment: _Moment, timeline: Timeline) -> str:

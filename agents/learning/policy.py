@@ -131,6 +131,10 @@ class LearnedPolicy:
             dose = anchored_dose(anchor, action)
         return dose, PolicyState(memory, recurrent)
 
+    def anchor(self, state: PolicyState, observation: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the dose (n,) that it departs from, at a visit after which `state` is remembered."""
+        return self.inputs(state.memory, observation)[1]
+
     def preferring(self, weight: float) -> LearnedPolicy:
         """Return this policy for another weight of safety against benefit; it was 0.5 so far.
 

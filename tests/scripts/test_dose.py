@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import click
@@ -57,3 +58,15 @@ def test_refuses_with_one_message(arguments: list[str], words: tuple[str, ...]) 
     message = str(caught.value)
     assert all(word in message for word in words), message
     assert "\n" not in message
+
+
+def test_says_how_far_the_policy_departs_from_monitoring(tmp_path: Path) -> None:
+    data = tmp_path / "out.json"
+    arguments = ["tacrolimus", TABLE, "--genotype", "CYP3A5=*1/*3", "--json", str(data)]
+    done = CliRunner().invoke(dose, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    found = {row["name"]: row for row in json.loads(data.read_text())["regimens"]}
+    why = re.fullmatch(r"learned: ([\d.]+) × its monitoring dose of ([\d.]+) mg.*", found["policy"]["why"])
+    assert why is not None
+    # both are rounded to what is shown
+    assert float(why[1]) * float(why[2]) == pytest.approx(found["policy"]["dose"], rel=0.02)
