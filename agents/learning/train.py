@@ -30,7 +30,7 @@ from dosewright.agents.learning.counterfactual import visits_of, warm_start
 from dosewright.agents.learning.environment import LearningVectorEnv
 from dosewright.agents.learning.multiplier import LEAST, Multiplier
 from dosewright.agents.learning.policy import LearnedPolicy, inputs_of
-from dosewright.agents.learning.preset import PPOPart, Preset, SACPart
+from dosewright.agents.learning.preset import BeliefPart, PPOPart, Preset, SACPart
 from dosewright.agents.learning.scaling import Scaling
 from dosewright.agents.learning.selection import SEED, Score, Selection
 from dosewright.envs import AutoresetMode, DosingVectorEnv, scenario
@@ -92,6 +92,8 @@ class _Run:
         self.price = Multiplier(preset.harm.multiplier, self.selection.budget, preset.harm.rate)
         self.curve: list[dict[str, float]] = []
         self.best: float | None = None
+        # rank of the untrained policy, where it is Bayesian monitoring
+        self.untrained = self.selection.rank(self.selection.baseline) if self.from_monitoring else None
         self.seconds = {"environment": 0.0, "input": 0.0, "trials on select": self.elapsed(), "all": 0.0}
         self.lanes: list[LearningVectorEnv] = []
         self.model: Any = None
@@ -153,6 +155,11 @@ class _Run:
                 last.bias.zero_()
         return 0
 
+    @property
+    def from_monitoring(self) -> bool:
+        """Whether the untrained policy is Bayesian monitoring, which a trained one has to surpass."""
+        return self.preset.policy.action == "anchored" and isinstance(self.preset.input, BeliefPart)
+
     def _last_layer(self) -> Any:
         """The layer whose output is a departure from the anchor; None where tablets are chosen."""
         if self.preset.policy.action == "tablet":
@@ -192,7 +199,7 @@ class _Run:
         )
         self.model.get_env().set_attr("multiplier", self.price.value)
         # what an interruption left of an earlier warm start is no rival of the finished one
-        self.warm, self.best, self.curve = True, None, []
+        self.warm, self.best, self.curve = True, self.untrained, []
 
     def actor(self) -> torch.nn.Module:
         """Return the part of the network that chooses the dose."""
@@ -227,26 +234,36 @@ class _Run:
 
     def evaluate(self, steps: int) -> None:
         """Try the present policy, keep it if it is the best, and write a checkpoint."""
-        clock, policy = time.monotonic(), self.policy()
-        score = self.selection.score(policy)
+        clock = time.monotonic()
+        score = self.selection.score(self.policy())
         self.seconds["trials on select"] += time.monotonic() - clock
         self.curve.append({"steps": steps, **asdict(score), "price": self.price.value})
         for name, value in asdict(score).items():
             self.model.logger.record(f"select/{name}", value)
         self.model.logger.dump(steps)
-        rank = self.selection.rank(score)
-        if self.best is None or rank > self.best:
-            policy.card = self.card(score, steps)
-            policy.save(self.folder / "policy", self.preset.text())
-            self.best = rank
+        if self.best is None or self.selection.rank(score) > self.best:
+            self.keep(score, steps)
         self.checkpoint(steps)
         if self.report is not None:
             self.report(steps, score)
 
+    def keep(self, score: Score, steps: int, trained: bool = True) -> None:
+        """Write the present policy as the best one."""
+        policy = self.policy()
+        policy.card = self.card(score, steps, trained)
+        policy.save(self.folder / "policy", self.preset.text())
+        self.best = self.selection.rank(score)
+
     def finish(self) -> None:
-        """Write into the best policy's card what only the end of the training tells: curve and time."""
+        """Write into the best policy's card what only the end of the training tells: curve, time, and the
+        digest by which two runs are compared."""
         path, spent = self.folder / "policy" / "card.json", self.spent()
-        whole = {"minutes": round(spent["all"] / 60, 1), "seconds": spent, "curve": self.curve}
+        whole = {
+            "minutes": round(spent["all"] / 60, 1),
+            "seconds": spent,
+            "curve": self.curve,
+            "weights_at_the_end": weights_hash(self.model.policy),
+        }
         new = path.with_name("card.new.json")
         new.write_text(json.dumps({**json.loads(path.read_text()), **whole}, indent=1))
         new.replace(path)
@@ -292,7 +309,7 @@ class _Run:
             self.preset.policy.action,
         )
 
-    def card(self, score: Score, steps: int) -> dict[str, Any]:
+    def card(self, score: Score, steps: int, trained: bool) -> dict[str, Any]:
         """Return what must be known about a policy."""
         preset, spent = self.preset, self.spent()
         return {
@@ -309,6 +326,7 @@ class _Run:
             "sees": {name: asdict(part) for name, part in preset.tables.items() if part is preset.input},
             "action": preset.policy.action,
             **({} if preset.preference is None else {"preference": asdict(preset.preference)}),
+            "trained": trained,  # False: nothing surpassed the untrained policy, which is Bayesian monitoring
             "steps": steps,  # of the algorithm; 0 where the warm start was not surpassed
             "minutes": round(spent["all"] / 60, 1),
             "seconds": spent,
@@ -407,6 +425,8 @@ def train(
             disable=not progress,
             mininterval=1.0,
         ) as bar:
+            if not resume and run.from_monitoring:
+                run.keep(run.selection.baseline, 0, trained=False)
             if not run.warm:
                 run.warm_up(bar)
                 run.evaluate(0)

@@ -99,7 +99,33 @@ def test_the_policy_kept_is_the_best_of_the_curve(run: Path) -> None:
         point["steps"]: point["benefit"] - max(0.0, point["ever_harm"] - budget)
         for point in progress["curve"]
     }
-    assert ranks[kept["steps"]] == max(ranks.values()) == progress["best"]
+    monitoring = kept["select"]["bayesian, same fading"]
+    untrained = monitoring["benefit"] - max(0.0, monitoring["ever_harm"] - budget)
+    assert progress["best"] == max(*ranks.values(), untrained)
+    if kept["trained"]:
+        assert ranks[kept["steps"]] == progress["best"]
+    else:
+        assert untrained == progress["best"] and kept["select"]["policy"] == monitoring
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_monitoring_is_kept_unless_it_is_surpassed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, better: bool
+) -> None:
+    class Ranked(MODULE.Selection):
+        def score(self, arm: Any) -> Any:
+            score = super().score(arm)
+            trained = isinstance(arm, LearnedPolicy)
+            return replace(score, benefit=score.benefit + (0.5 if better else -0.5) * trained)
+
+    monkeypatch.setattr(MODULE, "Selection", Ranked)
+    train(tiny(2), 3, tmp_path / "run", progress=False)
+    card = card_of(tmp_path / "run")
+    assert card["trained"] == better
+    network = LearnedPolicy.load(tmp_path / "run" / "policy").network
+    assert isinstance(network.action_net, torch.nn.Linear)
+    # monitoring never departs from its own dose
+    assert bool(network.action_net.weight.abs().max() > 0) == better
 
 
 def test_budget_of_the_selection_is_a_share_of_monitorings_events(run: Path) -> None:
@@ -116,7 +142,8 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others(run: Path, tmp
     train(tiny(), 3, tmp_path / "again", progress=False)
     train(tiny(2), 4, tmp_path / "other", progress=False)
     assert equal(weights(run), weights(tmp_path / "again"))
-    assert card_of(run)["weights"] == card_of(tmp_path / "again")["weights"]
+    ends = [card_of(path)["weights_at_the_end"] for path in (run, tmp_path / "again", tmp_path / "other")]
+    assert ends[0] == ends[1] != ends[2]
     assert not equal(weights(run), weights(tmp_path / "other"))
 
 
@@ -325,8 +352,9 @@ def test_ctrl_c_in_the_warm_start_leaves_a_checkpoint_that_begins_it_anew(
     assert progress["warm"]
     # what the interruption left is no rival of the finished warm start
     assert [point["steps"] for point in progress["curve"]] == [0, 2 * UPDATE, 4 * UPDATE]
+    monitoring = card_of(tmp_path / "run")["select"]["bayesian, same fading"]
     assert progress["best"] == max(
-        point["benefit"] - max(0.0, point["ever_harm"] - budget) for point in progress["curve"]
+        point["benefit"] - max(0.0, point["ever_harm"] - budget) for point in (*progress["curve"], monitoring)
     )
 
 
