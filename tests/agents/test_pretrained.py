@@ -7,7 +7,8 @@ import pytest
 
 from dosewright.agents import arm, load, shipped
 from dosewright.agents.learning import read_preset
-from dosewright.envs import AutoresetMode, DosingVectorEnv, names
+from dosewright.envs import AutoresetMode, DosingVectorEnv, Noise, names, scenario
+from dosewright.evaluation import run_trial
 
 POLICIES = shipped()
 
@@ -55,3 +56,15 @@ def test_it_doses_every_patient_within_the_grid_and_the_same_twice(name: str) ->
     assert np.isfinite(dose).all() and np.isin(given, known.doses.doses).all() and given.max() > 0
     observation, *_ = env.step(dose)
     assert np.isfinite(policy.predict(observation, state)[0]).all()
+
+
+def test_harm_falls_as_safety_weighs_more() -> None:
+    known, weights = scenario("warfarin"), (0.2, 0.5, 0.8)
+    arms = {f"{weight}": arm(f"policy@{weight}", known) for weight in weights}
+    clinic, noise = known.preset("clinic"), Noise("select", 7)
+    found = run_trial(known, arms, known.population, np.arange(1000), noise, clinic)
+    events = [found.arm(f"{weight}").ever_harm.mean() for weight in weights]
+    benefit = [found.arm(f"{weight}").benefit.mean() for weight in weights]
+    # one policy: fewer patients ever above INR 4, and fewer days in range, from weight to weight
+    assert events[0] > events[1] > events[2]
+    assert benefit[0] > benefit[1] > benefit[2]
