@@ -112,8 +112,6 @@ def test_a_recurrent_policy_is_refused(
     visited: Visited, linear: Linear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = linear({})
-    monkeypatch.setattr(
-        "dosewright.agents.explanation.choice.RecurrentActorCriticPolicy", type(policy.network)
-    )
+    monkeypatch.setattr(LearnedPolicy, "recurrent", True)
     with pytest.raises(ValueError, match="recurrent network.*explain one without"):
         visited(policy, 2)
