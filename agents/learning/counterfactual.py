@@ -228,7 +228,8 @@ class _WarmStart:
                 chosen = self.act(features).numpy()
             explored = chosen + self.rng.normal(0.0, exploration_sd, len(chosen))
             features, *_, info = env.step(np.clip(explored, -1.0, 1.0).astype(np.float32))
-            events += float(np.mean(info["happened"][info["counts"]]))
+            # of few patients it may be that none counts
+            events += float(info["happened"][info["counts"]].sum()) / max(int(info["counts"].sum()), 1)
         return features, events
 
     def events_without_exploration(self) -> float:
