@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,18 +104,35 @@ def _policies(folder: Path | None, drug: str) -> dict[str, Path]:
     return {"policy": Path(str(files("dosewright.agents.pretrained") / drug))}
 
 
-def _training(policies: Mapping[str, Path]) -> list[dict[str, Any]]:
+def _tried(folder: Path, drugs: Collection[str]) -> dict[str, list[dict[str, Any]]]:
+    """Return drug -> what the cards of other trainings say; of the drugs of the board."""
+    import json
+
+    found: dict[str, list[Path]] = {}
+    for file in sorted(folder.glob("*/policy/card.json")):
+        found.setdefault(json.loads(file.read_text())["scenario"], []).append(file.parent)
+    return {drug: _training(paths) for drug, paths in found.items() if drug in drugs}
+
+
+def _training(policies: Iterable[Path]) -> list[dict[str, Any]]:
     """Return what the cards of policies say of their training."""
     import json
 
     entries = []
-    for path in policies.values():
+    for path in policies:
         card = json.loads((path / "card.json").read_text())
         spent = card["seconds"]
         entries.append(
             {
                 "seed": card["seed"],
-                "preset": card["algorithm"],
+                "preset": ", ".join(
+                    [card["algorithm"], *["warm start"] * card["warm_start"], *card["sees"], card["action"]]
+                ),
+                "trained": card["trained"],
+                "patients": card["select"]["patients"],
+                "policy": {key: card["select"]["policy"][key] for key in _CURVE},
+                # what came of the training where nothing surpassed monitoring
+                "last": {key: card["curve"][-1][key] for key in _CURVE},
                 "minutes": card["minutes"],
                 "environment": spent["environment"] / spent["all"],
                 "belief": spent["input"] / spent["all"],
@@ -135,6 +152,11 @@ def _training(policies: Mapping[str, Path]) -> list[dict[str, Any]]:
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder of training runs, one a drug and seed, as `dosewright train` leaves them. Default: the "
     "policies that ship.",
+)
+@click.option(
+    "--tried",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of training runs with other presets: shown beside the policies, not compared.",
 )
 @click.option("--realism", default="clinic,textbook", show_default=True)
 @click.option(
@@ -172,6 +194,7 @@ def leaderboard(
     drugs: tuple[str, ...],
     out: Path | None,
     policies: Path | None,
+    tried: Path | None,
     realism: str,
     worlds: str,
     patients: int,
@@ -224,7 +247,11 @@ def leaderboard(
                 cell = Cell(drug, preset, world)
                 records.append(runs.cell(cell, arms))
                 click.echo(_line(records[-1]))
-    record = board(records, {drug: _training(found) for drug, found in learned.items() if found})
+    record = board(
+        records,
+        {drug: _training(found.values()) for drug, found in learned.items() if found},
+        {} if tried is None else _tried(tried, chosen),
+    )
     seconds = time.perf_counter() - clock
     record |= {
         "comparators": frozen,

@@ -15,7 +15,11 @@ _LESS_HARM = 0.8  # of monitoring's events
 Record = Mapping[str, Any]
 
 
-def board(cells: Sequence[Record], training: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def board(
+    cells: Sequence[Record],
+    training: Mapping[str, Sequence[Record]],
+    tried: Mapping[str, Sequence[Record]],
+) -> dict[str, Any]:
     """Return the board, ready for JSON.
 
     Parameters
@@ -24,13 +28,23 @@ def board(cells: Sequence[Record], training: Mapping[str, Sequence[Mapping[str, 
         Records of `cell_record`.
     training
         Drug -> one entry a training seed, with "seed", "minutes", "weights", "preset", the shares
-        "environment" and "belief" of the time, the "curve" on `select` patients ("steps", "benefit",
-        "ever_harm"), and what "monitoring" has there.
+        "environment" and "belief" of the time; of so many `select` "patients" the "curve" ("steps",
+        "benefit", "ever_harm"), what came out at the "last", and what "policy" and "monitoring" have there;
+        and whether it was "trained": else nothing surpassed monitoring, and the policy is monitoring itself.
+    tried
+        The same of trainings with other presets, whose policies are not compared.
     """
     return {
         "notice": "Research simulation, not for clinical use",
         "cells": list(cells),
         "training": {drug: list(entries) for drug, entries in training.items()},
+        "tried": {drug: list(entries) for drug, entries in tried.items()},
+        # an untrained policy doses as monitoring does
+        "monitoring_ships": [
+            drug
+            for drug, entries in training.items()
+            if entries and not any(entry["trained"] for entry in entries)
+        ],
         "answers": answers(cells),
     }
 

@@ -25,8 +25,8 @@ from dosewright.agents.learning.preset import BeliefPart, SACPart
 from dosewright.envs import AutoresetMode, DosingVectorEnv, Intake, Noise, Treatment, names, scenario
 from dosewright.envs.sb3 import SB3VecEnv
 
-VARIANTS = ("demo", "history", "recurrent", "sac", "tablets", "textbook", "tqc", "truth")
-LEARNERS = ("busulfan", *(f"busulfan-{v}" for v in VARIANTS if v not in ("demo", "textbook")))
+VARIANTS = ("history", "recurrent", "sac", "tablets", "textbook", "tqc", "truth")
+LEARNERS = ("busulfan", *(f"busulfan-{v}" for v in VARIANTS if v != "textbook"))
 BUSULFAN = scenario("busulfan")  # four visits, and constant doses: the quickest
 
 

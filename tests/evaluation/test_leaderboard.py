@@ -179,8 +179,19 @@ def test_another_model_must_keep_half_of_the_gain() -> None:
     assert met([own, other], "another model") == []
 
 
-def made(record: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
-    return board([record], training) | {
+ENTRY = {
+    "seed": 1, "preset": "ppo", "minutes": 90.0, "environment": 0.02, "belief": 0.6, "weights": "abc",
+    "curve": [{"steps": 0, "benefit": 0.8, "ever_harm": 0.03},
+              {"steps": 100, "benefit": 0.81, "ever_harm": 0.02}],
+    "monitoring": {"benefit": 0.79, "ever_harm": 0.04}, "policy": {"benefit": 0.81, "ever_harm": 0.02},
+    "last": {"benefit": 0.805, "ever_harm": 0.021}, "trained": True, "patients": 1000,
+}  # fmt: skip
+
+
+def made(
+    record: dict[str, Any], training: dict[str, Any], tried: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    return board([record], training, tried or {}) | {
         "comparators": "0123456789abcdef",
         "code": "the code",
         "hours": 0.1,
@@ -199,17 +210,23 @@ def test_every_harm_of_the_scenario_is_in_the_record(result: TrialResult, record
 
 
 def test_trainings_are_drawn_and_their_time_is_summed_up(record: dict[str, Any]) -> None:
-    entry = {
-        "seed": 1, "preset": "ppo", "minutes": 90.0, "environment": 0.02, "belief": 0.6, "weights": "abc",
-        "curve": [{"steps": 0, "benefit": 0.8, "ever_harm": 0.03},
-                  {"steps": 100, "benefit": 0.81, "ever_harm": 0.02}],
-        "monitoring": {"benefit": 0.79, "ever_harm": 0.04},
-    }  # fmt: skip
-    entries = [entry, {**entry, "seed": 2, "minutes": 36.0}]
+    entries = [ENTRY, {**ENTRY, "seed": 2, "minutes": 36.0}]
     text = leaderboard_page(made(record, {"warfarin": entries, "propofol": []}))
     assert "2.1 hours in all, 90.0 minutes the longest" in text
     assert "Benefit and patients with the event on select patients" in text
     assert "hours in all" not in leaderboard_page(made(record, {"warfarin": []}))
+
+
+def test_where_nothing_was_learned_the_page_says_that_monitoring_ships(record: dict[str, Any]) -> None:
+    lost = {**ENTRY, "trained": False, "policy": ENTRY["monitoring"]}
+    found = made(record, {"warfarin": [ENTRY, lost], "propofol": [lost, lost]}, {"propofol": [ENTRY]})
+    assert found["monitoring_ships"] == ["propofol"]  # of warfarin a seed was better
+    text = leaderboard_page(found)
+    assert "Bayesian monitoring of propofol: there the policy" in text
+    assert "<td>80.5</td><td>monitoring</td>" in text and "<td>80.5</td><td>81.0</td>" in text
+    tried = text[text.index("Other presets that were tried") :]
+    assert "<td>propofol</td>" in tried and "<td>warfarin</td>" not in tried
+    assert "were tried" not in leaderboard_page(made(record, {"warfarin": [ENTRY]}))
 
 
 def test_the_page_shows_what_the_record_holds(record: dict[str, Any]) -> None:
