@@ -62,10 +62,16 @@ class SearchSpace:
 
     @classmethod
     def read(cls, path: str | Path | None, preset: Preset) -> SearchSpace:
-        """Read the space of a file; None: the one that ships. Errors as in `parse`."""
+        """Read the space of a file; None: the one that ships, less the warm start where the preset has none.
+
+        Errors as in `parse`.
+        """
         if path is None:
             shipped = files("dosewright.agents.learning.sweeps") / "default.toml"
-            return cls.parse(shipped.read_text(), "the shipped search space", preset)
+            tables = tomllib.loads(shipped.read_text())
+            if preset.warm_start is None:
+                del tables["warm_start"]
+            return cls._of(tables, "the shipped search space", preset)
         if not Path(path).is_file():
             raise ValueError(f"search space {path}: file not found")
         return cls.parse(Path(path).read_text(), f"search space {path}", preset)
@@ -84,6 +90,10 @@ class SearchSpace:
             tables = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise ValueError(f"{where}: no valid TOML: {error}") from None
+        return cls._of(tables, where, preset)
+
+    @classmethod
+    def _of(cls, tables: dict[str, Any], where: str, preset: Preset) -> SearchSpace:
         known = tomllib.loads(preset.text())
         axes = {}
         for table, keys in sorted(tables.items()):

@@ -136,8 +136,7 @@ def test_every_scenario_is_foreseen(drug: str) -> None:
     env.reset(seed=3)
     env.step(np.zeros((n, 1), np.float32))
     part = read_preset(drug).warm_start
-    assert part is not None
-    benefit, event = foreseen(env, part.ahead)
+    benefit, event = foreseen(env, known.monitoring.after if part is None else part.ahead)
     assert benefit.shape == event.shape == (n, len(CANDIDATES))
     assert np.isfinite(benefit).all() and benefit.min() >= 0.0 and benefit.max() <= 1.0
     assert event.min() >= 0.0 and event.max() <= 1.0

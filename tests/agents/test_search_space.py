@@ -24,9 +24,15 @@ def parsed(text: str, preset: Preset = BUSULFAN) -> SearchSpace:
 
 def test_every_drugs_preset_takes_the_shipped_space() -> None:
     assert len(DRUGS) == 11
-    spaces = [SearchSpace.read(None, Preset.shipped(drug)) for drug in DRUGS]
-    assert all(space == spaces[0] for space in spaces) and len(spaces[0].axes) == 9
-    hidden = spaces[0].axes["policy.hidden"]
+    presets = {drug: Preset.shipped(drug) for drug in DRUGS}
+    spaces = {drug: SearchSpace.read(None, preset) for drug, preset in presets.items()}
+    whole = spaces["busulfan"].axes
+    assert len(whole) == 9
+    for drug, space in spaces.items():
+        # of propofol, which has no warm start, it varies the rest
+        there = presets[drug].tables
+        assert space.axes == {key: axis for key, axis in whole.items() if key.partition(".")[0] in there}
+    hidden = whole["policy.hidden"]
     assert isinstance(hidden, Choices) and list(BUSULFAN.policy.hidden) in hidden.values
 
 
