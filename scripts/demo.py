@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 _ARMS = "label,guideline,clinical-nomogram,nomogram,bayesian-adaptive,planner-adaptive,policy:{policy},oracle"
-_ROUNDS, _TIMESTEPS = 40, 90_000  # of the warm start and of PPO: a few minutes instead of the preset's
+# Of the warm start, of PPO, and of patients by whom a policy is chosen: a few minutes instead of the preset's
+_ROUNDS, _TIMESTEPS, _CHOSEN_BY = 40, 90_000, 1000
 
 
 @click.command()
@@ -42,7 +43,7 @@ def demo(out: Path, patients: int, seed: int) -> None:
     short = replace(
         usual.changed(timesteps=_TIMESTEPS),
         warm_start=replace(usual.warm_start, rounds=_ROUNDS),
-        evaluation=replace(usual.evaluation, every=_TIMESTEPS, patients=patients),
+        evaluation=replace(usual.evaluation, every=_TIMESTEPS, patients=_CHOSEN_BY),
     )
     policy = train(short, seed, run)
     arms = _ARMS.format(policy=policy)
