@@ -121,6 +121,8 @@ def _training(policies: Iterable[Path]) -> list[dict[str, Any]]:
     entries = []
     for path in policies:
         card = json.loads((path / "card.json").read_text())
+        if "trained" not in card:
+            raise ValueError(f"policy {path}: its card does not say whether it was trained; train it again")
         spent = card["seconds"]
         entries.append(
             {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from dosewright.envs import names, scenario
 from dosewright.evaluation.trial import run as running
 from dosewright.scripts.cli import cli
-from dosewright.scripts.leaderboard import _policies
+from dosewright.scripts.leaderboard import _policies, _tried
 from dosewright.scripts.leaderboard_cells import check_frozen, comparators
 
 FROZEN = Path(__file__).resolve().parents[2] / "docs/leaderboard/comparators.json"
@@ -105,3 +107,18 @@ def test_policies_are_found_by_their_cards(tmp_path: Path) -> None:
     run("d", "busulfan", 1)
     with pytest.raises(ValueError, match="b and d are both of busulfan and seed 1; one policy a seed"):
         _policies(tmp_path, "busulfan")
+
+
+def test_trainings_that_were_tried_are_told_by_their_cards(tmp_path: Path) -> None:
+    shipped = Path(str(files("dosewright.agents.pretrained")))
+    for drug in ("busulfan", "propofol"):
+        shutil.copytree(shipped / drug, tmp_path / drug / "policy")
+    found = _tried(tmp_path, {"propofol"})  # busulfan is not on the board
+    card = json.loads((shipped / "propofol" / "card.json").read_text())
+    (entry,) = found["propofol"]
+    assert entry["preset"] == "ppo, belief, anchored" and entry["trained"] is card["trained"] is False
+    assert entry["last"]["benefit"] == card["curve"][-1]["benefit"]
+    del card["trained"]
+    (tmp_path / "propofol" / "policy" / "card.json").write_text(json.dumps(card))
+    with pytest.raises(ValueError, match="its card does not say whether it was trained; train it again"):
+        _tried(tmp_path, {"propofol"})
