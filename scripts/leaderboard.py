@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,38 +80,40 @@ class _Board:
 
 def _policies(folder: Path | None, drug: str) -> dict[str, Path]:
     """Return label -> folder of the policies of a drug: of every training seed, or the one that ships."""
-    import json
     from importlib.resources import files
 
     from dosewright.agents import shipped
 
     if folder is not None:
         found: dict[str, Path] = {}
-        for file in sorted(folder.glob("*/policy/card.json")):
-            card = json.loads(file.read_text())
+        for path, card in _cards(folder, drug):
             label = f"policy s{card.get('seed')}"
-            if card.get("scenario") != drug:
-                continue
             if label in found:
                 raise ValueError(
-                    f"--policies {folder}: {found[label].parent.name} and {file.parent.parent.name} are both "
+                    f"--policies {folder}: {found[label].parent.name} and {path.parent.name} are both "
                     f"of {drug} and seed {card.get('seed')}; one policy a seed: leave one out of the folder"
                 )
-            found[label] = file.parent
+            found[label] = path
         return found
     if drug not in shipped():
         return {}
     return {"policy": Path(str(files("dosewright.agents.pretrained") / drug))}
 
 
-def _tried(folder: Path, drugs: Collection[str]) -> dict[str, list[dict[str, Any]]]:
+def _tried(folder: Path, drugs: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
     """Return drug -> what the cards of other trainings say; of the drugs of the board."""
+    found = {drug: _training(path for path, _ in _cards(folder, drug)) for drug in drugs}
+    return {drug: entries for drug, entries in found.items() if entries}
+
+
+def _cards(folder: Path, drug: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the policies of a drug in a folder of training runs, with their cards."""
     import json
 
-    found: dict[str, list[Path]] = {}
     for file in sorted(folder.glob("*/policy/card.json")):
-        found.setdefault(json.loads(file.read_text())["scenario"], []).append(file.parent)
-    return {drug: _training(paths) for drug, paths in found.items() if drug in drugs}
+        card = json.loads(file.read_text())
+        if card.get("scenario") == drug:
+            yield file.parent, card
 
 
 def _training(policies: Iterable[Path]) -> list[dict[str, Any]]:
@@ -123,6 +125,8 @@ def _training(policies: Iterable[Path]) -> list[dict[str, Any]]:
         card = json.loads((path / "card.json").read_text())
         if "trained" not in card:
             raise ValueError(f"policy {path}: its card does not say whether it was trained; train it again")
+        if not card["curve"]:
+            raise ValueError(f"policy {path}: its training was not tried on patients yet; let it finish")
         spent = card["seconds"]
         entries.append(
             {
@@ -133,8 +137,6 @@ def _training(policies: Iterable[Path]) -> list[dict[str, Any]]:
                 "trained": card["trained"],
                 "patients": card["select"]["patients"],
                 "policy": {key: card["select"]["policy"][key] for key in _CURVE},
-                # what came of the training where nothing surpassed monitoring
-                "last": {key: card["curve"][-1][key] for key in _CURVE},
                 "minutes": card["minutes"],
                 "environment": spent["environment"] / spent["all"],
                 "belief": spent["input"] / spent["all"],
@@ -240,6 +242,8 @@ def leaderboard(
     started, clock = datetime.now(UTC), time.perf_counter()
     runs = _Board(out, seed, patients, planned, processes, backend)
     learned = {drug: _policies(policies, drug) for drug in chosen}
+    training = {drug: _training(found.values()) for drug, found in learned.items() if found}
+    others = {} if tried is None else _tried(tried, chosen)
     records = []
     for drug, known in chosen.items():
         arms = {label: f"policy:{path}" for label, path in learned[drug].items()}
@@ -249,11 +253,7 @@ def leaderboard(
                 cell = Cell(drug, preset, world)
                 records.append(runs.cell(cell, arms))
                 click.echo(_line(records[-1]))
-    record = board(
-        records,
-        {drug: _training(found.values()) for drug, found in learned.items() if found},
-        {} if tried is None else _tried(tried, chosen),
-    )
+    record = board(records, training, others)
     seconds = time.perf_counter() - clock
     record |= {
         "comparators": frozen,

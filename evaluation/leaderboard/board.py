@@ -29,8 +29,8 @@ def board(
     training
         Drug -> one entry a training seed, with "seed", "minutes", "weights", "preset", the shares
         "environment" and "belief" of the time; of so many `select` "patients" the "curve" ("steps",
-        "benefit", "ever_harm"), what came out at the "last", and what "policy" and "monitoring" have there;
-        and whether it was "trained": else nothing surpassed monitoring, and the policy is monitoring itself.
+        "benefit", "ever_harm"), and what "policy" and "monitoring" have there; and whether it was
+        "trained": else nothing surpassed monitoring, and the policy is monitoring itself.
     tried
         The same of trainings with other presets, whose policies are not compared.
     """

@@ -182,9 +182,10 @@ def test_another_model_must_keep_half_of_the_gain() -> None:
 ENTRY = {
     "seed": 1, "preset": "ppo", "minutes": 90.0, "environment": 0.02, "belief": 0.6, "weights": "abc",
     "curve": [{"steps": 0, "benefit": 0.8, "ever_harm": 0.03},
-              {"steps": 100, "benefit": 0.81, "ever_harm": 0.02}],
+              {"steps": 100, "benefit": 0.81, "ever_harm": 0.02},
+              {"steps": 200, "benefit": 0.805, "ever_harm": 0.021}],
     "monitoring": {"benefit": 0.79, "ever_harm": 0.04}, "policy": {"benefit": 0.81, "ever_harm": 0.02},
-    "last": {"benefit": 0.805, "ever_harm": 0.021}, "trained": True, "patients": 1000,
+    "trained": True, "patients": 1000,
 }  # fmt: skip
 
 

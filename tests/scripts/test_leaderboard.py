@@ -117,8 +117,13 @@ def test_trainings_that_were_tried_are_told_by_their_cards(tmp_path: Path) -> No
     card = json.loads((shipped / "propofol" / "card.json").read_text())
     (entry,) = found["propofol"]
     assert entry["preset"] == "ppo, belief, anchored" and entry["trained"] is card["trained"] is False
-    assert entry["last"]["benefit"] == card["curve"][-1]["benefit"]
+    assert entry["curve"][-1]["benefit"] == card["curve"][-1]["benefit"]
+    there = tmp_path / "propofol" / "policy" / "card.json"
+    # the untrained policy is written before anything was tried
+    there.write_text(json.dumps({**card, "curve": []}))
+    with pytest.raises(ValueError, match="its training was not tried on patients yet; let it finish"):
+        _tried(tmp_path, {"propofol"})
     del card["trained"]
-    (tmp_path / "propofol" / "policy" / "card.json").write_text(json.dumps(card))
+    there.write_text(json.dumps(card))
     with pytest.raises(ValueError, match="its card does not say whether it was trained; train it again"):
         _tried(tmp_path, {"propofol"})
