@@ -178,7 +178,7 @@ class EvaluationPart:
 
 @dataclass(frozen=True)
 class MachinePart:
-    """Threads of PyTorch and of the simulator: part of what a run's numbers depend on."""
+    """Threads of PyTorch: part of what a run's numbers depend on. The simulator's are not."""
 
     threads: int
 
