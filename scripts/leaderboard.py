@@ -117,8 +117,10 @@ def _cards(folder: Path, drug: str) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def _training(policies: Iterable[Path]) -> list[dict[str, Any]]:
-    """Return what the cards of policies say of their training."""
+    """Return what the cards of policies say of their training, and how its preset differs from the drug's."""
     import json
+
+    from dosewright.agents.learning import read_preset
 
     entries = []
     for path in policies:
@@ -134,6 +136,7 @@ def _training(policies: Iterable[Path]) -> list[dict[str, Any]]:
                 "preset": ", ".join(
                     [card["algorithm"], *["warm start"] * card["warm_start"], *card["sees"], card["action"]]
                 ),
+                "differs": read_preset(str(path / "preset.toml")).differences(read_preset(card["scenario"])),
                 "trained": card["trained"],
                 "patients": card["select"]["patients"],
                 "policy": {key: card["select"]["policy"][key] for key in _CURVE},

@@ -324,6 +324,20 @@ class Preset:
         part = self.scenario if realism is None else replace(self.scenario, realism=realism)
         return replace(self, algorithm=algorithm, scenario=part)
 
+    def differences(self, other: Preset) -> list[str]:
+        """Return where the preset is not the other one, table by table: "no ppo", "sac" or
+        "harm budget 0.8"."""
+        ours, theirs = ({name: _as_table(part) for name, part in it.tables.items()} for it in (self, other))
+        found = [f"no {name}" for name in theirs if name not in ours]
+        found += [name for name in ours if name not in theirs]
+        both = [name for name in ours if name in theirs]
+        return found + [
+            f"{name} {key} {value}"
+            for name in both
+            for key, value in ours[name].items()
+            if theirs[name][key] != value
+        ]
+
     def text(self) -> str:
         """Return the preset as TOML."""
         lines = []

@@ -27,7 +27,8 @@ def board(
     cells
         Records of `cell_record`.
     training
-        Drug -> one entry a training seed, with "seed", "minutes", "weights", "preset", the shares
+        Drug -> one entry a training seed, with "seed", "minutes", "weights", "preset", how that
+        "differs" from the drug's, the shares
         "environment" and "belief" of the time; of so many `select` "patients" the "curve" ("steps",
         "benefit", "ever_harm"), and what "policy" and "monitoring" have there; and whether it was
         "trained": else nothing surpassed monitoring, and the policy is monitoring itself.

@@ -29,7 +29,8 @@ def leaderboard_page(record: Mapping[str, Any]) -> str:
         groups=list(groups),
         rule_of=_best_rule,
         curves=Markup(_curves(trained)) if trained else None,
-        minutes=sum(minutes),
+        minutes=sum(minutes)
+        + sum(entry["minutes"] for entries in record["tried"].values() for entry in entries),
         longest=max(minutes, default=0.0),
     )
 

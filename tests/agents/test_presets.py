@@ -90,6 +90,14 @@ def test_a_variant_changes_what_it_says(
     assert (preset.randomisation is None) == (variant == "textbook")
 
 
+def test_what_a_preset_has_of_its_own_is_told() -> None:
+    drug = read_preset("warfarin")
+    assert drug.differences(drug) == []
+    assert read_preset("warfarin-sac").differences(drug) == ["no warm_start", "no ppo", "sac"]
+    mine = replace(drug, harm=replace(drug.harm, budget=0.7), machine=replace(drug.machine, threads=2))
+    assert mine.differences(drug) == ["harm budget 0.7", "machine threads 2"]
+
+
 def test_in_textbook_nothing_drifts_so_nothing_is_forgotten() -> None:
     preset = read_preset("warfarin-textbook")
     assert preset.scenario.realism == "textbook"

@@ -185,7 +185,7 @@ ENTRY = {
               {"steps": 100, "benefit": 0.81, "ever_harm": 0.02},
               {"steps": 200, "benefit": 0.805, "ever_harm": 0.021}],
     "monitoring": {"benefit": 0.79, "ever_harm": 0.04}, "policy": {"benefit": 0.81, "ever_harm": 0.02},
-    "trained": True, "patients": 1000,
+    "trained": True, "patients": 1000, "differs": [],
 }  # fmt: skip
 
 
@@ -213,7 +213,11 @@ def test_every_harm_of_the_scenario_is_in_the_record(result: TrialResult, record
 def test_trainings_are_drawn_and_their_time_is_summed_up(record: dict[str, Any]) -> None:
     entries = [ENTRY, {**ENTRY, "seed": 2, "minutes": 36.0}]
     text = leaderboard_page(made(record, {"warfarin": entries, "propofol": []}))
-    assert "2.1 hours in all, 90.0 minutes the longest" in text
+    assert "2.1 hours in all, 90.0 minutes the longest of a drug’s own preset" in text
+    other = {**ENTRY, "minutes": 150.0, "differs": ["no ppo", "sac"]}
+    text = leaderboard_page(made(record, {"warfarin": entries}, {"warfarin": [other]}))
+    assert "4.6 hours in all, 90.0 minutes the longest" in text
+    assert "not as the drug’s: no ppo, sac" in text
     assert "Benefit and patients with the event on select patients" in text
     assert "hours in all" not in leaderboard_page(made(record, {"warfarin": []}))
 
@@ -225,6 +229,7 @@ def test_where_nothing_was_learned_the_page_says_that_monitoring_ships(record: d
     text = leaderboard_page(found)
     assert "Bayesian monitoring of propofol: there the policy" in text
     assert "<td>80.5</td><td>monitoring</td>" in text and "<td>80.5</td><td>81.0</td>" in text
+    assert "not as the drug’s" not in text
     tried = text[text.index("Other presets that were tried") :]
     assert "<td>propofol</td>" in tried and "<td>warfarin</td>" not in tried
     assert "were tried" not in leaderboard_page(made(record, {"warfarin": [ENTRY]}))

@@ -116,7 +116,8 @@ def test_trainings_that_were_tried_are_told_by_their_cards(tmp_path: Path) -> No
     found = _tried(tmp_path, {"propofol"})  # busulfan is not on the board
     card = json.loads((shipped / "propofol" / "card.json").read_text())
     (entry,) = found["propofol"]
-    assert entry["preset"] == "ppo, belief, anchored" and entry["trained"] is card["trained"] is False
+    assert entry["preset"] == "ppo, belief, anchored" and entry["differs"] == []
+    assert entry["trained"] is card["trained"] is False
     assert entry["curve"][-1]["benefit"] == card["curve"][-1]["benefit"]
     there = tmp_path / "propofol" / "policy" / "card.json"
     # the untrained policy is written before anything was tried
