@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from dosewright.evaluation.report.figures import BLUE, GREY, INK, ORANGE, WIDTH, svg
 
 Summary = Mapping[str, Any]
+
+_DOT = 3  # half a point's size, in pixels
+# where the name of a point may stand, in points from it, the first that is free
+_PLACES = [((5, 4), "left", "bottom"), ((5, -4), "left", "top"), ((-5, 4), "right", "bottom"),
+           ((-5, -4), "right", "top")]  # fmt: skip
 
 
 def benefit_and_harm_plane(summary: Summary) -> str:
@@ -31,16 +38,34 @@ def benefit_and_harm_plane(summary: Summary) -> str:
             axes.plot([100 * across["low"], 100 * across["high"]], [y, y], color=colour, lw=1, alpha=0.5)
             axes.plot([x, x], [100 * along["low"], 100 * along["high"]], color=colour, lw=1, alpha=0.5)
             axes.plot(x, y, "o", color=colour, ms=5)
-            axes.annotate(name, (x, y), (5, 4), textcoords="offset points", fontsize=8.5, color=INK)
         axes.set_xlim(left=0)
         axes.margins(0.12)
         axes.set(
             xlabel=f"patients {scenario['event']}, % (fewer is better)",
             ylabel=f"{scenario['units']} with {scenario['benefit']}, %",
         )
+        name_points(axes, {name: _at(arm) for name, arm in summary["arms"].items()})
         return figure
 
     return svg(draw, "plane", "Benefit of every arm against the patients it harms, 95 per cent intervals")
+
+
+def name_points(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+    """Write names beside their points (x, y), the highest first, so that none covers a point or another name
+    where there is a free place."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()  # sets the scale
+    centres = axes.transData.transform([*points.values()])
+    taken = [Bbox.from_bounds(x, y, 0, 0).padded(_DOT) for x, y in centres]
+    for name in sorted(points, key=lambda name: -points[name][1]):
+        text = axes.annotate(name, points[name], (0, 0), textcoords="offset points", fontsize=8.5, color=INK)
+        for offset, across, along in (*_PLACES, _PLACES[0]):
+            text.xyann = offset
+            text.set(horizontalalignment=across, verticalalignment=along)
+            if not text.get_window_extent().count_overlaps(taken):
+                break
+        taken.append(text.get_window_extent())
 
 
 def _at(arm: Mapping[str, Any]) -> tuple[float, float]:

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from dosewright.agents.regimens import FixedDose
 from dosewright.envs import Noise, Treatment, scenario
 from dosewright.evaluation import Difference, TrialResult, run_trial, summarise, write_report
 from dosewright.evaluation.answer import answer, benefit_shown, change, harm_shown, number, question
+from dosewright.evaluation.report.benefit_and_harm import name_points
 from dosewright.evaluation.report.cells import (
     difference_cell,
     estimate_cell,
@@ -328,6 +330,24 @@ def test_every_arm_is_in_the_picture_of_benefit_against_harm(page: str) -> None:
     picture = picture[: picture.index("</svg>")]
     for name in DOSES:
         assert name.replace("_", "-") in picture
+
+
+def test_no_name_in_a_picture_covers_another() -> None:
+    axes = Figure(figsize=(6, 4), layout="constrained").subplots()
+    axes.set(xlim=(0, 10), ylim=(0, 10))
+    points = {
+        "bayesian-adaptive": (1.0, 1.0),
+        "policy": (1.02, 1.01),
+        "planner": (1.1, 0.99),
+        "label": (9, 9),
+    }
+    name_points(axes, points)
+    boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
+    assert set(boxes) == set(points)
+    for name, box in boxes.items():
+        assert box.count_overlaps(boxes.values()) == 1, name  # with itself
+    # a lonely point has its name where everybody looks for it: right above
+    assert boxes["label"].x0 > axes.transData.transform((9, 9))[0]
 
 
 def test_one_arm_and_few_patients_still_make_a_page(tmp_path: Path) -> None:
