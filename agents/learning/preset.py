@@ -290,7 +290,8 @@ class Preset:
 
         A variant is the drug's preset with some tables left out, and some keys or tables added or changed; it
         is the same for every drug. A published protocol for a drug, such as ``warfarin-anzabi-zadeh``, stands
-        in the drug's place; its patients do not drift, so its preset is the drug's textbook one.
+        in the drug's place; its patients do not drift, so its preset is the drug's textbook one, with what
+        ``presets/protocols/`` changes for names that begin like the file's.
 
         Raises
         ------
@@ -308,9 +309,10 @@ class Preset:
             )
         preset = cls.parse(drugs[drug].read_text(), f"preset {drug}")
         tables = {name: _as_table(part) for name, part in preset.tables.items()}
-        overlays = [{"scenario": {"drug": known}}]
-        for change in ("textbook" if known != drug else "", variant):
-            overlays += [tomllib.loads(variants[change].read_text())] if change else []
+        changes_of = [variants["textbook"]] if known != drug else []
+        changes_of += [item for name, item in _files("presets.protocols").items() if known.startswith(name)]
+        changes_of += [variants[variant]] if variant else []
+        overlays = [{"scenario": {"drug": known}}, *(tomllib.loads(item.read_text()) for item in changes_of)]
         for changes in overlays:
             for table in changes.pop("without", []):
                 tables.pop(table, None)

@@ -105,10 +105,19 @@ def test_in_textbook_nothing_drifts_so_nothing_is_forgotten() -> None:
 
 
 def test_a_published_protocol_has_the_textbook_preset_of_its_drug() -> None:
-    protocol, usual = read_preset("warfarin-anzabi-zadeh-cut"), read_preset("warfarin-textbook")
-    assert protocol == replace(usual, scenario=replace(usual.scenario, drug="warfarin-anzabi-zadeh-cut"))
+    protocol, usual = read_preset("warfarin-augustin-15"), read_preset("warfarin-textbook")
+    assert protocol == replace(usual, scenario=replace(usual.scenario, drug="warfarin-augustin-15"))
     told = read_preset("warfarin-augustin-30-preference")
     assert told.scenario.drug == "warfarin-augustin-30" and told.preference is not None
+
+
+@pytest.mark.parametrize("variability", ["", "-cut"])
+def test_a_protocol_with_a_slow_model_learns_from_fewer_visits(variability: str) -> None:
+    protocol, usual = read_preset(f"warfarin-anzabi-zadeh{variability}"), read_preset("warfarin-textbook")
+    assert protocol.warm_start is not None and usual.warm_start is not None
+    few, many = ((part.rounds, part.patients) for part in (protocol.warm_start, usual.warm_start))
+    assert few == (40, 96) and many == (300, 256)
+    assert protocol.randomisation is None and protocol.policy == usual.policy
 
 
 @pytest.mark.parametrize("name", ["aspirin", "warfarin-magic", "history", "warfarin-sac-tqc", "-demo", ""])
