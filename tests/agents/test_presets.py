@@ -107,7 +107,7 @@ def test_in_textbook_nothing_drifts_so_nothing_is_forgotten() -> None:
 def test_a_published_protocol_has_the_textbook_preset_of_its_drug() -> None:
     protocol, usual = read_preset("warfarin-augustin-15"), read_preset("warfarin-textbook")
     scenario = replace(usual.scenario, drug="warfarin-augustin-15")
-    assert protocol == replace(usual, scenario=scenario, harm=replace(usual.harm, multiplier=0.2, rate=0.0))
+    assert protocol == replace(usual, scenario=scenario, harm=replace(usual.harm, multiplier=0.6, rate=0.0))
     told = read_preset("warfarin-augustin-30-preference")
     assert told.scenario.drug == "warfarin-augustin-30" and told.preference is not None
 
