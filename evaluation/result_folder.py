@@ -68,6 +68,13 @@ def new_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
 
 
 def write_summary(summary: Mapping[str, Any], folder: Path) -> None:
-    """Write a summary as `result.json`; a number that is not finite is an error, not invalid JSON."""
-    text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / RESULT_FILE).write_text(text + "\n", encoding="utf-8")
+    """Write a summary as `result.json`."""
+    write_json(summary, folder / RESULT_FILE)
+
+
+def write_json(values: Mapping[str, Any], file: Path) -> None:
+    """Write a JSON file, whole or not at all; a number that is not finite is an error, not invalid JSON."""
+    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
+    new = file.with_name(f"{file.name}.new")
+    new.write_text(text + "\n", encoding="utf-8")
+    new.replace(file)

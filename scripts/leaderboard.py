@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from dosewright.evaluation.leaderboard import Cell
-    from dosewright.evaluation.trial import TrialResult
+    from dosewright.evaluation.trial import TrialDesign, TrialResult
     from dosewright.evaluation.trial.run import Backend
 
 _PATIENTS, _PLANNED = 4000, 1000
@@ -30,45 +30,94 @@ class _Board:
         self.backend: Backend = backend
 
     def cell(self, cell: Cell, policies: Mapping[str, str]) -> dict[str, Any]:
-        """Return the record of a cell; `policies` are labels and arms, one a training seed."""
+        """Return the record of a cell; `policies` are labels and arms, one a training seed.
+
+        The record is kept with what was asked, so that a finished cell needs none of its patients any more.
+        """
         from dataclasses import replace
 
         from dosewright.envs import scenario
         from dosewright.evaluation.leaderboard import cell_record
+        from dosewright.evaluation.result_folder import write_json
         from dosewright.scripts.leaderboard_cells import REFERENCE, cell_world, groups, without_truth
 
         arms = groups(scenario(cell.drug), policies)
         if cell.world == "other":
             arms["rules"] = without_truth(arms["rules"])
+        file = self.out / "cells" / f"{cell.name}.json"
+        if file.is_file():
+            return self._kept(file, cell, arms)
         main = self._group(cell, "belief", arms["belief"], self.patients, precise=True)
-        rules = self._group(cell, "rules", arms["rules"], len(main.ids))
-        planned = min(self.planned, len(main.ids))
-        planners = self._group(cell, "planner", arms["planner"], planned) if planned >= 2 else None
+        treated = self._treated(len(main.ids))
+        rules = self._group(cell, "rules", arms["rules"], treated["rules"])
+        planned = treated.get("planner")
+        planners = None if planned is None else self._group(cell, "planner", arms["planner"], planned)
         whole = replace(main, arms={**rules.arms, **main.arms})
         words = cell_world(cell, {REFERENCE: REFERENCE}, self.seed).words
-        return cell_record(cell, whole, planners, list(policies), words)
+        record = cell_record(cell, whole, planners, list(policies), words)
+        write_json({"asked": self._asked(cell, arms, treated), "record": record}, file)
+        return record
+
+    def _treated(self, patients: int) -> dict[str, int]:
+        """Return how many patients each group of arms was asked to treat, where the arms on belief needed so
+        many."""
+        planned = min(self.planned, patients)
+        return {"belief": self.patients, "rules": patients} | ({"planner": planned} if planned >= 2 else {})
+
+    def _asked(
+        self, cell: Cell, arms: Mapping[str, Mapping[str, str]], treated: Mapping[str, int]
+    ) -> dict[str, dict[str, str]]:
+        """Return what was asked of each group of arms."""
+        return {group: self._design(cell, arms[group], n)[-1] for group, n in treated.items()}
+
+    def _kept(self, file: Path, cell: Cell, arms: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+        """Return the record of a cell that was finished, if the same is asked of it now."""
+        import json
+
+        from dosewright.evaluation.trial.store import differences
+
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        now = self._asked(cell, arms, self._treated(kept["record"]["patients"]))
+        for group in dict.fromkeys((*kept["asked"], *now)):
+            different = differences(kept["asked"].get(group, {}), now.get(group, {}))
+            if different:
+                raise ValueError(
+                    f"{file}: the cell's {group} arms are of another board: {different}; ask the same, name "
+                    "another --out, or delete the file"
+                )
+        return kept["record"]
+
+    def _design(
+        self, cell: Cell, arms: Mapping[str, str], patients: int
+    ) -> tuple[Callable[[], TrialDesign], TrialDesign, dict[str, str]]:
+        """Return recipe and design of some arms of a cell, and what is asked."""
+        from functools import partial
+
+        import numpy as np
+
+        from dosewright.scripts.leaderboard_cells import cell_design
+        from dosewright.scripts.trial_arms import question
+
+        recipe = partial(cell_design, cell, dict(arms), self.seed)
+        asked = recipe()
+        return recipe, asked, question(asked, np.arange(patients), arms)
 
     def _group(
         self, cell: Cell, group: str, arms: Mapping[str, str], patients: int, precise: bool = False
     ) -> TrialResult:
         """Run some arms of a cell; what was finished before is read."""
-        from functools import partial
-
         import numpy as np
 
         from dosewright.evaluation.trial import TrialStore, run_design
-        from dosewright.scripts.leaderboard_cells import REFERENCE, cell_design
-        from dosewright.scripts.trial_arms import question
+        from dosewright.scripts.leaderboard_cells import REFERENCE
 
-        recipe = partial(cell_design, cell, dict(arms), self.seed)
-        asked, ids = recipe(), np.arange(patients)
-        asking = question(asked, ids, arms)
+        recipe, asked, asking = self._design(cell, arms, patients)
         folder = self.out / "cells" / cell.name / group
         there = folder.with_name(f"{group}.partial")
         store = (TrialStore.resume if there.exists() else TrialStore.begin)(folder, asking)
         return run_design(
             asked,
-            ids,
+            np.arange(patients),
             recipe=recipe,
             processes=self.processes,
             backend=self.backend,

@@ -156,9 +156,8 @@ def kernel(
     parallel
         Whether `prange` loops use all cores.
     inline
-        Whether its code stands in its callers' place. A call costs some 50 ns where arrays are handed '
-            'over: for
-        what runs millions of times a second.
+        Whether its code stands in its callers' place. A call costs some 50 ns where arrays are handed over:
+        for what runs millions of times a second.
     """
     compiled: Any = njit(
         function,

@@ -81,15 +81,11 @@ class TrialStore:
             asked = json.loads((path / _QUESTION).read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):
             raise ValueError(f"--resume: no trial was stopped at {path}; leave --resume out") from None
-        different = [
-            f"{part} {asked.get(part)!r} there, {question.get(part)!r} here"
-            for part in dict.fromkeys((*asked, *question))
-            if asked.get(part) != question.get(part)
-        ]
+        different = differences(asked, question)
         if different:
             raise ValueError(
-                f"--resume: the trial at {path} is another one: {'; '.join(different)}; ask the same, or "
-                "begin anew with --overwrite"
+                f"--resume: the trial at {path} is another one: {different}; ask the same, or begin anew "
+                "with --overwrite"
             )
         return cls(path)
 
@@ -144,6 +140,15 @@ class TrialStore:
 
     def _file(self, number: int) -> Path:
         return self.path / f"block-{number:05d}.npz"
+
+
+def differences(there: Mapping[str, str], here: Mapping[str, str]) -> str:
+    """Return in words how two questions differ, part by part; empty where they are the same."""
+    return "; ".join(
+        f"{part} {there.get(part)!r} there, {here.get(part)!r} here"
+        for part in dict.fromkeys((*there, *here))
+        if there.get(part) != here.get(part)
+    )
 
 
 def _beside(folder: str | Path) -> Path:

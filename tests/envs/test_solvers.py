@@ -154,6 +154,22 @@ def test_linear_transit_chain_of_26_compartments(duration: float) -> None:
         agree(got, 100.0 * np.exp(log), 1e-12)
 
 
+@pytest.mark.parametrize("length", [7, 8, 12])  # from 8 on a chain has a code of its own
+@pytest.mark.parametrize("ktr", [0.05, 3.0])  # slower and faster than what it feeds
+def test_linear_chain_that_feeds_other_compartments(length: int, ktr: float) -> None:
+    rng = np.random.default_rng(length)
+    s = length + 3
+    matrix = np.zeros((s, s))
+    matrix[:length, :length], matrix[length:, length:] = chain(length, ktr), random_rates(rng, 3)
+    matrix[length, length - 1], matrix[s - 1, length - 1] = 0.7 * ktr, 0.3 * ktr
+    start = rng.uniform(0.1, 100, s)
+    got = simulate(compartments(s), matrix.ravel(), [], TIMES, initial=start)[0]
+    agree(got, np.array([expm(matrix * t) @ start for t in TIMES]), 1e-12)
+    infused = simulate(compartments(s), matrix.ravel(), [Dose(0.0, 100.0, 100.0)], TIMES)[0]
+    inflow = np.eye(s)[0]
+    agree(infused, np.array([moved(matrix, np.zeros(s), inflow, t) for t in TIMES]), 1e-12)
+
+
 def test_linear_with_rates_over_six_decades() -> None:
     # scipy's exponential itself loses digits here, so the truth has 40 digits
     rng = np.random.default_rng(20)

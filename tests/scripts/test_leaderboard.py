@@ -65,11 +65,29 @@ def test_a_finished_board_is_read_again(
     again = small(tmp_path / "board", frozen)
     assert again["cells"] == first["cells"]
 
+    # a finished cell needs none of its patients, and patients that were treated are not treated again
+    cells = tmp_path / "board" / "cells"
+    record = cells / "busulfan-textbook-own.json"
+    record.rename(tmp_path / "record.json")
+    assert small(tmp_path / "board", frozen)["cells"] == first["cells"]
+    shutil.rmtree(cells / "busulfan-textbook-own")
+    assert small(tmp_path / "board", frozen)["cells"] == first["cells"]
+
 
 def test_other_patients_are_not_taken_for_the_same_board(tmp_path: Path, frozen: Path) -> None:
     small(tmp_path / "board", frozen)
+    with pytest.raises(ValueError, match="belief arms are of another board: seed '1 of namespace t"):
+        small(tmp_path / "board", frozen, "--seed", "2")
+    # nor where only some of the patients of a cell are there
+    (tmp_path / "board" / "cells" / "busulfan-textbook-own.json").unlink()
     with pytest.raises(ValueError, match="is another one: seed '1 of namespace trial' there, '2 of"):
         small(tmp_path / "board", frozen, "--seed", "2")
+
+
+def test_another_planner_is_another_board(tmp_path: Path, frozen: Path) -> None:
+    small(tmp_path / "board", frozen)
+    with pytest.raises(ValueError, match="cell's planner arms are of another board: patients '4, .* '5, "):
+        small(tmp_path / "board", frozen, "--planned", "5")
 
 
 def test_comparators_are_those_that_were_frozen(tmp_path: Path, frozen: Path) -> None:

@@ -4,8 +4,9 @@ With ``dx = A·x + b`` the state after h is ``exp(A·h)·x`` plus the integral o
 both stand in the exponential of A with one more column for each route. Off its diagonal the rate matrix
 of compartments is not negative, so with q the largest loss rate ``exp(A·h) = exp(−q·h)·exp((A +
 q·I)·h)`` is a sum of positive terms: scaling, Taylor series and squaring lose no digits to cancellation,
-whatever the ratio of the rates. A chain of 26 transit compartments needs no code of its own: zeros are
-skipped."""
+whatever the ratio of the rates. Zeros are skipped. Where the first states are a chain of equal rates, such as
+26 transit compartments, so is what becomes of them: each diagonal of that part of the exponential holds one
+number, and one column of it says all (a Toeplitz matrix; products of such are such)."""
 
 from __future__ import annotations
 
@@ -26,6 +27,7 @@ _TINY = 1e-60  # shares and amounts below it are none: denormal numbers are slow
 _SLOTS = 8  # propagators kept: a day's doses, lags and samples come back every day
 _HEAD = 3  # leading cells of the first row of the work array, before the slots' durations
 _SCRATCH = 3 + _SLOTS  # first of the six scratch rows of the work array
+_CHAIN = 8  # states in a row of equal rates from which on they are worth a code of their own
 _SAME = 1e-11  # relative difference of two durations that are one, up to rounding of the clock
 
 
@@ -62,11 +64,99 @@ def _shifted(a, h, m, begin, column, rate):
 shifted = kernel(_shifted, inline=True)
 
 
+def _chain_length(a, m):
+    """Return the number of first states that are a chain of equal rates, fed by nothing else."""
+    for i in range(m):
+        for j in range(m):
+            if a[i * m + j] != (a[0] if j == i else a[m] if j == i - 1 else 0.0):
+                return i
+    return m
+
+
+chain_length = kernel(_chain_length)
+
+
+def _chained(a, h, m, c, begin, column, rate, now, then):  # noqa: C901, a scheme in four loops
+    """As `_exponential`, of a matrix whose first `c` states are a chain.
+
+    Their part is kept as its first column, backwards, in the first `c` cells of `now`: what state l gets from
+    state j is in cell c − 1 − l + j.
+    """
+    lost, halvings = shifted(a, h, m, begin, column, rate)
+    scale = h * 0.5**halvings
+    stays, moves = a[0] * scale + lost, a[m] * scale
+    for i in range(m * m):
+        now[i] = 0.0
+    now[c - 1] = 1.0
+    for i in range(c, m):
+        now[i * m + i] = 1.0
+    for order in range(_ORDER, 0, -1):  # Horner's scheme
+        for j in range(c):
+            then[j] = (stays * now[j] + (moves * now[j + 1] if j < c - 1 else 0.0)) / order
+        then[c - 1] += 1.0
+        for i in range(c, m):
+            row = i * m
+            for j in range(m):
+                then[row + j] = 0.0
+            for entry in range(int(begin[i]), int(begin[i + 1])):
+                other, share = int(column[entry]), rate[entry] / order
+                if other < c:
+                    for j in range(other + 1):
+                        then[row + j] += share * now[c - 1 - other + j]
+                else:
+                    for j in range(m):
+                        then[row + j] += share * now[other * m + j]
+            then[row + i] += 1.0
+        for j in range(c):
+            now[j] = then[j]
+        for i in range(c * m, m * m):
+            now[i] = then[i]
+    decay = math.exp(-lost)
+    for i in range(m * m):
+        now[i] *= decay
+    for _ in range(halvings):
+        for j in range(c):
+            then[j] = 0.0
+        for i in range(c):
+            share = now[c - 1 - i]
+            if share != 0.0:
+                for j in range(i, c):
+                    then[j - i] += share * now[j]
+        for i in range(c, m):
+            row = i * m
+            for j in range(m):
+                then[row + j] = 0.0
+            for k in range(c):
+                share = now[row + k]
+                if share != 0.0:
+                    for j in range(k + 1):
+                        then[row + j] += share * now[c - 1 - k + j]
+            for k in range(c, m):
+                share = now[row + k]
+                if share != 0.0:
+                    for j in range(m):
+                        then[row + j] += share * now[k * m + j]
+        for j in range(c):
+            now[j] = 0.0 if abs(then[j]) < _TINY else then[j]
+        for i in range(c * m, m * m):
+            now[i] = 0.0 if abs(then[i]) < _TINY else then[i]
+    for i in range(c - 1, -1, -1):  # the first row, which holds the column, comes last
+        for j in range(m):
+            now[i * m + j] = now[c - 1 - i + j] if j <= i else 0.0
+
+
+chained = kernel(_chained)
+
+
 def _exponential(  # noqa: C901, a scheme in four loops
     a, h, m, begin, column, rate, now, then
 ):  # fmt: skip
     """Write exp(a·h) of an (m, m) matrix to `now`. All arrays are flat, row by row; the others are
     scratch."""
+    chain = chain_length(a, m)
+    if chain >= _CHAIN:
+        chained(a, h, m, chain, begin, column, rate, now, then)
+        return
     lost, halvings = shifted(a, h, m, begin, column, rate)
     for i in range(m * m):
         now[i] = 0.0
