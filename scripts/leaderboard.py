@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dosewright.evaluation.trial import TrialDesign, TrialResult
     from dosewright.evaluation.trial.run import Backend
 
-_PATIENTS, _PLANNED = 4000, 1000
+_PATIENTS, _ELSEWHERE, _PLANNED = 4000, 1000, 0.25
 _HALF_WIDTH = 0.005
 _WORLDS = ("own", "other")
 _CURVE = ("benefit", "ever_harm")
@@ -23,7 +23,13 @@ class _Board:
     """Runs cells, or reads what was finished."""
 
     def __init__(
-        self, out: Path, seed: int, patients: int, planned: int, processes: int | None, backend: Backend
+        self,
+        out: Path,
+        seed: int,
+        patients: Callable[[Cell], int],
+        planned: float,
+        processes: int | None,
+        backend: Backend,
     ) -> None:
         self.out, self.seed, self.patients, self.planned = out, seed, patients, planned
         self.processes = processes
@@ -47,8 +53,8 @@ class _Board:
         file = self.out / "cells" / f"{cell.name}.json"
         if file.is_file():
             return self._kept(file, cell, arms)
-        main = self._group(cell, "belief", arms["belief"], self.patients, precise=True)
-        treated = self._treated(len(main.ids))
+        main = self._group(cell, "belief", arms["belief"], self.patients(cell), precise=True)
+        treated = self._treated(cell, len(main.ids))
         rules = self._group(cell, "rules", arms["rules"], treated["rules"])
         planned = treated.get("planner")
         planners = None if planned is None else self._group(cell, "planner", arms["planner"], planned)
@@ -58,11 +64,12 @@ class _Board:
         write_json({"asked": self._asked(cell, arms, treated), "record": record}, file)
         return record
 
-    def _treated(self, patients: int) -> dict[str, int]:
+    def _treated(self, cell: Cell, needed: int) -> dict[str, int]:
         """Return how many patients each group of arms was asked to treat, where the arms on belief needed so
         many."""
-        planned = min(self.planned, patients)
-        return {"belief": self.patients, "rules": patients} | ({"planner": planned} if planned >= 2 else {})
+        most = self.patients(cell)
+        planned = min(round(self.planned * most), needed)
+        return {"belief": most, "rules": needed} | ({"planner": planned} if planned >= 2 else {})
 
     def _asked(
         self, cell: Cell, arms: Mapping[str, Mapping[str, str]], treated: Mapping[str, int]
@@ -77,7 +84,7 @@ class _Board:
         from dosewright.evaluation.trial.store import differences
 
         kept = json.loads(file.read_text(encoding="utf-8"))
-        now = self._asked(cell, arms, self._treated(kept["record"]["patients"]))
+        now = self._asked(cell, arms, self._treated(cell, kept["record"]["patients"]))
         for group in dict.fromkeys((*kept["asked"], *now)):
             different = differences(kept["asked"].get(group, {}), now.get(group, {}))
             if different:
@@ -229,11 +236,18 @@ def _training(policies: Iterable[Path]) -> list[dict[str, Any]]:
     help="At most; fewer where the difference of benefit is known to half a point.",
 )
 @click.option(
+    "--elsewhere",
+    type=click.IntRange(2),
+    default=_ELSEWHERE,
+    show_default=True,
+    help="At most, in `textbook` and in other models.",
+)
+@click.option(
     "--planned",
-    type=click.IntRange(0),
+    type=click.FloatRange(0.0, 1.0),
     default=_PLANNED,
     show_default=True,
-    help="The first so many of them are treated by the planner as well; 0: none.",
+    help="The first patients, this share of the most, are treated by the planner as well; 0: none.",
 )
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
 @click.option("--processes", type=click.IntRange(1), help="Default: as in `dosewright trial`.")
@@ -254,7 +268,8 @@ def leaderboard(
     realism: str,
     worlds: str,
     patients: int,
-    planned: int,
+    elsewhere: int,
+    planned: float,
     seed: int,
     processes: int | None,
     backend: Backend,
@@ -292,7 +307,11 @@ def leaderboard(
         raise ValueError(f"--worlds {odd[0]!r}: known: {', '.join(_WORLDS)}")
     frozen = check_frozen(comparators, now)
     started, clock = datetime.now(UTC), time.perf_counter()
-    runs = _Board(out, seed, patients, planned, processes, backend)
+
+    def most(cell: Cell) -> int:
+        return patients if (cell.realism, cell.world) == ("clinic", "own") else elsewhere
+
+    runs = _Board(out, seed, most, planned, processes, backend)
     learned = {drug: _policies(policies, drug) for drug in chosen}
     training = {drug: _training(found.values()) for drug, found in learned.items() if found}
     others = {} if tried is None else _tried(tried, chosen)

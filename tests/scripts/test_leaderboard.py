@@ -36,7 +36,7 @@ def small(out: Path, frozen: Path, *more: str | Path) -> dict[str, Any]:
     policies.mkdir(exist_ok=True)
     command(
         "busulfan", "--out", out, "--comparators", frozen, "--policies", policies, "--realism", "textbook",
-        "--worlds", "own", "--patients", "24", "--planned", "4", "--processes", "1", *more,
+        "--worlds", "own", "--elsewhere", "24", "--planned", "0.17", "--processes", "1", *more,
     )  # fmt: skip
     return json.loads((out / "result.json").read_text())
 
@@ -87,7 +87,15 @@ def test_other_patients_are_not_taken_for_the_same_board(tmp_path: Path, frozen:
 def test_another_planner_is_another_board(tmp_path: Path, frozen: Path) -> None:
     small(tmp_path / "board", frozen)
     with pytest.raises(ValueError, match="cell's planner arms are of another board: patients '4, .* '5, "):
-        small(tmp_path / "board", frozen, "--planned", "5")
+        small(tmp_path / "board", frozen, "--planned", "0.2")
+
+
+def test_fewer_patients_are_treated_where_less_depends_on_them(tmp_path: Path, frozen: Path) -> None:
+    board = small(tmp_path / "board", frozen, "--realism", "clinic,textbook", "--patients", "30")
+    treated = [(cell["realism"], cell["patients"]) for cell in board["cells"]]
+    assert treated == [("clinic", 30), ("textbook", 24)]
+    planned = [cell["arms"]["planner"]["patients"] for cell in board["cells"]]
+    assert planned == [round(0.17 * 30), round(0.17 * 24)]
 
 
 def test_comparators_are_those_that_were_frozen(tmp_path: Path, frozen: Path) -> None:
