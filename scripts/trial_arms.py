@@ -25,7 +25,7 @@ _CODE = {
     "pharmacogenomics": ("**/*.py", "**/*.csv", "**/*.toml"),
     "envs": ("**/*.py",),
     "evaluation": ("trial/block.py", "outcomes.py"),
-    "agents": ("**/*.py",),
+    "agents": ("*.py", "estimation/*.py", "learning/*.py", "pretrained/*.py", "regimens/*.py"),
 }
 _LIBRARIES = ("numpy", "scipy", "numba", "torch")
 # of torch, wherever a block is treated: what a network says does not depend on the process that asks it
@@ -168,10 +168,15 @@ def _content(name: str, drug: str) -> str:
 
 def code_digest() -> str:
     """Return a digest of the code that a block goes through, scenarios from other folders included."""
-    found = _sources(_CODE)
+    found = sources()
     for folder in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
         found += Path(folder).glob("*.py")
     return _digest(found)
+
+
+def sources() -> list[Path]:
+    """Return the files of this package that a block goes through."""
+    return _sources(_CODE)
 
 
 def digest_of(rooms: Mapping[str, Iterable[str]]) -> str:

@@ -23,7 +23,7 @@ from dosewright.evaluation import TrialResult
 from dosewright.evaluation.trial import TrialDesign, run_design
 from dosewright.evaluation.trial import run as running
 from dosewright.scripts.trial import _patients, trial
-from dosewright.scripts.trial_arms import at_preferences, design, is_policy, labelled, question
+from dosewright.scripts.trial_arms import at_preferences, design, is_policy, labelled, question, sources
 
 EVERY_KIND = "label,nomogram,bayesian-adaptive,planner-adaptive,policy,oracle"
 
@@ -58,6 +58,25 @@ def test_arms_are_called_by_name_label_or_run() -> None:
             labelled(twice)
     assert is_policy("policy") and is_policy("policy:x") and not is_policy("planner")
     assert is_policy("policy@0.2")
+
+
+_LOADED = f"""
+import sys
+import numpy as np
+from dosewright.evaluation.trial.block import treat
+from dosewright.scripts.trial_arms import design, labelled
+treat(design("warfarin", labelled("{EVERY_KIND}"), 1, "clinic", "diplotype", None), np.arange(2))
+for name, module in sys.modules.items():
+    if name.startswith(("dosewright.agents.", "dosewright.envs.", "dosewright.pharmacogenomics.")):
+        print(module.__file__)
+"""
+
+
+def test_the_digest_covers_what_a_trial_loads_of_regimens_simulator_and_genetics() -> None:
+    done = subprocess.run([sys.executable, "-c", _LOADED], capture_output=True, text=True, check=True)
+    loaded = set(map(Path, done.stdout.split()))
+    assert any(file.name == "belief.py" for file in loaded)
+    assert loaded - set(sources()) == set()
 
 
 def test_every_policy_is_an_arm_for_each_preference() -> None:
