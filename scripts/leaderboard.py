@@ -83,16 +83,23 @@ class _Board:
 
         from dosewright.evaluation.trial.store import differences
 
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        now = self._asked(cell, arms, self._treated(cell, kept["record"]["patients"]))
-        for group in dict.fromkeys((*kept["asked"], *now)):
-            different = differences(kept["asked"].get(group, {}), now.get(group, {}))
+        try:
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            record, then = kept["record"], kept["asked"]
+            needed = int(record["patients"])
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{file}: is no record of a cell ({error!r}); delete it, the cell is made again"
+            ) from None
+        now = self._asked(cell, arms, self._treated(cell, needed))
+        for group in dict.fromkeys((*then, *now)):
+            different = differences(then.get(group, {}), now.get(group, {}))
             if different:
                 raise ValueError(
                     f"{file}: the cell's {group} arms are of another board: {different}; ask the same, name "
                     "another --out, or delete the file"
                 )
-        return kept["record"]
+        return record
 
     def _design(
         self, cell: Cell, arms: Mapping[str, str], patients: int

@@ -84,6 +84,15 @@ def test_other_patients_are_not_taken_for_the_same_board(tmp_path: Path, frozen:
         small(tmp_path / "board", frozen, "--seed", "2")
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"record": {}}'])
+def test_a_broken_record_is_named(tmp_path: Path, frozen: Path, text: str) -> None:
+    file = tmp_path / "board" / "cells" / "busulfan-textbook-own.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    with pytest.raises(ValueError, match="busulfan-textbook-own.json: is no record of a cell .* delete it"):
+        small(tmp_path / "board", frozen)
+
+
 def test_another_planner_is_another_board(tmp_path: Path, frozen: Path) -> None:
     small(tmp_path / "board", frozen)
     with pytest.raises(ValueError, match="cell's planner arms are of another board: patients '4, .* '5, "):
