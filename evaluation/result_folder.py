@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, BinaryIO
 
 RESULT_FILE, REPORT_FILE = "result.json", "report.html"
 
@@ -53,7 +54,7 @@ def new_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
     Raises
     ------
     ExistingResultError
-        As `check_folder`.
+        As `check_folder`; also where something came into the place while the files were written.
     """
     target = Path(folder)
     check_folder(target, overwrite)
@@ -62,9 +63,16 @@ def new_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
         new = Path(beside) / "new"
         new.mkdir()
         yield new
+        check_folder(target, overwrite)
+        old = Path(beside) / "old"
         if target.exists():
-            target.rename(Path(beside) / "old")
-        new.rename(target)
+            target.rename(old)
+        try:
+            new.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise
 
 
 def write_summary(summary: Mapping[str, Any], folder: Path) -> None:
@@ -74,7 +82,23 @@ def write_summary(summary: Mapping[str, Any], folder: Path) -> None:
 
 def write_json(values: Mapping[str, Any], file: Path) -> None:
     """Write a JSON file, whole or not at all; a number that is not finite is an error, not invalid JSON."""
-    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_whole(file, lambda new: new.write(text.encode()))
+
+
+def write_whole(file: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a file beside its place, onto the disk, and then move it there: one of the right name is whole.
+
+    Parameters
+    ----------
+    file
+        Where to; an earlier one is replaced.
+    write
+        Writes the content into the open file that it is given.
+    """
     new = file.with_name(f"{file.name}.new")
-    new.write_text(text + "\n", encoding="utf-8")
+    with new.open("wb") as opened:
+        write(opened)
+        opened.flush()
+        os.fsync(opened.fileno())
     new.replace(file)

@@ -20,12 +20,13 @@ def export(what: str, out: Path, overwrite: bool) -> None:
     """
     if out.suffix != ".onnx":
         raise ValueError(f"--out {out}: expected a name that ends in .onnx")
-    if out.exists() and not overwrite:
-        raise ValueError(f"--out {out}: exists already; choose another, or give --overwrite")
     from dosewright.agents import load
     from dosewright.agents.learning import LearnedPolicy
     from dosewright.agents.learning.export import export_onnx, features_table
 
+    there = next((file for file in (out, features_table(out)) if file.exists()), None)
+    if there is not None and not overwrite:
+        raise ValueError(f"--out {out}: {there} exists already; choose another, or give --overwrite")
     if what.startswith("policy:"):
         policy = LearnedPolicy.load(what.removeprefix("policy:"))
     else:

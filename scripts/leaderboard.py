@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,22 @@ if TYPE_CHECKING:
 _PATIENTS, _ELSEWHERE, _PLANNED = 4000, 1000, 0.25
 _HALF_WIDTH = 0.005
 _WORLDS = ("own", "other")
+_PAGE = "leaderboard.html"
 _CURVE = ("benefit", "ever_harm")
+# what sums up the patients of a cell
+_SUMMED_BY = {
+    "evaluation": (
+        "leaderboard/cell.py",
+        "records.py",
+        *(f"statistics/{name}.py" for name in ("interval", "means", "proportions", "rates", "subgroups")),
+        "summary/harms.py",
+        "summary/subgroups.py",
+        "trial/precision.py",
+        "trial/result.py",
+    )
+}
+# what makes the world of another model
+_WORLD_BY = {"evaluation": ("sensitivity.py",)}
 
 
 class _Board:
@@ -38,7 +53,8 @@ class _Board:
     def cell(self, cell: Cell, policies: Mapping[str, str]) -> dict[str, Any]:
         """Return the record of a cell; `policies` are labels and arms, one a training seed.
 
-        The record is kept with what was asked, so that a finished cell needs none of its patients any more.
+        The record is kept with what was asked, so that it can be read without its patients; they stay as
+        well, since other code may sum them up.
         """
         from dataclasses import replace
 
@@ -51,9 +67,9 @@ class _Board:
         if cell.world == "other":
             arms["rules"] = without_truth(arms["rules"])
         file = self.out / "cells" / f"{cell.name}.json"
-        if file.is_file():
-            return self._kept(file, cell, arms)
-        main = self._group(cell, "belief", arms["belief"], self.patients(cell), precise=True)
+        if file.is_file() and (kept := self._kept(file, cell, arms)) is not None:
+            return kept
+        main = self._group(cell, "belief", arms["belief"], self.patients(cell), compared=len(policies))
         treated = self._treated(cell, len(main.ids))
         rules = self._group(cell, "rules", arms["rules"], treated["rules"])
         planned = treated.get("planner")
@@ -61,7 +77,8 @@ class _Board:
         whole = replace(main, arms={**rules.arms, **main.arms})
         words = cell_world(cell, {REFERENCE: REFERENCE}, self.seed).words
         record = cell_record(cell, whole, planners, list(policies), words)
-        write_json({"asked": self._asked(cell, arms, treated), "record": record}, file)
+        asked = self._asked(cell, arms, treated)
+        write_json({"asked": asked, "summed": _summed(), "record": record}, file)
         return record
 
     def _treated(self, cell: Cell, needed: int) -> dict[str, int]:
@@ -77,15 +94,16 @@ class _Board:
         """Return what was asked of each group of arms."""
         return {group: self._design(cell, arms[group], n)[-1] for group, n in treated.items()}
 
-    def _kept(self, file: Path, cell: Cell, arms: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-        """Return the record of a cell that was finished, if the same is asked of it now."""
+    def _kept(self, file: Path, cell: Cell, arms: Mapping[str, Mapping[str, str]]) -> dict[str, Any] | None:
+        """Return the record of a cell that was finished, if the same is asked of it now; None where its
+        patients are there to be summed up anew."""
         import json
 
-        from dosewright.evaluation.trial.store import differences
+        from dosewright.evaluation.trial.store import differences, stopped
 
         try:
             kept = json.loads(file.read_text(encoding="utf-8"))
-            record, then = kept["record"], kept["asked"]
+            record, then, summed = kept["record"], kept["asked"], kept["summed"]
             needed = int(record["patients"])
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(
@@ -99,7 +117,15 @@ class _Board:
                     f"{file}: the cell's {group} arms are of another board: {different}; ask the same, name "
                     "another --out, or delete the file"
                 )
-        return record
+        different = differences(summed, _summed())
+        if not different:
+            return record
+        if all(stopped(self._folder(cell, group)) for group in now):
+            return None
+        raise ValueError(
+            f"{file}: the cell was summed up otherwise: {different}; its patients are not here to be summed "
+            "up anew: name another --out, or delete the file"
+        )
 
     def _design(
         self, cell: Cell, arms: Mapping[str, str], patients: int
@@ -110,35 +136,61 @@ class _Board:
         import numpy as np
 
         from dosewright.scripts.leaderboard_cells import cell_design
-        from dosewright.scripts.trial_arms import question
+        from dosewright.scripts.trial_arms import digest_of, question
 
         recipe = partial(cell_design, cell, dict(arms), self.seed)
         asked = recipe()
-        return recipe, asked, question(asked, np.arange(patients), arms)
+        asking = question(asked, np.arange(patients), arms)
+        if cell.world == "other":
+            asking["world"] = f"another model, SHA-256 {digest_of(_WORLD_BY)}"
+        return recipe, asked, asking
+
+    def _folder(self, cell: Cell, group: str) -> Path:
+        return self.out / "cells" / cell.name / group
 
     def _group(
-        self, cell: Cell, group: str, arms: Mapping[str, str], patients: int, precise: bool = False
+        self, cell: Cell, group: str, arms: Mapping[str, str], patients: int, compared: int | None = None
     ) -> TrialResult:
-        """Run some arms of a cell; what was finished before is read."""
+        """Run some arms of a cell; what was finished before is read.
+
+        With `compared` policies among them, fewer patients are enough where their differences from Bayesian
+        monitoring, static and adaptive, are known to half a point; with none, that between the two.
+        """
         import numpy as np
 
+        from dosewright.evaluation.leaderboard.cell import ADAPTIVE, STATIC
         from dosewright.evaluation.trial import TrialStore, run_design
-        from dosewright.scripts.leaderboard_cells import REFERENCE
+        from dosewright.evaluation.trial.store import stopped
+        from dosewright.scripts.trial_arms import told_where
 
         recipe, asked, asking = self._design(cell, arms, patients)
-        folder = self.out / "cells" / cell.name / group
-        there = folder.with_name(f"{group}.partial")
-        store = (TrialStore.resume if there.exists() else TrialStore.begin)(folder, asking)
-        return run_design(
-            asked,
-            np.arange(patients),
-            recipe=recipe,
-            processes=self.processes,
-            backend=self.backend,
-            half_width=_HALF_WIDTH if precise else None,
-            reference=REFERENCE if precise else None,
-            store=store,
-        )
+        folder = self._folder(cell, group)
+        other = f"name another --out, or delete {folder.parent}"
+        with (
+            (
+                TrialStore.resume(folder, asking, other)
+                if stopped(folder)
+                else TrialStore.begin(folder, asking)
+            ) as store,
+            told_where(store, "the same command"),
+        ):
+            return run_design(
+                asked,
+                np.arange(patients),
+                recipe=recipe,
+                processes=self.processes,
+                backend=self.backend,
+                half_width=None if compared is None else _HALF_WIDTH,
+                references=() if compared is None else (STATIC, ADAPTIVE) if compared else (ADAPTIVE,),
+                store=store,
+            )
+
+
+def _summed() -> dict[str, str]:
+    """Return what sums up the patients of a cell, in words."""
+    from dosewright.scripts.trial_arms import digest_of
+
+    return {"half-width": f"{_HALF_WIDTH:g}", "code": f"SHA-256 {digest_of(_SUMMED_BY)}"}
 
 
 def _policies(folder: Path | None, drug: str) -> dict[str, Path]:
@@ -169,49 +221,59 @@ def _tried(folder: Path, drugs: Iterable[str]) -> dict[str, list[dict[str, Any]]
     return {drug: entries for drug, entries in found.items() if entries}
 
 
-def _cards(folder: Path, drug: str) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the policies of a drug in a folder of training runs, with their cards."""
+def _cards(folder: Path, drug: str) -> list[tuple[Path, dict[str, Any]]]:
+    """Return the policies of a drug in a folder of training runs, with their cards."""
+    found = [(file.parent, _card(file)) for file in sorted(folder.glob("*/policy/card.json"))]
+    return [(path, card) for path, card in found if card.get("scenario") == drug]
+
+
+def _card(file: Path) -> dict[str, Any]:
     import json
 
-    for file in sorted(folder.glob("*/policy/card.json")):
-        card = json.loads(file.read_text())
-        if card.get("scenario") == drug:
-            yield file.parent, card
+    try:
+        card = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file}: is no JSON ({error}); train the policy again") from None
+    if not isinstance(card, dict):
+        raise ValueError(f"{file}: is no card of a policy; train the policy again")
+    return card
 
 
 def _training(policies: Iterable[Path]) -> list[dict[str, Any]]:
     """Return what the cards of policies say of their training, and how its preset differs from the drug's."""
-    import json
-
-    from dosewright.agents.learning import read_preset
-
     entries = []
     for path in policies:
-        card = json.loads((path / "card.json").read_text())
+        card = _card(path / "card.json")
         if "trained" not in card:
             raise ValueError(f"policy {path}: its card does not say whether it was trained; train it again")
-        if not card["curve"]:
+        if not card.get("curve"):
             raise ValueError(f"policy {path}: its training was not tried on patients yet; let it finish")
-        spent = card["seconds"]
-        entries.append(
-            {
-                "seed": card["seed"],
-                "preset": ", ".join(
-                    [card["algorithm"], *["warm start"] * card["warm_start"], *card["sees"], card["action"]]
-                ),
-                "differs": read_preset(str(path / "preset.toml")).differences(read_preset(card["scenario"])),
-                "trained": card["trained"],
-                "patients": card["select"]["patients"],
-                "policy": {key: card["select"]["policy"][key] for key in _CURVE},
-                "minutes": card["minutes"],
-                "environment": spent["environment"] / spent["all"],
-                "belief": spent["input"] / spent["all"],
-                "weights": card["weights"],
-                "curve": [{key: point[key] for key in ("steps", *_CURVE)} for point in card["curve"]],
-                "monitoring": {key: card["select"]["bayesian, same fading"][key] for key in _CURVE},
-            }
-        )
+        try:
+            entries.append(_entry(path, card))
+        except KeyError as error:
+            raise ValueError(f"policy {path}: its card does not say {error}; train it again") from None
     return entries
+
+
+def _entry(path: Path, card: Mapping[str, Any]) -> dict[str, Any]:
+    from dosewright.agents.learning import read_preset
+
+    spent = card["seconds"]
+    preset = [card["algorithm"], *["warm start"] * card["warm_start"], *card["sees"], card["action"]]
+    return {
+        "seed": card["seed"],
+        "preset": ", ".join(preset),
+        "differs": read_preset(str(path / "preset.toml")).differences(read_preset(card["scenario"])),
+        "trained": card["trained"],
+        "patients": card["select"]["patients"],
+        "policy": {key: card["select"]["policy"][key] for key in _CURVE},
+        "minutes": card["minutes"],
+        "environment": spent["environment"] / spent["all"],
+        "belief": spent["input"] / spent["all"],
+        "weights": card["weights"],
+        "curve": [{key: point[key] for key in ("steps", *_CURVE)} for point in card["curve"]],
+        "monitoring": {key: card["select"]["bayesian, same fading"][key] for key in _CURVE},
+    }
 
 
 @click.command()
@@ -287,7 +349,6 @@ def leaderboard(
 
     What is finished stays in OUT/cells and is read again: a board that was stopped goes on.
     """
-    import json
     import time
     from datetime import UTC, datetime
 
@@ -295,23 +356,27 @@ def leaderboard(
     from dosewright.evaluation.leaderboard import Cell, board
     from dosewright.evaluation.provenance import provenance
     from dosewright.evaluation.report.leaderboard import leaderboard_page
-    from dosewright.evaluation.result_folder import write_summary
-    from dosewright.scripts.leaderboard_cells import check_frozen
+    from dosewright.evaluation.result_folder import write_summary, write_whole
+    from dosewright.scripts.leaderboard_cells import check_frozen, freeze_comparators
     from dosewright.scripts.leaderboard_cells import comparators as comparators_of
     from dosewright.scripts.trial_arms import code_digest
 
     chosen = {drug: scenario(drug) for drug in drugs or names()}
     now = {drug: comparators_of(known) for drug, known in chosen.items()}
     if freeze:
-        comparators.parent.mkdir(parents=True, exist_ok=True)
-        comparators.write_text(json.dumps(now, indent=1) + "\n")
+        freeze_comparators(comparators, now)
         click.echo(f"frozen: {comparators}")
         return
     if out is None:
         raise click.UsageError("Missing option '--out'.", click.get_current_context())
-    odd = [world for world in worlds.split(",") if world not in _WORLDS]
-    if odd:
-        raise ValueError(f"--worlds {odd[0]!r}: known: {', '.join(_WORLDS)}")
+    presets, there = _listed("--realism", realism), _listed("--worlds", worlds)
+    for world in there:
+        if world not in _WORLDS:
+            raise ValueError(f"--worlds {world!r}: known: {', '.join(_WORLDS)}")
+    for known in chosen.values():
+        for preset in presets:
+            known.preset(preset)
+    _check_board(out)
     frozen = check_frozen(comparators, now)
     started, clock = datetime.now(UTC), time.perf_counter()
 
@@ -323,11 +388,10 @@ def leaderboard(
     training = {drug: _training(found.values()) for drug, found in learned.items() if found}
     others = {} if tried is None else _tried(tried, chosen)
     records = []
-    for drug, known in chosen.items():
+    for drug in chosen:
         arms = {label: f"policy:{path}" for label, path in learned[drug].items()}
-        for preset in realism.split(","):
-            known.preset(preset)
-            for world in worlds.split(","):
+        for preset in presets:
+            for world in there:
                 cell = Cell(drug, preset, world)
                 records.append(runs.cell(cell, arms))
                 click.echo(_line(records[-1]))
@@ -344,12 +408,31 @@ def leaderboard(
         "provenance": provenance(started, seconds),
     }
     write_summary(record, out)
-    (out / "leaderboard.html").write_text(leaderboard_page(record), encoding="utf-8")
+    write_whole(out / _PAGE, lambda new: new.write(leaderboard_page(record).encode()))
     for answer in record["answers"]:
         median = "" if answer.get("median") is None else f" {100 * answer['median']:.0f} %;"
         click.echo(f"{answer['question']}:{median} {len(answer['met'])} of {len(answer['asked'])}")
-    click.echo(f"board: {out / 'leaderboard.html'}")
+    click.echo(f"board: {out / _PAGE}")
     click.echo("Research simulation, not for clinical use.")
+
+
+def _listed(option: str, text: str) -> list[str]:
+    """Return the parts of a list such as ``clinic,textbook``, each of which may be there once."""
+    parts = [part.strip() for part in text.split(",")]
+    for part in parts:
+        if not part or parts.count(part) > 1:
+            raise ValueError(f"{option} {text!r}: {part!r} is {'listed twice' if part else 'no name'}")
+    return parts
+
+
+def _check_board(out: Path) -> None:
+    """Refuse a folder that holds another result: a board may only take the place of a board."""
+    from dosewright.evaluation.result_folder import RESULT_FILE
+
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out}: is no folder; name another")
+    if (out / RESULT_FILE).exists() and not (out / _PAGE).exists():
+        raise ValueError(f"--out {out}: holds another result; name another folder")
 
 
 def _line(cell: Mapping[str, Any]) -> str:

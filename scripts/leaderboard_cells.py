@@ -11,8 +11,8 @@ from typing import Any
 from dosewright.agents.regimens import lacking
 from dosewright.envs import Scenario
 from dosewright.evaluation.leaderboard import Cell
-from dosewright.evaluation.leaderboard.cell import ADAPTIVE, PLANNERS, STATIC
-from dosewright.evaluation.report.leaderboard import RULES
+from dosewright.evaluation.leaderboard.cell import ADAPTIVE, PLANNERS, RULES, STATIC
+from dosewright.evaluation.result_folder import write_json
 from dosewright.evaluation.sensitivity import World, other_model
 from dosewright.evaluation.trial import TrialDesign
 from dosewright.scripts.trial_arms import design, digest_of
@@ -80,6 +80,23 @@ def comparators(known: Scenario) -> dict[str, Any]:
     }
 
 
+def freeze_comparators(path: Path, asked: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write down the comparators of some drugs; those of others that were frozen there stay.
+
+    Parameters
+    ----------
+    path, asked
+        As in `check_frozen`.
+
+    Raises
+    ------
+    ValueError
+        If the file is there, and is none of this kind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json({**(_frozen(path) if path.exists() else {}), **asked}, path)
+
+
 def check_frozen(path: Path, asked: Mapping[str, Mapping[str, Any]]) -> str:
     """Compare the comparators with those that were frozen, and return the digest of the file.
 
@@ -95,12 +112,11 @@ def check_frozen(path: Path, asked: Mapping[str, Mapping[str, Any]]) -> str:
     ValueError
         If nothing was frozen, or a drug's comparators are others now; what differs is named.
     """
-    try:
-        frozen = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+    if not path.is_file():
         raise ValueError(
             f"{path}: no frozen comparators; write them with --freeze before any policy is compared"
-        ) from None
+        )
+    frozen = _frozen(path)
     for drug, now in asked.items():
         then = frozen.get(drug, {})
         different = [
@@ -114,3 +130,13 @@ def check_frozen(path: Path, asked: Mapping[str, Mapping[str, Any]]) -> str:
                 "freeze anew, and compare every policy again"
             )
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _frozen(path: Path) -> dict[str, Any]:
+    try:
+        frozen = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: are no frozen comparators ({error}); name another file") from None
+    if not isinstance(frozen, dict):
+        raise ValueError(f"{path}: are no frozen comparators; name another file")
+    return frozen

@@ -23,9 +23,7 @@ import click
     "-f",
     "--log-folder",
     type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Where the run's folder is made.",
+    help="Where the run's folder is made.  [default: runs]",
 )
 @click.option(
     "--resume", metavar="RUN", type=click.Path(path_type=Path), help="Go on with a run that was stopped."
@@ -36,7 +34,7 @@ def train(
     n_timesteps: int | None,
     realism: str | None,
     seed: int | None,
-    log_folder: Path,
+    log_folder: Path | None,
     resume: Path | None,
 ) -> None:
     """Train a policy for DRUG: a warm start from what every dose would have done, then PPO, on the belief,
@@ -54,10 +52,10 @@ def train(
     from dosewright.agents.learning import train as run_training
 
     if resume is not None:
-        if any(value is not None for value in (config, n_timesteps, realism, seed)):
+        if any(value is not None for value in (config, n_timesteps, realism, seed, log_folder)):
             raise ValueError(
-                "--resume goes on with the run's own preset and seed; leave out --config, -n, --realism and "
-                "--seed"
+                "--resume goes on with the run's own preset, seed and folder; leave out --config, -n, "
+                "--realism, --seed and -f"
             )
         folder, seed = resume, _seed_of(resume)
         preset = read_preset(str(resume / "preset.toml"))
@@ -67,9 +65,8 @@ def train(
         preset = preset.changed(timesteps=n_timesteps, realism=realism)
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         folder = (
-            log_folder
-            / f"{environment_id(drug).replace('/', '-')}__{preset.algorithm_name}__s{seed}__{stamp}"
-        )
+            log_folder or Path("runs")
+        ) / f"{environment_id(drug).replace('/', '-')}__{preset.algorithm_name}__s{seed}__{stamp}"
     if preset.scenario.drug != known.name:
         raise ValueError(f"preset for {preset.scenario.drug}, drug {drug}: they must be the same")
     try:
@@ -90,7 +87,7 @@ def _seed_of(run: Path) -> int:
 
     try:
         return int(json.loads((run / "progress.json").read_text())["seed"])
-    except (OSError, KeyError, json.JSONDecodeError):
+    except (OSError, KeyError, TypeError, ValueError):  # ValueError: no JSON, or no number
         raise ValueError(
             f"--resume {run}: no checkpoint there; give the folder of a run, runs/…, that reached one"
         ) from None

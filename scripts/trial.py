@@ -55,7 +55,6 @@ def conduct(
     explain: int = _EXPLAINED,
 ) -> TrialResult:
     """Run a trial, write its folder, and print one table; the options are those of the command."""
-    from concurrent.futures.process import BrokenProcessPool
     from dataclasses import replace
     from functools import partial
 
@@ -66,7 +65,14 @@ def conduct(
     from dosewright.evaluation import check_folder, write_trial
     from dosewright.evaluation.trial import run_design
     from dosewright.evaluation.trial.store import TrialStore
-    from dosewright.scripts.trial_arms import at_preferences, design, is_policy, labelled, question
+    from dosewright.scripts.trial_arms import (
+        at_preferences,
+        design,
+        is_policy,
+        labelled,
+        question,
+        told_where,
+    )
 
     known = scenario(drug).seen_as(genotype)
     check_folder(out, overwrite)  # before any work
@@ -85,32 +91,23 @@ def conduct(
     if sensitivity == 1:
         raise ValueError("--sensitivity 1: an interval needs two patients; give more, or 0 to leave it out")
     ids = _patients(asked, patients, half_width, most)
-    explained = _explained(asked, policy, explain)
     asking = question(asked, ids, wanted)
     store = TrialStore.resume(out, asking) if resume else TrialStore.begin(out, asking, overwrite)
-    try:
+    with told_where(store, "--resume"):
+        explained = _explained(asked, policy, explain)
         with Progress(console=Console(stderr=True), transient=True) as bar:
             tasks = {name: bar.add_task(name, total=len(ids)) for name in wanted}
             result = run_design(
                 asked, ids, recipe=recipe, processes=processes, backend=backend, half_width=half_width,
-                reference=against, store=store, progress=lambda name, n: bar.advance(tasks[name], n),
+                references=(against,), store=store, progress=lambda name, n: bar.advance(tasks[name], n),
             )  # fmt: skip
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"stopped; finished patients are kept in {store.path}: go on with --resume"
-        ) from None
-    except BrokenProcessPool:
-        raise click.ClickException(
-            f"a process was ended from outside (is there enough memory?); finished patients are kept in "
-            f"{store.path}: go on with --resume"
-        ) from None
-    content = {label: words for label in wanted if "SHA-256" in (words := asking[f"arm {label}"])}
-    result = replace(result, provenance={**result.provenance, "arms": content, "code": asking["code"]})
-    worlds = _in_other_worlds(asked, result, policy, against, sensitivity) if sensitivity else None
-    folder = write_trial(
-        result, out, against, policy, overwrite, sensitivity=worlds, trained=trained, fronts=fronts,
-        explained=explained,
-    )  # fmt: skip
+        content = {label: words for label in wanted if "SHA-256" in (words := asking[f"arm {label}"])}
+        result = replace(result, provenance={**result.provenance, "arms": content, "code": asking["code"]})
+        worlds = _in_other_worlds(asked, result, policy, against, sensitivity) if sensitivity else None
+        folder = write_trial(
+            result, out, against, policy, overwrite, sensitivity=worlds, trained=trained, fronts=fronts,
+            explained=explained,
+        )  # fmt: skip
     store.remove()
     _print(result, policy)
     click.echo(f"report: {folder / 'report.html'}")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.resources import as_file, files
 from importlib.util import find_spec
 from pathlib import Path
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +21,7 @@ from dosewright.agents import arm, told
 from dosewright.envs import Noise, read_cohort, scenario
 from dosewright.envs.scenarios import FOLDERS
 from dosewright.envs.scenarios.scenario import GenotypeMode
-from dosewright.evaluation.trial import BLOCK, TrialDesign
+from dosewright.evaluation.trial import BLOCK, TrialDesign, TrialStore
 
 # what a block goes through; how its numbers are summed up and shown may change in between
 _CODE = {
@@ -137,6 +140,28 @@ def design(
         needs = frozenset().union(*(regimen.needs for regimen in regimens.values()))
         population = read_cohort(cohort, known.cohort, needs)
     return TrialDesign(known, regimens, population, Noise("trial", seed), preset, genotype)
+
+
+@contextmanager
+def told_where(store: TrialStore, go_on: str) -> Iterator[None]:
+    """Whoever stops a trial, or loses one of its processes, is told where finished patients are.
+
+    Parameters
+    ----------
+    store
+        Where.
+    go_on
+        How to go on, in words.
+    """
+    kept = f"finished patients are kept in {store.path}: go on with {go_on}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; {kept}") from None
+    except BrokenProcessPool:
+        raise click.ClickException(
+            f"a process was ended from outside (is there enough memory?); {kept}"
+        ) from None
 
 
 def question(asked: TrialDesign, ids: NDArray[np.int64], arms: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ POINT = 0.01  # of benefit
 _KEPT = 0.5  # of the gain over the guideline, in a world that was not trained on
 _FLOOR = -2 * POINT  # of the difference from monitoring there
 _LESS_HARM = 0.8  # of monitoring's events
+_CLOSED = 0.25  # of the gap between monitoring and the oracle
 
 Record = Mapping[str, Any]
 
@@ -53,8 +54,9 @@ def board(
 def answers(cells: Sequence[Record]) -> list[dict[str, Any]]:
     """Return what was asked of the policies, each with the drugs that meet it.
 
-    *Harm not higher*: the upper 95 % limit of the difference in patients with the event is at most the
-    scenario's margin.
+    *Better*: the interval of the difference is above 0. *Harm not higher*: the upper 95 % limit of the
+    difference in patients with the event is at most the scenario's margin. Where a question speaks of an
+    estimate, or of nothing else, the interval is not asked; the page shows it.
     """
     own = [cell for cell in cells if cell["world"] == "own" and cell["policies"]]
     clinic = [cell for cell in own if cell["realism"] == "clinic"]
@@ -65,12 +67,12 @@ def answers(cells: Sequence[Record]) -> list[dict[str, Any]]:
             lambda cell: _benefit(cell, "monitoring")["low"] > -POINT,
         ),
         _answer(
-            "better than Bayesian monitoring by a point or more, harm not higher",
+            "better than Bayesian monitoring, by an estimate of a point or more, harm not higher",
             clinic,
-            lambda cell: _benefit(cell, "monitoring")["mean"] >= POINT and _harm_not_higher(cell),
+            lambda cell: _better_by_a_point(cell) and _harm_not_higher(cell),
         ),
         _answer(
-            "events at most 0.8 times those of Bayesian monitoring",
+            "estimate of events at most 0.8 times those of Bayesian monitoring",
             clinic,
             lambda cell: _ratio(cell) is not None and _ratio(cell) <= _LESS_HARM,
         ),
@@ -86,7 +88,7 @@ def answers(cells: Sequence[Record]) -> list[dict[str, Any]]:
         ),
         _answer(
             "gap between the genotypes no larger than under Bayesian monitoring",
-            [cell for cell in clinic if cell["worst_genotype"] is not None],
+            [cell for cell in clinic if _gaps_known(cell)],
             lambda cell: (
                 cell["worst_genotype"]["policy"]["gap"] <= cell["worst_genotype"]["monitoring"]["gap"]
             ),
@@ -97,10 +99,10 @@ def answers(cells: Sequence[Record]) -> list[dict[str, Any]]:
         closed = [share for cell in here if (share := _closed(cell)) is not None]
         found.append(
             {
-                "question": f"gap closed in `{realism}`, median over the drugs that have one",
+                "question": f"gap closed in `{realism}`: estimate a quarter or more; median over the drugs",
                 "median": None if not closed else float(np.median(closed)),
                 "asked": [cell["drug"] for cell in here if _closed(cell) is not None],
-                "met": [cell["drug"] for cell in here if (_closed(cell) or 0.0) >= 0.25],
+                "met": [cell["drug"] for cell in here if (_closed(cell) or 0.0) >= _CLOSED],
             }
         )
     others = {
@@ -112,8 +114,8 @@ def answers(cells: Sequence[Record]) -> list[dict[str, Any]]:
         pairs = [cell for cell in own if cell["realism"] == realism and (cell["drug"], realism) in others]
         found.append(
             _answer(
-                f"another model, `{realism}`: half of the gain over the guideline is kept, and monitoring "
-                "is at most 2 points better",
+                f"another model, `{realism}`: half of the gain over the guideline is kept, and "
+                "monitoring is at most 2 points better (estimates)",
                 pairs,
                 lambda cell, realism=realism: _survives(cell, others[cell["drug"], realism]),
             )
@@ -131,6 +133,17 @@ def _answer(question: str, cells: Sequence[Record], meets: Any) -> dict[str, Any
 
 def _benefit(cell: Record, role: str) -> Mapping[str, float]:
     return cell["against"][role]["benefit"]
+
+
+def _better_by_a_point(cell: Record) -> bool:
+    difference = _benefit(cell, "monitoring")
+    return difference["low"] > 0 and difference["mean"] >= POINT
+
+
+def _gaps_known(cell: Record) -> bool:
+    """Whether the genotypes can be compared under policy and monitoring: two are large enough."""
+    gaps = cell["worst_genotype"]
+    return gaps is not None and not any(gap["reason"] for gap in gaps.values())
 
 
 def _harm_not_higher(cell: Record) -> bool:

@@ -18,12 +18,14 @@ from dosewright.evaluation.statistics import (
     worst_group_gap,
 )
 from dosewright.evaluation.summary.harms import harms_of
+from dosewright.evaluation.summary.subgroups import subgroup_of
 from dosewright.evaluation.trial import TrialResult
 
 Floats = NDArray[np.float64]
 
 STATIC, ADAPTIVE = "bayesian", "bayesian-adaptive"
 PLANNERS = ("planner", "planner-adaptive")
+RULES = ("label", "guideline", "clinical-nomogram", "nomogram", "pid")  # what clinics do
 GUIDELINES = ("guideline", "label")  # what is gained is gained over the first that the drug has
 _LEAST_GAP = 0.03  # oracle minus monitoring, below which a share of it says nothing
 _SMALLEST_GROUP = 50  # patients of a genotype, below which its mean is no finding
@@ -62,8 +64,9 @@ def cell_record(
 
     *Monitoring* is the better of static and adaptive in benefit, *planner* likewise. Policies are the same
     training with several seeds: what is compared is each patient's mean over the seeds, and every seed by
-    itself. Differences are paired; a difference of events has Student's interval, since a mean over seeds is
-    no yes or no.
+    itself. Differences are paired. Intervals are over patients, for the policies that these seeds gave: how
+    far another training would come out, the seeds by themselves show. A share of events that is a mean over
+    several seeds has Student's interval, since it is no yes or no; so have differences of events.
 
     Parameters
     ----------
@@ -110,8 +113,12 @@ def cell_record(
     if not policies:
         return record
     means = {key: _over_seeds(result, policies, key) for key in ("benefit", "event")}
-    record["policy"] = {key: as_record(mean_interval(values)) for key, values in means.items()}
-    record["ratio_of_events"] = _ratio(means["event"], _values(result, best, "event"))
+    alone = arms[policies[0]] if len(policies) == 1 else None
+    record["policy"] = {
+        key: as_record(mean_interval(values)) if alone is None else alone[key]
+        for key, values in means.items()
+    }
+    record["ratio_of_events"] = _ratio_of_events(means["event"], _values(result, best, "event"))
     guideline = next((name for name in GUIDELINES if name in result.arms), None)
     for role, name in (("monitoring", best), ("guideline", guideline)):
         if name is not None:
@@ -178,7 +185,7 @@ def _against(
 
 def _ratio(above: Floats, below: Floats) -> dict[str, float] | None:
     """Ratio of the means of the same patients with a 95 % interval by the delta method; None where the second
-    mean is 0 or where nothing happened."""
+    mean is 0."""
     base = float(below.mean())
     if base <= 0.0:
         return None
@@ -186,6 +193,12 @@ def _ratio(above: Floats, below: Floats) -> dict[str, float] | None:
     error = float(np.std(above - ratio * below, ddof=1)) / (math.sqrt(len(above)) * base)
     half = student_half_width(error, len(above) - 1.0, 0.95)
     return {"mean": ratio, "low": ratio - half, "high": ratio + half}
+
+
+def _ratio_of_events(policy: Floats, monitoring: Floats) -> Mapping[str, float | None] | None:
+    """As `_ratio`; without limits where the policy has no event, since no event is no proof of none."""
+    ratio = _ratio(policy, monitoring)
+    return ratio if ratio is None or policy.any() else {"mean": 0.0, "low": None, "high": None}
 
 
 def _gap_closed(policy: Floats, monitoring: Floats, oracle: Floats) -> dict[str, Any]:
@@ -201,11 +214,9 @@ def _worst_genotype(result: TrialResult, policy: Floats, monitoring: str) -> dic
     masks = result.subgroups().get("genotype", {})
     if len(masks) < 2:
         return None
-    group = np.full(len(policy), "", dtype=object)
-    for label, mask in masks.items():
-        group[mask] = label
+    group, known = subgroup_of(masks)
     found = {"policy": policy, "monitoring": result.arm(monitoring).benefit}
     return {
-        name: gap_record(worst_group_gap(values, group.astype(str), _SMALLEST_GROUP, result.seed))
+        name: gap_record(worst_group_gap(values[known], group[known], _SMALLEST_GROUP, result.seed))
         for name, values in found.items()
     }

@@ -28,6 +28,7 @@ from dosewright.evaluation.replications.peer import (
     Progress,
     Table,
     Values,
+    check_groups,
     daily_share,
     follow_all,
     policy_in_words,
@@ -199,10 +200,11 @@ def replicate(
     arms = Arms(checked_arms(own_visits, ARMS), _INR_DAYS, calendar)
     arms.check_reference(reference)
     ids = enrolled(known, patients, highly_sensitive, noise)
-    followed = follow_all(known, arms, ids, noise, progress)
-    kinds = group_of(followed.genotypes["CYP2C9"], followed.genotypes["VKORC1"])
+    kinds = _groups(known, ids, noise)
     groups = {Group(name, share, int(np.sum(kinds == name))): kinds == name
               for name, share in shares().items()}  # fmt: skip
+    check_groups(groups)
+    followed = follow_all(known, arms, ids, noise, progress)
     values: dict[str, Values] = {}
     for name, truth in followed.truth.items():
         counted = usual_values(followed.measured[name])

@@ -7,7 +7,7 @@ clinical use.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -226,6 +226,21 @@ class Table:
 PublishedFigures = Mapping[tuple[str, str], Mapping[str, Published]]
 
 
+def check_groups(groups: Iterable[Group]) -> None:
+    """Refuse a group that is too small for an interval: ask before anybody is treated.
+
+    Raises
+    ------
+    ValueError
+        For a group with fewer than two patients.
+    """
+    for group in groups:
+        if group.n < _FEWEST:
+            raise ValueError(
+                f"{group.n} patients are {group.name}; an interval needs {_FEWEST}: ask for more patients"
+            )
+
+
 def tabulate(
     values: Mapping[str, Values],
     groups: Mapping[Group, Bools],
@@ -252,13 +267,9 @@ def tabulate(
     Raises
     ------
     ValueError
-        For a group with fewer than two patients, or shares that do not add up to 1.
+        As `check_groups`; for shares that do not add up to 1.
     """
-    for group in groups:
-        if group.n < _FEWEST:
-            raise ValueError(
-                f"{group.n} patients are {group.name}; an interval needs {_FEWEST}: ask for more patients"
-            )
+    check_groups(groups)
     rows: list[Row] = []
     for arm, found in values.items():
         base = None if reference in (None, arm) else values[reference]

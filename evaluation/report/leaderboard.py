@@ -10,10 +10,10 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from dosewright.evaluation.leaderboard.cell import RULES
 from dosewright.evaluation.report.figures import BLUE, ORANGE, WIDTH, svg
 from dosewright.evaluation.report.layout import page
 
-RULES = ("label", "guideline", "clinical-nomogram", "nomogram", "pid")  # what clinics do
 _COLUMNS = 4
 
 

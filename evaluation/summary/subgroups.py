@@ -64,7 +64,7 @@ def subgroup_records(result: TrialResult, arm: str, against: str | None) -> dict
 def _interaction(
     result: TrialResult, arm: str, against: str, outcome: str, masks: Mapping[str, NDArray[np.bool_]]
 ) -> dict[str, Any] | None:
-    label, grouped = _labels(masks)
+    label, grouped = subgroup_of(masks)
     known = both_known(result, arm, against, outcome) & grouped
     if known.sum() < 2:
         return None
@@ -75,7 +75,7 @@ def _interaction(
 def _gap(
     result: TrialResult, arm: str, outcome: str, masks: Mapping[str, NDArray[np.bool_]]
 ) -> dict[str, Any] | None:
-    label, grouped = _labels(masks)
+    label, grouped = subgroup_of(masks)
     values = result.arms[arm].values(outcome)
     known = np.isfinite(values) & grouped
     if known.sum() < 2:
@@ -85,7 +85,7 @@ def _gap(
     return gap_record(replace(found, high=min(found.high, 1.0)))
 
 
-def _labels(masks: Mapping[str, NDArray[np.bool_]]) -> tuple[NDArray[np.str_], NDArray[np.bool_]]:
+def subgroup_of(masks: Mapping[str, NDArray[np.bool_]]) -> tuple[NDArray[np.str_], NDArray[np.bool_]]:
     """Return the subgroup (n,) of each patient, and whether there is one: an age may not be recorded."""
     flags = np.stack(list(masks.values()))
     return np.array(list(masks))[flags.argmax(axis=0)], np.logical_or.reduce(flags)

@@ -6,6 +6,7 @@ number. The package must be installed on every machine of a cluster.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Mapping
 from itertools import islice
 from typing import Any
@@ -51,7 +52,14 @@ def treated_on_ray(
     ray = _ray()
     own = not ray.is_initialized()
     if own:
-        ray.init(num_cpus=processes, include_dashboard=False, log_to_driver=False, logging_level="error")
+        cluster = os.environ.get("RAY_ADDRESS")
+        # a cluster has processors of its own; without an address Ray would join any that runs here
+        where = (
+            {"address": cluster}
+            if cluster
+            else {"address": "local", "num_cpus": processes, "include_dashboard": False}
+        )
+        ray.init(**where, log_to_driver=False, logging_level="error")
     try:
         worker = ray.remote(num_cpus=1)(_Worker)
         threads = max(1, numba.get_num_threads() // processes)

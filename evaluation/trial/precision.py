@@ -33,9 +33,9 @@ class Precision:
     wanted
         Largest half-width of the 95 % intervals, a share: 0.005 is half a point.
     reference
-        Arm that the differences of benefit are from.
+        Arm that the differences of benefit are from; of several the one from which the widest is.
     half_widths
-        Arm -> half-width at the end.
+        Arm -> half-width at the end; of several references the widest.
     reached
         Whether all are as wanted; if not, the most patients allowed were treated.
     most
@@ -52,43 +52,59 @@ class Precision:
     additional: int
 
 
-def check_wanted(wanted: float, arms: Sequence[str], reference: str | None) -> None:
+def check_wanted(wanted: float, arms: Sequence[str], references: Sequence[str]) -> None:
     """Refuse a precision that means nothing.
 
     Parameters
     ----------
-    wanted, reference
+    wanted
         As in `Precision`.
     arms
         Names of all arms.
+    references
+        Those of them that the others' differences are from.
 
     Raises
     ------
     ValueError
-        For a width that is not positive, a reference that is no arm, or no arm to compare it with.
+        For a width that is not positive, no reference, one that is no arm, or no arm to compare with them.
     """
     if not 0 < wanted < np.inf:
         raise ValueError(f"half-width {wanted}; expected a positive share, such as 0.005 for half a point")
-    if reference not in arms:
-        raise ValueError(f"half-width: reference {reference!r} is no arm of this trial: {', '.join(arms)}")
-    if len(arms) < 2:
-        raise ValueError(f"half-width: there is no arm but {reference!r} to compare; give another one")
+    if not references:
+        raise ValueError(f"half-width: differences from which arm? name one of {', '.join(arms)}")
+    for reference in references:
+        if reference not in arms:
+            raise ValueError(
+                f"half-width: reference {reference!r} is no arm of this trial: {', '.join(arms)}"
+            )
+    if set(arms) <= set(references):
+        raise ValueError(
+            f"half-width: there is no arm but {', '.join(map(repr, references))} to compare; give another one"
+        )
 
 
-def look(wanted: float, reference: str, benefit: Mapping[str, Floats], most: int) -> Precision:
+def look(wanted: float, references: Sequence[str], benefit: Mapping[str, Floats], most: int) -> Precision:
     """Return how precise the trial is with the patients treated so far.
 
     Parameters
     ----------
-    wanted, reference, most
+    wanted, most
         As in `Precision`.
+    references
+        Arms that every other arm's difference is from. Differences between them are not asked for.
     benefit : arm -> (n,) benefit of each patient; one without in an arm is left out of its difference
     """
-    widths, additional = {}, 0
+    widths = dict[str, float]()
+    widest, additional = (0.0, references[0]), 0
     for name, values in benefit.items():
-        if name != reference:
+        if name in references:
+            continue
+        for reference in references:
             known = np.isfinite(values) & np.isfinite(benefit[reference])
             difference = paired_difference(values[known], benefit[reference][known])
-            widths[name] = width = difference.high - difference.mean
+            width = difference.high - difference.mean
+            widths[name] = max(width, widths.get(name, 0.0))
+            widest = max(widest, (width, reference))
             additional = max(additional, additional_pairs(difference.n, width, wanted))
-    return Precision(wanted, reference, widths, max(widths.values()) <= wanted, most, additional)
+    return Precision(wanted, widest[1], widths, widest[0] <= wanted, most, additional)

@@ -80,7 +80,7 @@ def run_design(
     processes: int | None = None,
     backend: Backend = "processes",
     half_width: float | None = None,
-    reference: str | None = None,
+    references: Sequence[str] = (),
     store: TrialStore | None = None,
     block: int = BLOCK,
     batch: int = BATCH,
@@ -113,9 +113,9 @@ def run_design(
         "processes": here, and in spawned processes. "ray": every block on Ray
         (`dosewright.evaluation.trial.on_ray`), on as many workers as `processes`, by default the cores; it
         needs the recipe.
-    half_width, reference
-        Add patients until every arm's paired difference of benefit from the reference has a 95 % interval of
-        at most this half-width, a share. See `dosewright.evaluation.trial.precision`.
+    half_width, references
+        Add patients until every other arm's paired difference of benefit from each of these arms has a 95 %
+        interval of at most this half-width, a share. See `dosewright.evaluation.trial.precision`.
     store
         Where finished blocks are kept, and found again.
     block
@@ -137,7 +137,7 @@ def run_design(
     if backend == "ray" and recipe is None:
         raise ValueError("backend ray: give the recipe of the design, workers make their own")
     if half_width is not None:
-        check_wanted(half_width, list(design.arms), reference)
+        check_wanted(half_width, list(design.arms), references)
         if batch < 1 or batch % block:
             raise ValueError(f"batch = {batch}; expected a multiple of the block, {block} patients")
     started, clock = datetime.now(UTC), time.perf_counter()
@@ -145,7 +145,7 @@ def run_design(
     blocks = {} if store is None else store.blocks(parts)
     for done in blocks.values():
         _report(progress, done)
-    looks = _Looks(half_width, reference, batch // block, len(parts), len(chosen))
+    looks = _Looks(half_width, references, batch // block, len(parts), len(chosen))
     left = {number: ids for number, ids in enumerate(parts) if number not in blocks}
     with closing(_treated(design, recipe, left, processes, backend, progress)) as treated:
         while (needed := looks.enough(blocks)) is None:
@@ -161,9 +161,9 @@ class _Looks:
     """When a trial has enough patients."""
 
     def __init__(
-        self, wanted: float | None, reference: str | None, step: int, blocks: int, patients: int
+        self, wanted: float | None, references: Sequence[str], step: int, blocks: int, patients: int
     ) -> None:
-        self._wanted, self._reference, self._step = wanted, reference, step
+        self._wanted, self._references, self._step = wanted, references, step
         self._blocks, self._patients = blocks, patients
         self._next = blocks if wanted is None else min(step, blocks)
         self.precision: Precision | None = None
@@ -171,12 +171,12 @@ class _Looks:
     def enough(self, blocks: Mapping[int, Block]) -> int | None:
         """Return how many of the leading blocks are enough; None while more are needed."""
         while all(number in blocks for number in range(self._next)):
-            if self._wanted is not None and self._reference is not None:
+            if self._wanted is not None:
                 leading = [blocks[number].arms for number in range(self._next)]
                 benefit = {
                     name: np.concatenate([arms[name].benefit for arms in leading]) for name in leading[0]
                 }
-                self.precision = look(self._wanted, self._reference, benefit, self._patients)
+                self.precision = look(self._wanted, self._references, benefit, self._patients)
             if self._next == self._blocks or (self.precision is not None and self.precision.reached):
                 return self._next
             self._next = min(self._next + self._step, self._blocks)

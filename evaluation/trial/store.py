@@ -1,35 +1,43 @@
 """Blocks of a trial on disk while it runs, so that one that was stopped goes on where it was.
 
 ``<folder>.partial`` holds ``question.json``, what the trial asks part by part, and ``block-00000.npz`` and so
-on. Every file is written beside its place and moved there: a file of the right name is whole.
+on. Every file is written beside its place and moved there: a file of the right name is whole. One process at
+a time works there; the lock is the operating system's and ends with its process, also where that is killed.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Self
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from dosewright.evaluation.result_folder import ExistingResultError
+from dosewright.evaluation.result_folder import ExistingResultError, write_json, write_whole
 from dosewright.evaluation.trial.block import PER_PATIENT, Block
 from dosewright.evaluation.trial.result import ArmResult
 
-_QUESTION = "question.json"
+_QUESTION, _LOCK = "question.json", "lock"
 _NAMES = ("covariates", "genotypes", "labels")
 
 
 class TrialStore:
-    """The finished blocks of one trial. Made by `begin` or `resume`."""
+    """The finished blocks of one trial, to be closed. Made by `begin` or `resume`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = FileLock(path / _LOCK)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise ExistingResultError(
+                f"{path}: another process is at work there; wait until it has ended, or name another folder"
+            ) from None
 
     @classmethod
     def begin(cls, folder: str | Path, question: Mapping[str, str], overwrite: bool = False) -> TrialStore:
@@ -48,33 +56,49 @@ class TrialStore:
         Raises
         ------
         ExistingResultError
-            If an earlier trial left finished blocks, and `overwrite` is not set; or if what is there is no
-            trial.
+            If an earlier trial left finished blocks, and `overwrite` is not set; if another process is at
+            work there; or if what is there is no trial.
         """
         path = _beside(folder)
-        if path.exists():
-            if not (path / _QUESTION).is_file() and (not path.is_dir() or any(path.iterdir())):
-                raise ExistingResultError(f"{path}: is no trial that was stopped; move it away")
-            finished = len(list(path.glob("block-*.npz")))
-            if finished and not overwrite:
-                raise ExistingResultError(
-                    f"{path}: a trial was stopped there, {finished} blocks of it are finished; go on with "
-                    "--resume, or throw them away with --overwrite"
-                )
-            shutil.rmtree(path)
-        path.mkdir(parents=True)
-        text = json.dumps(dict(question), indent=1, ensure_ascii=False)
-        _write(path / _QUESTION, lambda file: file.write(text.encode()))
-        return cls(path)
+        if path.exists() and not (path.is_dir() and (stopped(folder) or _unused(path))):
+            raise ExistingResultError(f"{path}: is no trial that was stopped; move it away")
+        path.mkdir(parents=True, exist_ok=True)
+        store = cls(path)
+        finished = len(list(path.glob("block-*.npz")))
+        if finished and not overwrite:
+            store.close()
+            raise ExistingResultError(
+                f"{path}: a trial was stopped there, {finished} blocks of it are finished; go on with "
+                "--resume, or throw them away with --overwrite"
+            )
+        # blocks first: none may be left under another question
+        for file in (*path.glob("block-*.npz"), *path.glob("*.new")):
+            file.unlink()
+        write_json(question, path / _QUESTION)
+        return store
 
     @classmethod
-    def resume(cls, folder: str | Path, question: Mapping[str, str]) -> TrialStore:
+    def resume(
+        cls,
+        folder: str | Path,
+        question: Mapping[str, str],
+        otherwise: str = "begin anew with --overwrite",
+    ) -> TrialStore:
         """Open the store that a trial left when it was stopped.
+
+        Parameters
+        ----------
+        folder, question
+            As in `begin`.
+        otherwise
+            What to do where the trial is another one, in words.
 
         Raises
         ------
         ValueError
             If there is none, or it is of another question; the message names what differs.
+        ExistingResultError
+            If another process is at work there.
         """
         path = _beside(folder)
         try:
@@ -83,11 +107,18 @@ class TrialStore:
             raise ValueError(f"--resume: no trial was stopped at {path}; leave --resume out") from None
         different = differences(asked, question)
         if different:
-            raise ValueError(
-                f"--resume: the trial at {path} is another one: {different}; ask the same, or begin anew "
-                "with --overwrite"
-            )
+            raise ValueError(f"the trial at {path} is another one: {different}; ask the same, or {otherwise}")
         return cls(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave it to others; nothing is deleted."""
+        self._lock.release()
 
     def keep(self, number: int, block: Block) -> None:
         """Store a finished block."""
@@ -108,7 +139,7 @@ class TrialStore:
             )
         head = {"arms": arms, "substituted": dict(block.substituted)}
         arrays["head"] = np.array(json.dumps(head))
-        _write(self._file(number), lambda file: np.savez(file, allow_pickle=False, **arrays))
+        write_whole(self._file(number), lambda new: np.savez(new, allow_pickle=False, **arrays))
 
     def blocks(self, parts: Sequence[NDArray[np.int64]]) -> dict[int, Block]:
         """Return the finished blocks by number.
@@ -137,6 +168,7 @@ class TrialStore:
     def remove(self) -> None:
         """Delete everything: the result is written."""
         shutil.rmtree(self.path)
+        self.close()
 
     def _file(self, number: int) -> Path:
         return self.path / f"block-{number:05d}.npz"
@@ -151,19 +183,19 @@ def differences(there: Mapping[str, str], here: Mapping[str, str]) -> str:
     )
 
 
+def stopped(folder: str | Path) -> bool:
+    """Whether a trial was stopped beside the folder of a result."""
+    return (_beside(folder) / _QUESTION).is_file()
+
+
+def _unused(path: Path) -> bool:
+    """Whether nothing was written into a store: it was stopped before its question was."""
+    return all(file.name in (_LOCK, f"{_QUESTION}.new") for file in path.iterdir())
+
+
 def _beside(folder: str | Path) -> Path:
     path = Path(folder)
     return path.with_name(path.name + ".partial")
-
-
-def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a file beside its place, onto the disk, and then move it there."""
-    new = path.with_name(path.name + ".new")
-    with new.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
 
 
 def _read(path: Path) -> Block:

@@ -107,6 +107,31 @@ def test_no_gap_is_no_number(result: TrialResult) -> None:
     assert "planner" not in record["against"]
 
 
+def test_no_event_is_no_proof_of_none(result: TrialResult) -> None:
+    def never(name: str) -> TrialResult:
+        arm = copy.copy(result.arm(name))
+        object.__setattr__(arm, "ever_harm", np.zeros(len(result.ids), dtype=bool))
+        changed = copy.copy(result)
+        object.__setattr__(changed, "arms", {**result.arms, name: arm})
+        return changed
+
+    record = cell_record(CELL, never("policy s1"), None, ("policy s1",), "")
+    assert record["ratio_of_events"] == {"mean": 0.0, "low": None, "high": None}
+    # Wilson's upper limit: z^2 / (n + z^2); a single policy is yes or no, as any other arm
+    event = record["policy"]["event"]
+    assert (event["mean"], event["high"]) == (0.0, pytest.approx(1.96**2 / (300 + 1.96**2), rel=1e-3))
+    base = cell_record(CELL, result, None, ("policy s1",), "")["monitoring"]
+    assert cell_record(CELL, never(base), None, ("policy s1",), "")["ratio_of_events"] is None
+
+
+def test_a_policy_that_doses_as_monitoring_closes_nothing(result: TrialResult) -> None:
+    same = copy.copy(result)
+    object.__setattr__(same, "arms", {**result.arms, "policy s1": result.arm("bayesian")})
+    object.__setattr__(same, "arms", {**same.arms, "bayesian-adaptive": result.arm("bayesian")})
+    closed = cell_record(CELL, same, None, ("policy s1",), "")["gap_closed"]["closed"]
+    assert closed == {"mean": 0.0, "low": 0.0, "high": 0.0}
+
+
 def test_without_a_policy_a_cell_shows_the_others(result: TrialResult) -> None:
     record = cell_record(CELL, result, None, (), "")
     assert record["against"] == {} and set(record["arms"]) == set(ARMS)
@@ -125,7 +150,10 @@ def finding(drug: str, **changes: Any) -> dict[str, Any]:
         "policies": ["policy"],
         "margin": 0.03,
         "ratio_of_events": {"mean": 0.5, "low": 0.4, "high": 0.6},
-        "worst_genotype": {"policy": {"gap": 0.1}, "monitoring": {"gap": 0.1}},
+        "worst_genotype": {
+            "policy": {"gap": 0.1, "reason": ""},
+            "monitoring": {"gap": 0.1, "reason": ""},
+        },
         "gap_closed": {"closed": {"mean": 0.3, "low": 0.2, "high": 0.4}},
         "against": {
             role: {"benefit": dict(benefit), "event": dict(event)}
@@ -143,10 +171,25 @@ def met(cells: list[dict[str, Any]], words: str) -> list[str]:
 def test_a_gain_counts_only_where_harm_is_not_higher() -> None:
     good, bad = finding("good"), finding("bad")
     bad["against"]["monitoring"]["event"]["high"] = 0.031
-    assert met([good, bad], "by a point or more") == ["good"]
+    assert met([good, bad], "of a point or more") == ["good"]
     small = finding("small")
     small["against"]["monitoring"]["benefit"]["mean"] = 0.009
-    assert met([small], "by a point or more") == []
+    unsure = finding("unsure")
+    unsure["against"]["monitoring"]["benefit"]["low"] = -0.001  # an interval that covers 0 is no win
+    assert met([small, unsure], "of a point or more") == []
+
+
+def test_a_gap_between_genotypes_that_nobody_knows_is_not_asked() -> None:
+    unknown = {"gap": 0.0, "reason": "1 subgroup of at least 50 patients; two are needed"}
+    cells = [
+        finding("larger", worst_genotype={
+            "policy": {"gap": 0.11, "reason": ""}, "monitoring": {"gap": 0.1, "reason": ""}}),
+        finding("unknown", worst_genotype={"policy": unknown, "monitoring": unknown}),
+        finding("none", worst_genotype=None),
+        finding("same"),
+    ]  # fmt: skip
+    (found,) = (item for item in answers(cells) if "genotypes" in item["question"])
+    assert (found["asked"], found["met"]) == (["larger", "same"], ["same"])
 
 
 def test_events_are_compared_as_a_ratio() -> None:
@@ -239,6 +282,8 @@ def test_the_page_shows_what_the_record_holds(record: dict[str, Any]) -> None:
     text = leaderboard_page(made(record, {"warfarin": []}))
     difference = record["against"]["monitoring"]["benefit"]
     assert f"{100 * difference['mean']:+.1f}<small>{100 * difference['low']:+.1f} to" in text
+    seeds = record["against"]["monitoring"]["benefit_by_seed"].values()
+    assert "seeds " + ", ".join(f"{100 * item['mean']:+.1f}" for item in seeds) in text
     assert text.count("not for clinical use") == 1 and "0123456789abcdef" in text
     for name in (*ARMS, *PLANNERS):
         assert f"<td>{name}</td>" in text

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dosewright.evaluation.trial import run_design
+from dosewright.evaluation.trial import on_ray, run_design
 from dosewright.scripts.trial_arms import design
 
 ARMS = {"label": "label", "three": "fixed-3mg"}
@@ -25,6 +25,33 @@ def test_two_workers_on_ray_give_the_numbers_of_one_process() -> None:
     assert there.patient_table().equals(here.patient_table(), null_equal=True)
     for name in ARMS:
         np.testing.assert_array_equal(there.arm(name).truth, here.arm(name).truth)
+
+
+def test_a_cluster_is_joined_and_otherwise_this_machine_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Ray refuses num_cpus for a cluster that is there, and without an address joins any that runs here
+    asked: dict[str, Any] = {}
+
+    class Ray:
+        exceptions = None
+        is_initialized = staticmethod(lambda: False)
+        shutdown = staticmethod(lambda: None)
+
+        @staticmethod
+        def init(**options: Any) -> None:
+            asked.clear()
+            asked.update(options)
+            raise ConnectionError
+
+    monkeypatch.setattr(on_ray, "_ray", Ray)
+    for address, expected in (
+        ("10.0.0.1:6379", {"address": "10.0.0.1:6379"}),
+        ("", {"address": "local", "num_cpus": 2}),
+    ):
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(ConnectionError):
+            run_design(RECIPE(), np.arange(4), recipe=RECIPE, backend="ray", processes=2)
+        kept = {key: asked[key] for key in ("address", "num_cpus") if key in asked}
+        assert kept == expected
 
 
 def test_ray_needs_a_recipe() -> None:

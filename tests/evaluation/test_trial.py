@@ -22,6 +22,7 @@ from dosewright.evaluation import (
     summarise,
     write_trial,
 )
+from dosewright.evaluation.result_folder import new_folder
 from dosewright.evaluation.trial import AttachedRegimen
 
 WARFARIN = scenario("warfarin")
@@ -281,6 +282,31 @@ def test_overwrite_replaces_nothing_but_a_trial(tmp_path: Path) -> None:
     with pytest.raises(ExistingResultError, match="no result.json"):
         check_folder(home / "thesis.txt", overwrite=True)
     check_folder(tmp_path / "new")
+
+
+def test_what_came_into_the_place_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(ExistingResultError, match="out: exists already"), new_folder(tmp_path / "out") as new:
+        (new / "result.json").write_text("{}", encoding="utf-8")
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "thesis.txt").write_text("all of it", encoding="utf-8")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_result_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with new_folder(tmp_path / "out") as new:
+        (new / "result.json").write_text("1", encoding="utf-8")
+    rename = Path.rename
+
+    def full(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise OSError("disk full")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(OSError, match="disk full"), new_folder(tmp_path / "out", overwrite=True) as new:
+        (new / "result.json").write_text("2", encoding="utf-8")
+    assert (tmp_path / "out" / "result.json").read_text(encoding="utf-8") == "1"
 
 
 def test_a_failed_write_leaves_no_result(

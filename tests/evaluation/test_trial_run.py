@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dosewright.agents.regimens import FixedDose
 from dosewright.envs import Noise, Regimen, scenario
 from dosewright.evaluation import ExistingResultError, TrialResult
+from dosewright.evaluation.statistics import paired_difference
 from dosewright.evaluation.trial import TrialDesign, run_design, workers_wanted
 from dosewright.evaluation.trial import run as running
 from dosewright.evaluation.trial.block import Block, treat
@@ -71,7 +72,7 @@ def test_the_order_in_which_blocks_are_finished_changes_nothing(
 ) -> None:
     monkeypatch.setattr(running, "treated_by_workers", backwards)
     assert_same(whole, run_design(design(), range(45), recipe=design, processes=2, block=10))
-    narrow: dict[str, Any] = {"half_width": 0.12, "reference": "three", "block": 10, "batch": 20}
+    narrow: dict[str, Any] = {"half_width": 0.12, "references": ("three",), "block": 10, "batch": 20}
     forwards = run_design(design(), range(200), **narrow)
     assert 40 < len(forwards.ids) < 200  # else it would show nothing
     assert_same(forwards, run_design(design(), range(200), recipe=design, processes=2, **narrow))
@@ -108,7 +109,7 @@ def test_a_recipe_of_another_design_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 def test_patients_are_added_until_every_difference_is_known() -> None:
     arms: dict[str, Regimen] = {f"{dose:g}": FixedDose(WARFARIN, dose) for dose in (3.0, 4.0, 7.0)}
-    wide: dict[str, Any] = {"half_width": 0.09, "reference": "4", "block": 20, "batch": 20}
+    wide: dict[str, Any] = {"half_width": 0.09, "references": ("4",), "block": 20, "batch": 20}
     found = run_design(design(arms), range(400), **wide)
     n, precision = len(found.ids), found.precision
     assert precision is not None and precision.reached and precision.most == 400
@@ -131,11 +132,11 @@ def test_patients_are_added_until_every_difference_is_known() -> None:
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"half_width": 0.0, "reference": "five"}, "half-width 0.0; expected a positive share"),
-        ({"half_width": math.nan, "reference": "five"}, "half-width nan"),
-        ({"half_width": 0.1, "reference": "six"}, "reference 'six' is no arm of this trial: five, three"),
-        ({"half_width": 0.1}, "reference None"),
-        ({"half_width": 0.1, "reference": "five", "batch": 15}, "batch = 15; expected a multiple"),
+        ({"half_width": 0.0, "references": ("five",)}, "half-width 0.0; expected a positive share"),
+        ({"half_width": math.nan, "references": ("five",)}, "half-width nan"),
+        ({"half_width": 0.1, "references": ("six",)}, "reference 'six' is no arm of this trial: five, three"),
+        ({"half_width": 0.1}, "differences from which arm. name one of five, three"),
+        ({"half_width": 0.1, "references": ("five",), "batch": 15}, "batch = 15; expected a multiple"),
         ({"processes": 0}, "processes = 0"),
     ],
 )
@@ -144,7 +145,7 @@ def test_what_means_nothing_is_refused(more: dict[str, Any], words: str) -> None
         run_design(design(), range(10), **dict[str, Any]({"block": 10, "batch": 10, **more}))
     alone = design({"five": FixedDose(WARFARIN, 5.0)})
     with pytest.raises(ValueError, match="no arm but 'five'"):
-        run_design(alone, range(10), half_width=0.1, reference="five")
+        run_design(alone, range(10), half_width=0.1, references=("five",))
 
 
 def test_stopping_by_width_keeps_the_coverage() -> None:
@@ -155,7 +156,7 @@ def test_stopping_by_width_keeps_the_coverage() -> None:
         # benefit differs in four of ten patients, exponentially: mean 0.08, SD 0.17, skewed
         gain = rng.exponential(0.2, 20_000) * (rng.random(20_000) < 0.4)
         for size in range(1000, 20_001, 1000):
-            found = look(0.005, "old", {"new": gain[:size], "old": np.zeros(size)}, 20_000)
+            found = look(0.005, ("old",), {"new": gain[:size], "old": np.zeros(size)}, 20_000)
             if found.reached:
                 covered += abs(gain[:size].mean() - 0.08) <= found.half_widths["new"]
                 break
@@ -175,8 +176,9 @@ def test_a_stopped_trial_goes_on_to_the_same_result(whole: TrialResult, tmp_path
     with pytest.raises(KeyboardInterrupt):
         run_design(asked, range(45), store=store, block=10, progress=stop)
     assert sorted(path.name for path in store.path.iterdir()) == [
-        "block-00000.npz", "block-00001.npz", "question.json",
+        "block-00000.npz", "block-00001.npz", "lock", "question.json",
     ]  # fmt: skip
+    store.close()
     # what was being written when the power went is not a block
     (store.path / "block-00002.npz.new").write_bytes(b"half of it")
     seen = {"five": 0, "three": 0}
@@ -194,6 +196,44 @@ def test_a_stopped_trial_goes_on_to_the_same_result(whole: TrialResult, tmp_path
     assert Counting.met == 25
     again.remove()
     assert not list(tmp_path.iterdir())
+
+
+def test_the_difference_from_every_reference_is_known_and_none_between_them() -> None:
+    rng = np.random.default_rng(1)
+    noise = rng.normal(0.0, 0.1, (3, 2000))
+    # the policy is like the first reference; the second differs from both
+    benefit = {"a": noise[0], "b": noise[1], "policy": noise[0] + 0.01 * noise[2]}
+    one, two = (look(0.005, names, benefit, 4000) for names in (("a",), ("a", "b")))
+    assert set(one.half_widths) == {"b", "policy"} and set(two.half_widths) == {"policy"}
+    wide = paired_difference(benefit["policy"], benefit["b"])
+    assert (
+        two.half_widths["policy"]
+        == wide.high - wide.mean
+        > 0.005
+        > 1e-4
+        > look(0.005, ("a",), {name: benefit[name] for name in ("a", "policy")}, 4000).half_widths["policy"]
+    )
+    assert two.reference == "b" and not two.reached
+
+
+def test_one_process_works_in_a_folder(tmp_path: Path) -> None:
+    # another process could begin another trial between two blocks of this one
+    with TrialStore.begin(tmp_path / "out", QUESTION) as store:
+        for attempt in (TrialStore.begin, TrialStore.resume):
+            with pytest.raises(ExistingResultError, match="out.partial: another process is at work there"):
+                attempt(tmp_path / "out", QUESTION)
+        store.keep(0, treat(design(), np.arange(3)))
+    with TrialStore.resume(tmp_path / "out", QUESTION) as store:
+        assert len(store.blocks([np.arange(3)])) == 1
+
+
+def test_a_trial_killed_before_it_said_what_it_asks_leaves_nothing_in_the_way(tmp_path: Path) -> None:
+    path = tmp_path / "out.partial"
+    path.mkdir()
+    for name in ("lock", "question.json.new"):
+        (path / name).write_text("")
+    TrialStore.begin(tmp_path / "out", QUESTION).close()
+    assert sorted(file.name for file in path.iterdir()) == ["lock", "question.json"]
 
 
 def test_blocks_come_back_from_disk_as_they_were(tmp_path: Path) -> None:
@@ -221,17 +261,18 @@ def test_a_partial_folder_of_another_question_is_refused(tmp_path: Path) -> None
     out = tmp_path / "out"
     with pytest.raises(ValueError, match="no trial was stopped at .*out.partial; leave --resume out"):
         TrialStore.resume(out, QUESTION)
-    store = TrialStore.begin(out, QUESTION)
-    TrialStore.begin(out, QUESTION)  # nothing was finished, nothing is lost
-    store.keep(0, treat(design(), np.arange(3)))
+    TrialStore.begin(out, QUESTION).close()
+    with TrialStore.begin(out, QUESTION) as store:  # nothing was finished, nothing is lost
+        store.keep(0, treat(design(), np.arange(3)))
     with pytest.raises(ExistingResultError, match="1 blocks of it are finished.*--resume.*--overwrite"):
         TrialStore.begin(out, QUESTION)
     with pytest.raises(ValueError) as caught:
         TrialStore.resume(out, QUESTION | {"seed": "2 of namespace trial", "arm policy": "policy"})
     said = str(caught.value)
     assert "seed '1 of namespace trial' there, '2 of namespace trial' here" in said
-    assert "arm policy None there, 'policy' here" in said and "arms" not in said.split(":", 2)[2]
-    assert len(TrialStore.resume(out, QUESTION).blocks([np.arange(3)])) == 1
+    assert "arm policy None there, 'policy' here" in said and "; arms" not in said
+    with TrialStore.resume(out, QUESTION) as store:
+        assert len(store.blocks([np.arange(3)])) == 1
     begun = TrialStore.begin(out, QUESTION, overwrite=True)
     assert begun.blocks([np.arange(3)]) == {}
     assert json.loads((begun.path / "question.json").read_text()) == QUESTION

@@ -65,6 +65,7 @@ def test_the_commands_know_every_genotype_mode() -> None:
         (("train", "warfarin", "--config", "none.toml"), ("none.toml", "not found")),
         (("train", "warfarin", "--resume", "none"), ("--resume none", "no checkpoint")),
         (("train", "warfarin", "--resume", "none", "--seed", "7"), ("--seed",)),
+        (("train", "warfarin", "--resume", "none", "-f", "runs"), ("-f",)),
         (("trial", "warfarin", "--patients", "0", "--out", "x"), ("--patients", "0")),
         (("trial", "warfarin", "--out", "/dev/null/x"), ("/dev/null", "no folder")),
         (("trial", "warfarin"), ("--out", "trial --help")),

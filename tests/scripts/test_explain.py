@@ -76,7 +76,10 @@ def test_export_writes_the_network_and_its_features(folder: Path, tmp_path: Path
     assert out.is_file() and (tmp_path / "policy.features.csv").is_file()
     assert str(out) in done.output and done.output.count("not for clinical use") == 1
     again = CliRunner().invoke(cli, ["export", f"policy:{folder}", "--out", str(out)])
-    assert "exists already" in str(again.exception)
+    assert f"{out} exists already" in str(again.exception)
+    out.unlink()
+    again = CliRunner().invoke(cli, ["export", f"policy:{folder}", "--out", str(out)])
+    assert "policy.features.csv exists already" in str(again.exception) and not out.exists()
 
 
 def test_export_names_what_is_wrong(tmp_path: Path) -> None:

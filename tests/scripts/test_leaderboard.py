@@ -65,13 +65,43 @@ def test_a_finished_board_is_read_again(
     again = small(tmp_path / "board", frozen)
     assert again["cells"] == first["cells"]
 
-    # a finished cell needs none of its patients, and patients that were treated are not treated again
+    # a finished cell can be read without its patients, and patients that were treated are not treated again
     cells = tmp_path / "board" / "cells"
     record = cells / "busulfan-textbook-own.json"
     record.rename(tmp_path / "record.json")
     assert small(tmp_path / "board", frozen)["cells"] == first["cells"]
+    # summed up by other code: anew while the patients are there
+    made = json.loads(record.read_text())
+    made["record"]["arms"], made["summed"]["code"] = {}, "SHA-256 0"
+    record.write_text(json.dumps(made))
+    assert small(tmp_path / "board", frozen)["cells"] == first["cells"]
     shutil.rmtree(cells / "busulfan-textbook-own")
     assert small(tmp_path / "board", frozen)["cells"] == first["cells"]
+    record.write_text(json.dumps(made))
+    with pytest.raises(ValueError, match="was summed up otherwise: code 'SHA-256 0' there, .* not here to"):
+        small(tmp_path / "board", frozen)
+
+
+def test_a_policy_is_compared_in_another_model_too(
+    tmp_path: Path, frozen: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arms = tmp_path / "runs" / "busulfan-s1" / "policy"
+    shutil.copytree(Path(str(files("dosewright.agents.pretrained") / "busulfan")), arms)
+    board = small(tmp_path / "board", frozen, "--worlds", "own,other", "--planned", "0")
+    own, other = board["cells"]
+    assert [cell["policies"] for cell in board["cells"]] == [["policy s1"], ["policy s1"]]
+    assert own["gap_closed"] is not None and "oracle" in own["arms"]
+    # of another model the oracle knows nothing
+    assert other["gap_closed"] is None and "oracle" not in other["arms"]
+    assert other["arms"]["policy s1"]["benefit"] != own["arms"]["policy s1"]["benefit"]
+    said = capsys.readouterr().out
+    difference = 100 * own["against"]["monitoring"]["benefit"]["mean"]
+    assert (
+        f"busulfan, textbook, own model, 24 patients: policy − {own['monitoring']} {difference:+.1f} ("
+        in said
+    )
+    asked = json.loads((tmp_path / "board" / "cells" / "busulfan-textbook-other.json").read_text())["asked"]
+    assert all("SHA-256" in group["world"] for group in asked.values())
 
 
 def test_other_patients_are_not_taken_for_the_same_board(tmp_path: Path, frozen: Path) -> None:
@@ -121,6 +151,43 @@ def test_the_frozen_comparators_are_those_of_this_code() -> None:
     check_frozen(FROZEN, {drug: comparators(scenario(drug)) for drug in names()})
 
 
+def test_freezing_one_drug_leaves_the_others(tmp_path: Path, frozen: Path) -> None:
+    before = json.loads(frozen.read_text())
+    command("warfarin", "--freeze", "--comparators", frozen)
+    after = json.loads(frozen.read_text())
+    assert set(after) == {"busulfan", "warfarin"} and after["busulfan"] == before["busulfan"]
+    frozen.write_text("[]")
+    for more in (["--freeze"], ["--out", tmp_path / "board"]):
+        with pytest.raises(ValueError, match="are no frozen comparators"):
+            command("busulfan", "--comparators", frozen, *more)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--realism", "textbook,textbok", "textbok"),
+        ("--realism", "textbook,textbook", "'textbook' is listed twice"),
+        ("--worlds", "own,own", "'own' is listed twice"),
+        ("--worlds", "own,", "'' is no name"),
+    ],
+)
+def test_a_list_is_read_before_anybody_is_treated(
+    tmp_path: Path, frozen: Path, option: str, value: str, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        small(tmp_path / "board", frozen, option, value)
+    assert not (tmp_path / "board").exists()
+
+
+def test_another_result_is_not_overwritten(tmp_path: Path, frozen: Path) -> None:
+    there = tmp_path / "board" / "result.json"
+    there.parent.mkdir()
+    there.write_text("{}")
+    with pytest.raises(ValueError, match="board: holds another result; name another folder"):
+        small(tmp_path / "board", frozen)
+    assert there.read_text() == "{}"
+
+
 def test_an_unknown_world_or_drug_is_named(tmp_path: Path, frozen: Path) -> None:
     with pytest.raises(ValueError, match="--worlds 'mars': known: own, other"):
         small(tmp_path / "board", frozen, "--worlds", "mars")
@@ -158,6 +225,13 @@ def test_trainings_that_were_tried_are_told_by_their_cards(tmp_path: Path) -> No
     # the untrained policy is written before anything was tried
     there.write_text(json.dumps({**card, "curve": []}))
     with pytest.raises(ValueError, match="its training was not tried on patients yet; let it finish"):
+        _tried(tmp_path, {"propofol"})
+    del card["minutes"]
+    there.write_text(json.dumps(card))
+    with pytest.raises(ValueError, match="its card does not say 'minutes'; train it again"):
+        _tried(tmp_path, {"propofol"})
+    there.write_text("{")
+    with pytest.raises(ValueError, match="card.json: is no JSON .*; train the policy again"):
         _tried(tmp_path, {"propofol"})
     del card["trained"]
     there.write_text(json.dumps(card))

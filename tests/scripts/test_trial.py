@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import polars
 import pytest
@@ -20,10 +22,18 @@ from click.testing import CliRunner
 
 from dosewright.envs import Noise, RealCohort, scenario
 from dosewright.evaluation import TrialResult
-from dosewright.evaluation.trial import TrialDesign, run_design
+from dosewright.evaluation.trial import TrialDesign, TrialStore, run_design
 from dosewright.evaluation.trial import run as running
 from dosewright.scripts.trial import _patients, trial
-from dosewright.scripts.trial_arms import at_preferences, design, is_policy, labelled, question, sources
+from dosewright.scripts.trial_arms import (
+    at_preferences,
+    design,
+    is_policy,
+    labelled,
+    question,
+    sources,
+    told_where,
+)
 
 EVERY_KIND = "label,nomogram,bayesian-adaptive,planner-adaptive,policy,oracle"
 
@@ -211,6 +221,16 @@ def test_options_that_do_not_fit_are_refused(arguments: tuple[str, ...], words: 
     done = dosewright_trial(*arguments, "--out", str(tmp_path / "out"))
     assert isinstance(done.exception, ValueError) and words in str(done.exception)
     assert not list(tmp_path.iterdir())
+
+
+def test_whoever_stops_a_trial_or_loses_a_process_is_told_where_its_patients_are(tmp_path: Path) -> None:
+    with TrialStore.begin(tmp_path / "out", {}) as store:
+        where = f"finished patients are kept in {store.path}: go on with --resume"
+        with pytest.raises(click.ClickException, match=f"ended from outside .*; {where}"):
+            with told_where(store, "--resume"):
+                raise BrokenProcessPool
+        with pytest.raises(KeyboardInterrupt, match=f"stopped; {where}"), told_where(store, "--resume"):
+            raise KeyboardInterrupt
 
 
 @pytest.mark.slow

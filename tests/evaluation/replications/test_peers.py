@@ -87,6 +87,17 @@ def test_all_patients_are_the_groups_weighted_where_one_was_filled_up() -> None:
         tabulate(values, {Group("x", 0.9, 1): first, Group("y", 0.1, 2): ~first}, True, None, {})
 
 
+def test_a_group_that_is_too_small_is_named_before_anybody_is_treated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("somebody was treated")
+
+    monkeypatch.setattr(anzabi_zadeh, "follow_all", never)
+    with pytest.raises(ValueError, match="[01] patients are .*ask for more patients"):
+        anzabi_zadeh.replicate(own_visits("cut"), {}, 3, 1, "cut")
+
+
 def test_a_table_has_every_arm_and_group(small: PeerTrial) -> None:
     table = small.tables[0]
     assert [row.arm for row in table.rows[::4]] == [*anzabi_zadeh.ARMS, "nomogram"]
