@@ -10,6 +10,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from dosewright.evaluation.answer import change
 from dosewright.evaluation.leaderboard.cell import RULES
 from dosewright.evaluation.report.figures import BLUE, ORANGE, WIDTH, svg
 from dosewright.evaluation.report.layout import page
@@ -28,6 +29,7 @@ def leaderboard_page(record: Mapping[str, Any]) -> str:
         b=record,
         groups=list(groups),
         rule_of=_best_rule,
+        change=change,
         curves=Markup(_curves(trained)) if trained else None,
         minutes=sum(minutes)
         + sum(entry["minutes"] for entries in record["tried"].values() for entry in entries),

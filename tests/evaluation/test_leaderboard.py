@@ -278,12 +278,16 @@ def test_where_nothing_was_learned_the_page_says_that_monitoring_ships(record: d
     assert "were tried" not in leaderboard_page(made(record, {"warfarin": [ENTRY]}))
 
 
+def points(share: float) -> str:
+    return f"{100 * share:+.1f}".replace("-", "−")
+
+
 def test_the_page_shows_what_the_record_holds(record: dict[str, Any]) -> None:
     text = leaderboard_page(made(record, {"warfarin": []}))
     difference = record["against"]["monitoring"]["benefit"]
-    assert f"{100 * difference['mean']:+.1f}<small>{100 * difference['low']:+.1f} to" in text
+    assert f"{points(difference['mean'])}<small>{points(difference['low'])} to" in text
     seeds = record["against"]["monitoring"]["benefit_by_seed"].values()
-    assert "seeds " + ", ".join(f"{100 * item['mean']:+.1f}" for item in seeds) in text
+    assert "seeds " + ", ".join(points(item["mean"]) for item in seeds) in text
     assert text.count("not for clinical use") == 1 and "0123456789abcdef" in text
     for name in (*ARMS, *PLANNERS):
         assert f"<td>{name}</td>" in text
