@@ -29,7 +29,10 @@ def load(name: str) -> LearnedPolicy:
 
     folder, known = files("dosewright.agents.pretrained"), shipped()
     if name not in known:
-        raise ValueError(f"no policy ships for {name!r}; there is one for: {', '.join(known) or 'none'}")
+        raise ValueError(
+            f"no policy ships for {name!r}; there is one for: {', '.join(known) or 'none'}. One of your own: "
+            "arm policy:PATH, LearnedPolicy.load(PATH)"
+        )
     with as_file(folder / name) as path:
         return LearnedPolicy.load(path)
 

@@ -209,6 +209,11 @@ def _policies(folder: Path | None, drug: str) -> dict[str, Path]:
                     f"of {drug} and seed {card.get('seed')}; one policy a seed: leave one out of the folder"
                 )
             found[label] = path
+        if not found:
+            raise ValueError(
+                f"--policies {folder}: none is of {drug}; expected RUN/policy/ as `dosewright train {drug}` "
+                f"leaves it, or name the drugs of the board"
+            )
         return found
     if drug not in shipped():
         return {}
@@ -324,9 +329,7 @@ def _entry(path: Path, card: Mapping[str, Any]) -> dict[str, Any]:
 @click.option(
     "--comparators",
     type=click.Path(path_type=Path),
-    default=Path("docs/leaderboard/comparators.json"),
-    show_default=True,
-    help="What Bayesian monitoring and the planner were when they were frozen.",
+    help="What Bayesian monitoring and the planner were when they were frozen. Default: as shipped.",
 )
 @click.option("--freeze", is_flag=True, help="Write that file from what they are now, and stop.")
 def leaderboard(
@@ -342,7 +345,7 @@ def leaderboard(
     seed: int,
     processes: int | None,
     backend: Backend,
-    comparators: Path,
+    comparators: Path | None,
     freeze: bool,
 ) -> None:
     """Compare every regimen on DRUGS (default: all) and write result.json and leaderboard.html.
@@ -357,15 +360,16 @@ def leaderboard(
     from dosewright.evaluation.provenance import provenance
     from dosewright.evaluation.report.leaderboard import leaderboard_page
     from dosewright.evaluation.result_folder import write_summary, write_whole
-    from dosewright.scripts.leaderboard_cells import check_frozen, freeze_comparators
+    from dosewright.scripts.leaderboard_cells import check_frozen, freeze_comparators, shipped_comparators
     from dosewright.scripts.leaderboard_cells import comparators as comparators_of
     from dosewright.scripts.trial_arms import code_digest
 
     chosen = {drug: scenario(drug) for drug in drugs or names()}
     now = {drug: comparators_of(known) for drug, known in chosen.items()}
+    fixed = comparators or shipped_comparators()
     if freeze:
-        freeze_comparators(comparators, now)
-        click.echo(f"frozen: {comparators}")
+        freeze_comparators(fixed, now)
+        click.echo(f"frozen: {fixed}")
         return
     if out is None:
         raise click.UsageError("Missing option '--out'.", click.get_current_context())
@@ -377,7 +381,7 @@ def leaderboard(
         for preset in presets:
             known.preset(preset)
     _check_board(out)
-    frozen = check_frozen(comparators, now)
+    frozen = check_frozen(fixed, now)
     started, clock = datetime.now(UTC), time.perf_counter()
 
     def most(cell: Cell) -> int:
@@ -411,7 +415,8 @@ def leaderboard(
     write_whole(out / _PAGE, lambda new: new.write(leaderboard_page(record).encode()))
     for answer in record["answers"]:
         median = "" if answer.get("median") is None else f" {100 * answer['median']:.0f} %;"
-        click.echo(f"{answer['question']}:{median} {len(answer['met'])} of {len(answer['asked'])}")
+        met = f"{len(answer['met'])} of {len(answer['asked'])}" if answer["asked"] else "no drug to ask"
+        click.echo(f"{answer['question']}:{median} {met}")
     click.echo(f"board: {out / _PAGE}")
     click.echo("Research simulation, not for clinical use.")
 

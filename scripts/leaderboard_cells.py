@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,11 @@ def comparators(known: Scenario) -> dict[str, Any]:
     }
 
 
+def shipped_comparators() -> Path:
+    """Return the file of the comparators that this version froze."""
+    return Path(str(files("dosewright.evaluation.leaderboard") / "comparators.json"))
+
+
 def freeze_comparators(path: Path, asked: Mapping[str, Mapping[str, Any]]) -> None:
     """Write down the comparators of some drugs; those of others that were frozen there stay.
 
@@ -118,7 +124,9 @@ def check_frozen(path: Path, asked: Mapping[str, Mapping[str, Any]]) -> str:
         )
     frozen = _frozen(path)
     for drug, now in asked.items():
-        then = frozen.get(drug, {})
+        if drug not in frozen:
+            raise ValueError(f"{path}: has no comparators of {drug}; add them: --freeze {drug}")
+        then = frozen[drug]
         different = [
             f"{key} {then.get(key)!r} then, {value!r} now"
             for key, value in now.items()

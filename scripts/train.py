@@ -61,12 +61,12 @@ def train(
         preset = read_preset(str(resume / "preset.toml"))
     else:
         seed = 1 if seed is None else seed
-        preset = read_preset(config or (f"{drug}-textbook" if realism == "textbook" else drug))
-        preset = preset.changed(timesteps=n_timesteps, realism=realism)
+        asked = config or (f"{drug}-textbook" if realism == "textbook" else drug)
+        preset = read_preset(asked).changed(timesteps=n_timesteps, realism=realism)
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        folder = (
-            log_folder or Path("runs")
-        ) / f"{environment_id(drug).replace('/', '-')}__{preset.algorithm_name}__s{seed}__{stamp}"
+        # the preset's name, not the algorithm's: several variants are PPO
+        run = (environment_id(drug).replace("/", "-"), Path(asked).stem, f"s{seed}", stamp)
+        folder = (log_folder or Path("runs")) / "__".join(run)
     if preset.scenario.drug != known.name:
         raise ValueError(f"preset for {preset.scenario.drug}, drug {drug}: they must be the same")
     try:

@@ -64,6 +64,11 @@ def make(preset: Preset, env: SB3VecEnv, seen: int, visits: int, seed: int) -> B
         Of a course.
     seed
         Of the network, exploration and batches.
+
+    Raises
+    ------
+    ValueError
+        For more batches than an update has pairs of decisions.
     """
     part, hidden = preset.algorithm, preset.policy.hidden
     shared: dict[str, Any] = {"seed": seed, "device": "cpu"}
@@ -90,11 +95,17 @@ def make(preset: Preset, env: SB3VecEnv, seen: int, visits: int, seed: int) -> B
     if preset.policy.critic == "truth":
         network["seen"] = seen
     steps = part.courses_per_update * visits
+    decisions = steps * env.num_envs
+    if part.batches > decisions // 2:
+        raise ValueError(
+            f"preset, [{preset.algorithm_name}]: batches = {part.batches}; an update has {decisions} "
+            "decisions, of which a batch needs two"
+        )
     return _CLASSES[preset.algorithm_name](
         policy_class(preset),
         env,
         n_steps=steps,
-        batch_size=steps * env.num_envs // part.batches,
+        batch_size=decisions // part.batches,
         n_epochs=part.epochs,
         gamma=part.discount,
         gae_lambda=part.gae_lambda,

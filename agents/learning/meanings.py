@@ -175,7 +175,7 @@ def _belief_and_calendar(scenario: Scenario) -> Iterator[Meaning]:
     )  # fmt: skip
     age = units[f"{name}_age"]
     yield Meaning(
-        "its age over a week", f"7 {age}", "time since its sample was drawn, in sevenths; 0: there is none",
+        "its age over a week", f"7 {age}", "time since its sample was drawn; 0: there is none",
         f"age of the newest {name} result", age, lambda value: 7 * value,
     )  # fmt: skip
     yield Meaning(

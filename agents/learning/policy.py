@@ -8,6 +8,7 @@ refuses to dose another version of the scenario or another layout of the feature
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import pickle
 import shutil
@@ -36,6 +37,7 @@ from dosewright.envs import Scenario, scenario
 
 _BLOCK = 256  # networks are evaluated in blocks of this size, padded: a split of the patients changes no bit
 _FILES = ("weights.zip", "scaling.json", "preset.toml", "card.json")
+_CARD = ("scenario", "scenario_version", "weights", "genotype", "seed_namespace")  # what is read of a card
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,10 @@ class LearnedPolicy:
             )
         least, most = self.card["preference"]["range"]
         if not least <= weight <= most:
-            raise ValueError(f"preference {weight:g}: the policy was trained for {least:g} to {most:g}")
+            raise ValueError(
+                f"preference {weight:g}: the policy of {self.scenario.name} was trained for {least:g} to "
+                f"{most:g}; choose one of those"
+            )
         other = copy.copy(self)
         other.inputs = PreferenceInput(self.inputs.inner, Same(weight))
         return other
@@ -206,7 +211,7 @@ class LearnedPolicy:
         """Write the policy's folder in place of the one there; `preset` is the text of its training preset.
 
         The folder is made beside its place and then moved there, so that an interruption leaves no half of
-        it.
+        it. The card gets the digest of the weights, "weights", by which `load` knows them.
         """
         path = Path(folder)
         new, old = (path.with_name(f"{path.name}.{word}") for word in ("new", "old"))
@@ -217,7 +222,8 @@ class LearnedPolicy:
         scaling = {"mean": self.scaling.mean.tolist(), "sd": self.scaling.sd.tolist()}
         (new / "scaling.json").write_text(json.dumps({"features": self.inputs.names, **scaling}, indent=1))
         (new / "preset.toml").write_text(preset)
-        (new / "card.json").write_text(json.dumps(self.card, indent=1))
+        card = {**self.card, "weights": weights_hash(self.network)}
+        (new / "card.json").write_text(json.dumps(card, indent=1))
         if path.exists():
             path.rename(old)
         new.rename(path)
@@ -242,7 +248,7 @@ class LearnedPolicy:
             )
         try:
             card, scaling = (json.loads((path / file).read_text()) for file in ("card.json", "scaling.json"))
-            name_of, version = card["scenario"], card["scenario_version"]
+            name_of, version, weights, trained_for, _ = (card[key] for key in _CARD)
             layout = tuple(scaling["features"])
             known_scaling = Scaling(*(np.array(scaling[key], np.float32) for key in ("mean", "sd")))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
@@ -251,6 +257,12 @@ class LearnedPolicy:
             ) from None
         preset = Preset.parse((path / "preset.toml").read_text(), f"policy {path}, preset.toml")
         known = scenario(name_of).seen_as(preset.scenario.genotype)
+        asked = preset.scenario
+        if (asked.drug, asked.genotype) != (name_of, trained_for):
+            raise ValueError(
+                f"policy {path}: preset.toml is for {asked.drug} with genotype {asked.genotype!r}, card.json "
+                f"for {name_of} with {trained_for!r}; take the folder as `dosewright train` left it"
+            )
         if version != known.version:
             raise ValueError(
                 f"policy {path}: made for {known.name} version {version}, this is version {known.version}; "
@@ -258,7 +270,10 @@ class LearnedPolicy:
             )
         inputs = inputs_of(preset, known)
         if layout != inputs.names:
-            raise ValueError(f"policy {path}: made for another observation layout; train it again")
+            raise ValueError(
+                f"policy {path}: made for another observation layout ({_apart(layout, inputs.names)}); train "
+                "it again"
+            )
         try:
             network = policy_class(preset).load(str(path / "weights.zip"), device="cpu")
         except (
@@ -271,8 +286,29 @@ class LearnedPolicy:
             zipfile.BadZipFile,
         ) as error:
             raise ValueError(f"policy {path}: weights.zip is broken ({error}); train it again") from None
+        if weights_hash(network) != weights:
+            raise ValueError(
+                f"policy {path}: weights.zip has digest {weights_hash(network)}, card.json says {weights}; "
+                "take the folder as `dosewright train` left it"
+            )
         network.set_training_mode(False)
         return cls(known, inputs, network, known_scaling, card, preset.policy.action, name)
+
+
+def weights_hash(policy: torch.nn.Module) -> str:
+    """Return a digest of a network's weights."""
+    digest = hashlib.sha256()
+    for name, values in sorted(policy.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(values.numpy()).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _apart(layout: tuple[str, ...], here: tuple[str, ...]) -> str:
+    """Return where two layouts part, in words."""
+    if len(layout) != len(here):
+        return f"{len(layout)} features, here {len(here)}"
+    return next(f"{old!r}, here {new!r}" for old, new in zip(layout, here, strict=True) if old != new)
 
 
 def inputs_of(preset: Preset, known: Scenario, training: int | None = None) -> PolicyInput:

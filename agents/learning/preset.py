@@ -356,7 +356,11 @@ def read_preset(name_or_path: str) -> Preset:
         path = Path(name_or_path)
         if not path.is_file():
             raise ValueError(f"preset {path}: file not found")
-        return Preset.parse(path.read_text(), str(path))
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"preset {path}: no text in UTF-8 ({error}); save it as that") from None
+        return Preset.parse(text, str(path))
     return Preset.shipped(name_or_path)
 
 
@@ -403,19 +407,37 @@ def _value(where: str, name: str, hint: Any, value: Any) -> Any:
         return tuple(float(item) for item in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    expected = {float: float, int: int, list[int]: list}.get(hint, str)
+    if hint == list[int]:
+        if not isinstance(value, list) or not all(type(item) is int and item >= 1 for item in value):
+            raise ValueError(f"{where}: {name} = {value!r}; expected whole numbers from 1, such as [64, 64]")
+        return value
+    expected = hint if hint in (float, int) else str
     if not isinstance(value, expected) or isinstance(value, bool):
-        raise ValueError(f"{where}: {name} = {value!r}; expected {getattr(hint, '__name__', hint)}")
-    least = _LEAST.get(name, 1 if hint is int else 0.0)
-    if hint in (int, float) and not value >= least:
-        raise ValueError(f"{where}: {name} = {value!r}; expected at least {least:g}")
+        raise ValueError(f"{where}: {name} = {value!r}; expected {expected.__name__}")
+    if not isinstance(value, str):
+        _check_range(where, name, hint, value)
     return value
+
+
+def _check_range(where: str, name: str, hint: Any, value: float) -> None:
+    least, most = _LEAST.get(name, 1 if hint is int else 0.0), _MOST.get(name, math.inf)
+    if not (least <= value <= most and math.isfinite(value)):
+        above = "a finite number" if math.isinf(least) else f"at least {least:g}"
+        raise ValueError(
+            f"{where}: {name} = {value!r}; expected {above}"
+            + (f" and at most {most:g}" if most < math.inf else "" if math.isfinite(value) else ", finite")
+        )
 
 
 # Smallest values; 1 for other whole numbers, 0 for other decimals
 _LEAST = {
     "ahead": 0, "steps_per_round": 0, "final_steps": 0, "batch_size": 2, "learning_starts": 0,
-    "quantiles_dropped": 0, "initial_log_sd": -math.inf, "final_log_sd": -math.inf,
+    "quantiles_dropped": 0, "initial_log_sd": -math.inf, "final_log_sd": -math.inf, "clip_range": 1e-6,
+}  # fmt: skip
+# Largest values
+_MOST = {
+    "fade": 1.0, "discount": 1.0, "gae_lambda": 1.0, "critic_first": 1.0,
+    "learning_rate": 1.0, "learning_rate_end": 1.0,
 }  # fmt: skip
 
 

@@ -8,7 +8,6 @@ A run is a folder ``runs/<scenario>__<algorithm>__s<seed>__<time>/``: ``preset.t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import time
@@ -29,7 +28,7 @@ from dosewright.agents.learning.algorithms import algorithm_class, make
 from dosewright.agents.learning.counterfactual import visits_of, warm_start
 from dosewright.agents.learning.environment import LearningVectorEnv
 from dosewright.agents.learning.multiplier import LEAST, Multiplier
-from dosewright.agents.learning.policy import LearnedPolicy, inputs_of
+from dosewright.agents.learning.policy import LearnedPolicy, inputs_of, weights_hash
 from dosewright.agents.learning.preset import BeliefPart, PPOPart, Preset, SACPart
 from dosewright.agents.learning.scaling import Scaling
 from dosewright.agents.learning.selection import SEED, Score, Selection
@@ -330,7 +329,6 @@ class _Run:
             "steps": steps,  # of the algorithm; 0 where the warm start was not surpassed
             "minutes": round(spent["all"] / 60, 1),
             "seconds": spent,
-            "weights": weights_hash(self.model.policy),
             "select": {
                 "seed": SEED,
                 "patients": preset.evaluation.patients,
@@ -357,15 +355,6 @@ class _Run:
             f"select: benefit {100 * last['benefit']:.1f} (Bayesian {100 * base.benefit:.1f}), "
             f"event {100 * last['ever_harm']:.1f} % ({100 * base.ever_harm:.1f} %)"
         )
-
-
-def weights_hash(policy: torch.nn.Module) -> str:
-    """Return a digest of a network's weights."""
-    digest = hashlib.sha256()
-    for name, values in sorted(policy.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(values.numpy()).tobytes())
-    return digest.hexdigest()[:16]
 
 
 def train(

@@ -59,7 +59,8 @@ def regimen(name: str, scenario: Scenario) -> Regimen:
         return FixedDose(scenario, float(fixed[1]))
     if name not in _RULES:
         raise ValueError(
-            f"unknown arm {name!r}; known: fixed-<dose>mg, {', '.join(_RULES)}, policy, policy:PATH"
+            f"unknown arm {name!r}; known: fixed-<dose>mg, {', '.join(_RULES)}, policy, policy:PATH, "
+            "policy@WEIGHT"
         )
     return _RULES[name](scenario)
 

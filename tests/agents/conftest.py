@@ -66,6 +66,7 @@ def policy(
         card: dict[str, Any] = {
             "scenario": "warfarin",
             "scenario_version": warfarin.version,
+            "genotype": "diplotype",
             "seed_namespace": "train",
         }
         return LearnedPolicy(warfarin, inputs, network(width, zero), scaling(width), card)

@@ -140,7 +140,9 @@ def test_training_of_one_is_repeatable(folder: Path, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_told_is_refused(folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"preference 0.95: the policy was trained for 0.2 to 0.8"):
+    with pytest.raises(
+        ValueError, match=r"preference 0.95: the policy of warfarin was trained for 0.2 to 0.8; choose"
+    ):
         arm(f"policy:{folder}@0.95", WARFARIN)
     with pytest.raises(ValueError, match="policy@much: expected a number"):
         arm("policy@much", WARFARIN)

@@ -95,7 +95,7 @@ def test_a_preset_is_changed_at_the_keys_that_are_named() -> None:
         ("[ppo.epochs]\nchoices = [3]", "choices = [3]; expected a list of at least two"),
         ("[ppo.clip_range]\nchoices = [1, 1.0]", "choices = [1, 1.0]; expected each once"),
         ("[policy.critic]\nchoices = ['seen', 'heard']", "critic = 'heard'; known: seen, truth"),
-        ("[policy.hidden]\nlow = 1\nhigh = 2", "hidden = 1; expected list"),
+        ("[policy.hidden]\nlow = 1\nhigh = 2", "hidden = 1; expected whole numbers from 1"),
         (
             "[warm_start.rounds]\nlow = 10\nhigh = 50\n[warm_start.untrained]\nlow = 2\nhigh = 12",
             "warm_start.rounds = 10 with warm_start.untrained = 12, [warm_start]: untrained",

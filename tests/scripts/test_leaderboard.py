@@ -14,9 +14,7 @@ from dosewright.envs import names, scenario
 from dosewright.evaluation.trial import run as running
 from dosewright.scripts.cli import cli
 from dosewright.scripts.leaderboard import _policies, _tried
-from dosewright.scripts.leaderboard_cells import check_frozen, comparators
-
-FROZEN = Path(__file__).resolve().parents[2] / "docs/leaderboard/comparators.json"
+from dosewright.scripts.leaderboard_cells import check_frozen, comparators, shipped_comparators
 
 
 def command(*arguments: str | Path) -> None:
@@ -24,19 +22,18 @@ def command(*arguments: str | Path) -> None:
 
 
 @pytest.fixture
-def frozen(tmp_path: Path) -> Path:
+def frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("dosewright.agents.shipped", list)
     path = tmp_path / "comparators.json"
     command("busulfan", "--freeze", "--comparators", path)
     return path
 
 
 def small(out: Path, frozen: Path, *more: str | Path) -> dict[str, Any]:
-    """A board of one cell without policies."""
-    policies = out.parent / "runs"
-    policies.mkdir(exist_ok=True)
+    """A board of one cell, where no policy ships."""
     command(
-        "busulfan", "--out", out, "--comparators", frozen, "--policies", policies, "--realism", "textbook",
-        "--worlds", "own", "--elsewhere", "24", "--planned", "0.17", "--processes", "1", *more,
+        "busulfan", "--out", out, "--comparators", frozen, "--realism", "textbook", "--worlds", "own",
+        "--elsewhere", "24", "--planned", "0.17", "--processes", "1", *more,
     )  # fmt: skip
     return json.loads((out / "result.json").read_text())
 
@@ -87,7 +84,8 @@ def test_a_policy_is_compared_in_another_model_too(
 ) -> None:
     arms = tmp_path / "runs" / "busulfan-s1" / "policy"
     shutil.copytree(Path(str(files("dosewright.agents.pretrained") / "busulfan")), arms)
-    board = small(tmp_path / "board", frozen, "--worlds", "own,other", "--planned", "0")
+    policies = ["--policies", tmp_path / "runs"]
+    board = small(tmp_path / "board", frozen, "--worlds", "own,other", "--planned", "0", *policies)
     own, other = board["cells"]
     assert [cell["policies"] for cell in board["cells"]] == [["policy s1"], ["policy s1"]]
     assert own["gap_closed"] is not None and "oracle" in own["arms"]
@@ -145,10 +143,14 @@ def test_comparators_are_those_that_were_frozen(tmp_path: Path, frozen: Path) ->
     frozen.write_text(json.dumps(then))
     with pytest.raises(ValueError, match="comparators of busulfan .* fade 0.5 then, 0.9 now"):
         small(tmp_path / "board", frozen)
+    with pytest.raises(
+        ValueError, match="has no comparators of warfarin-augustin-30; add them: --freeze warf"
+    ):
+        command("warfarin-augustin-30", "--out", tmp_path / "board", "--comparators", frozen)
 
 
 def test_the_frozen_comparators_are_those_of_this_code() -> None:
-    check_frozen(FROZEN, {drug: comparators(scenario(drug)) for drug in names()})
+    check_frozen(shipped_comparators(), {drug: comparators(scenario(drug)) for drug in names()})
 
 
 def test_freezing_one_drug_leaves_the_others(tmp_path: Path, frozen: Path) -> None:
@@ -205,7 +207,8 @@ def test_policies_are_found_by_their_cards(tmp_path: Path) -> None:
     two, one = run("a", "busulfan", 2), run("b", "busulfan", 1)
     run("c", "warfarin", 1)
     assert _policies(tmp_path, "busulfan") == {"policy s2": two, "policy s1": one}
-    assert _policies(tmp_path, "propofol") == {}
+    with pytest.raises(ValueError, match="none is of propofol; expected RUN/policy/ as"):
+        _policies(tmp_path, "propofol")
     run("d", "busulfan", 1)
     with pytest.raises(ValueError, match="b and d are both of busulfan and seed 1; one policy a seed"):
         _policies(tmp_path, "busulfan")
