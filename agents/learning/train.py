@@ -279,7 +279,8 @@ class _Run:
     def checkpoint(self, steps: int) -> None:
         """Write what `resume` needs; a reader never sees half of it."""
         if isinstance(self.model, OffPolicyAlgorithm):
-            self.model.save_replay_buffer(self.folder / "replay_buffer.pkl")
+            self.model.save_replay_buffer(self.folder / "replay_buffer.new.pkl")
+            (self.folder / "replay_buffer.new.pkl").replace(self.folder / "replay_buffer.pkl")
         self.model.save(self.folder / "checkpoint.new.zip")
         (self.folder / "checkpoint.new.zip").replace(self.folder / "checkpoint.zip")
         progress = {

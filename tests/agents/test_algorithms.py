@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from dosewright.agents import arm
 from dosewright.agents.learning import LearnedPolicy, LearningVectorEnv, Preset, Scaling, read_preset, train
@@ -148,6 +149,26 @@ def test_checkpoint_is_taken_up_again(trained: Callable[[str], Path], tmp_path: 
     train(preset.changed(timesteps=steps + 64), 3, path, resume=True, progress=False)
     assert json.loads((path / "progress.json").read_text())["steps"] == steps + 64
     LearnedPolicy.load(path / "policy")
+
+
+@pytest.mark.parametrize("name", ["busulfan-sac", "busulfan-tqc"])
+def test_a_run_killed_while_its_replay_buffer_is_written_can_be_taken_up_again(
+    trained: Callable[[str], Path], tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset, path = tiny(name), tmp_path / "run"
+    shutil.copytree(trained(name), path)
+    longer = preset.changed(timesteps=preset.algorithm.timesteps + 64)
+
+    def killed(_: OffPolicyAlgorithm, file: Path) -> None:
+        Path(file).write_bytes(b"half of it")
+        raise OSError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(OffPolicyAlgorithm, "save_replay_buffer", killed)
+        with pytest.raises(OSError, match="killed"):
+            train(longer, 3, path, resume=True, progress=False)
+    train(longer, 3, path, resume=True, progress=False)
+    assert json.loads((path / "progress.json").read_text())["steps"] == longer.algorithm.timesteps
 
 
 # ------------------------------------------------------------------------------------------- as training does
