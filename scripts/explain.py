@@ -68,15 +68,15 @@ def _print(record: dict[str, Any]) -> None:
     for item in record["importance"][:10]:
         click.echo(f"  {item['multiple']:.3f} x the anchor, {item['dose']:.3g} {unit}: {item['words']}")
     tree = record["surrogate"]
-    click.echo("The policy as a few rules:")
-    for rule in tree["rules"]:
-        share = f"{100 * rule['share']:.0f} % of visits"
-        click.echo(f"  {rule['multiple']:.2f} x the anchor when {rule['when']} ({share})")
     told = tree["fidelity"]
     r_squared = "–" if told["r_squared"] is None else f"{told['r_squared']:.2f}"
+    click.echo(f"Rules that imitate the policy (R² {r_squared} of its multiple, on other patients):")
+    for rule in tree["rules"]:
+        share = f"{100 * rule['share']:.1f} % of visits"
+        click.echo(f"  {rule['multiple']:.2f} x the anchor when {rule['when']} ({share})")
     click.echo(
-        f"Rules against the policy, other patients: R² {r_squared}, mean error {told['dose_error']:.3g} "
-        f"{unit}, same tablet at {100 * told['same_tablet']:.1f} % of visits."
+        f"Mean error of the rules {told['dose_error']:.3g} {unit}, same tablet at "
+        f"{100 * told['same_tablet']:.1f} % of visits."
     )
 
 

@@ -56,6 +56,12 @@ def test_explain_prints_what_the_page_says(folder: Path, tmp_path: Path) -> None
     assert (tmp_path / "out" / "explain.html").is_file() and record["patients"] == 20
     assert all(sentence in done.output for sentence in record["answer"])
     assert all(rule["when"] in done.output for rule in record["surrogate"]["rules"])
+    # rules that hardly explain the policy are not shown as what it does
+    told = record["surrogate"]["fidelity"]["r_squared"]
+    assert f"(R² {told:.2f} of its multiple, on other patients)" in done.output
+    page = (tmp_path / "out" / "explain.html").read_text()
+    assert f"explain {100 * max(told, 0):.0f} % of the variance" in page
+    assert ("do not describe it well" in page) == (told < 0.5)
     again = CliRunner().invoke(cli, [*arguments, str(tmp_path / "out")])
     assert isinstance(again.exception, ValueError) and "--overwrite" in str(again.exception)
 
@@ -105,7 +111,11 @@ def test_the_page_of_a_trial_explains_its_policy(folder: Path, tmp_path: Path) -
     assert done.exit_code == 0, done.output
     result, page = json.loads((out / "result.json").read_text()), (out / "report.html").read_text()
     assert result["explanation"]["patients"] == 12 and result["explanation"]["policy"]["name"] == "policy"
-    for head in ("Which features decide", "The policy as a few rules", "Dose against the two most important"):
+    for head in (
+        "Which features decide",
+        "Rules that imitate the policy",
+        "Dose against the two most important",
+    ):
         assert head in page
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
