@@ -31,7 +31,8 @@ class LearningVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
 
     The reward is that of constrained learning: benefit less `multiplier` times what `info["event"]` says, by
     how much the event that a trial counts came nearer; times the odds of `preference`, where the policy is
-    told one. `info["happened"]` says whether the event came now, as a trial counts it, and
+    told one. An episode is terminated when it is over, also where the patient leaves: a trial scores nobody
+    beyond that. `info["happened"]` says whether the event came now, as a trial counts it, and
     `info["counts"]` by whose events the price is learned: who live in the preset's own world and have a
     preference of 0.5. Works in `SAME_STEP` (the last observation of a finished episode is taken in too) and
     `NEXT_STEP` mode.
@@ -150,7 +151,7 @@ class LearningVectorEnv(VectorWrapper[Any, Any, Any, Any, Any]):
         elif "final_obs" in info:
             info["final_obs"] = self._scaled()
             self._begin(np.flatnonzero(done), observation)
-        return self._scaled(), reward, terminated, truncated, info
+        return self._scaled(), reward, done, np.zeros_like(done), info
 
     def _scaled(self) -> NDArray[np.float32]:
         return self._shown.copy() if self.scaling is None else self.scaling.apply(self._shown)

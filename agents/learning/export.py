@@ -7,6 +7,7 @@ graph. What makes the features, the belief, is not: a runtime that doses brings 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import warnings
 from importlib.metadata import version
@@ -25,6 +26,7 @@ from stable_baselines3.sac.policies import SACPolicy
 from dosewright.agents.learning.anchored import EXPONENT
 from dosewright.agents.learning.meanings import Meaning, meanings
 from dosewright.agents.learning.policy import LearnedPolicy
+from dosewright.evaluation.result_folder import write_whole
 
 NOTICE = "Research simulation, not for clinical use."
 _OPSET = 17
@@ -105,7 +107,7 @@ def export_onnx(policy: LearnedPolicy, path: str | Path) -> Path:
     onnx.helper.set_model_props(model, _metadata(policy, described))
     onnx.checker.check_model(model)
     target.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save_model(model, str(target))
+    write_whole(target, lambda new: new.write(model.SerializeToString()))
     _write_table(described, features_table(target))
     return target
 
@@ -162,7 +164,8 @@ def _metadata(policy: LearnedPolicy, described: list[Meaning]) -> dict[str, str]
 
 
 def _write_table(described: list[Meaning], path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("column", "name", "unit", "meaning"))
-        writer.writerows((i, item.name, item.unit, item.meaning) for i, item in enumerate(described))
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(("column", "name", "unit", "meaning"))
+    writer.writerows((i, item.name, item.unit, item.meaning) for i, item in enumerate(described))
+    write_whole(path, lambda new: new.write(table.getvalue().encode()))

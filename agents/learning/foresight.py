@@ -53,7 +53,9 @@ def foreseen_courses(
     benefit : (n, c) summed over the units foreseen
     """
     scenario, (n, c) = treatment.scenario, dose.shape
-    courses = treatment.foresee(dose, after, ahead)
+    # where a treatment is left out, nothing is given whatever is wanted
+    possible = treatment.action_masks()[:, -1:]
+    courses = treatment.foresee(np.where(possible, dose, 0.0), after, ahead)
     coming = ~np.isnan(courses[scenario.output]).reshape(n * c, -1)[:, 1:]
     # a score may look at what came before
     whole = {

@@ -43,7 +43,7 @@ _CARD = ("scenario", "scenario_version", "weights", "genotype", "seed_namespace"
 @dataclass(frozen=True)
 class PolicyState:
     """What a policy remembers of n patients: its input's memory and, where its network is recurrent, the
-    network's states (layers, n, units) and whether each patient is at the first visit."""
+    network's states (layers, n, units)."""
 
     memory: Any
     recurrent: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
@@ -215,6 +215,8 @@ class LearnedPolicy:
         """
         path = Path(folder)
         new, old = (path.with_name(f"{path.name}.{word}") for word in ("new", "old"))
+        if old.exists() and not path.exists():  # killed between the two renames below
+            old.rename(path)
         for left in (new, old):
             shutil.rmtree(left, ignore_errors=True)
         new.mkdir(parents=True)
@@ -251,11 +253,15 @@ class LearnedPolicy:
             name_of, version, weights, trained_for, _ = (card[key] for key in _CARD)
             layout = tuple(scaling["features"])
             known_scaling = Scaling(*(np.array(scaling[key], np.float32) for key in ("mean", "sd")))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            if not known_scaling.mean.shape == known_scaling.sd.shape == (len(layout),):
+                raise ValueError(f"{len(layout)} features, means and SDs of others")
+            if not (np.isfinite(known_scaling.mean).all() and (known_scaling.sd > 0).all()):
+                raise ValueError("a mean that is no number, or an SD that is not positive")
+        except (ValueError, KeyError, TypeError) as error:  # ValueError: of JSON, UTF-8 and numbers too
             raise ValueError(
                 f"policy {path}: card.json or scaling.json is broken ({error}); train it again"
             ) from None
-        preset = Preset.parse((path / "preset.toml").read_text(), f"policy {path}, preset.toml")
+        preset = Preset.parse(_read(path / "preset.toml", f"policy {path}"), f"policy {path}, preset.toml")
         known = scenario(name_of).seen_as(preset.scenario.genotype)
         asked = preset.scenario
         if (asked.drug, asked.genotype) != (name_of, trained_for):
@@ -302,6 +308,13 @@ def weights_hash(policy: torch.nn.Module) -> str:
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(values.numpy()).tobytes())
     return digest.hexdigest()[:16]
+
+
+def _read(file: Path, where: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where}: {file.name} is no text in UTF-8 ({error}); train it again") from None
 
 
 def _apart(layout: tuple[str, ...], here: tuple[str, ...]) -> str:

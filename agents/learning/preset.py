@@ -64,6 +64,12 @@ class HarmPart:
     multiplier: float
     rate: float
 
+    def __post_init__(self) -> None:
+        if self.rate > 0 and self.multiplier == 0:
+            raise ValueError(
+                f"multiplier = 0 with rate = {self.rate:g}; a price of 0 cannot rise: begin above 0"
+            )
+
 
 @dataclass(frozen=True)
 class PreferencePart:
@@ -276,6 +282,13 @@ class Preset:
         plain = type(self.algorithm) is PPOPart
         if self.policy.critic == "truth" and not plain:
             raise ValueError(f"{where}: critic 'truth' with [{self.algorithm_name}]; only ppo has that")
+        anchored = isinstance(self.input, BeliefPart) and self.policy.action == "anchored"
+        if self.harm.rate > 0 and not (plain and anchored):
+            raise ValueError(
+                f"{where}, [harm]: rate = {self.harm.rate:g}; a price is learned by [ppo] that departs from "
+                "Bayesian monitoring ([belief], action 'anchored'), elsewhere it is not known how much "
+                "exploring harms by itself: give 0"
+            )
         if self.warm_start is not None and not (plain and isinstance(self.input, BeliefPart)):
             raise ValueError(f"{where}: [warm_start] needs [belief] and [ppo]; leave it out")
         if self.warm_start is not None and self.warm_start.untrained >= self.warm_start.rounds:

@@ -62,7 +62,8 @@ class SearchSpace:
 
     @classmethod
     def read(cls, path: str | Path | None, preset: Preset) -> SearchSpace:
-        """Read the space of a file; None: the one that ships, less the warm start where the preset has none.
+        """Read the space of a file; None: the one that ships, less the warm start where the preset has none,
+        and less the learning of the price where that is fixed.
 
         Errors as in `parse`.
         """
@@ -71,6 +72,8 @@ class SearchSpace:
             tables = tomllib.loads(shipped.read_text())
             if preset.warm_start is None:
                 del tables["warm_start"]
+            if preset.harm.rate == 0:
+                del tables["harm"]
             return cls._of(tables, "the shipped search space", preset)
         if not Path(path).is_file():
             raise ValueError(f"search space {path}: file not found")

@@ -37,7 +37,8 @@ class Selection:
     Attributes
     ----------
     baseline
-        Bayesian monitoring's score, with the fading of the policy's belief.
+        Bayesian monitoring's score, with the fading and the particles of the policy's belief, where it has
+        one: the untrained policy, where that departs from monitoring.
     budget
         Share of the patients that may have the event.
     """
@@ -45,8 +46,12 @@ class Selection:
     def __init__(self, preset: Preset) -> None:
         self._preset = preset
         self._scenario = scenario(preset.scenario.drug).seen_as(preset.scenario.genotype)
-        fade = preset.input.fade if isinstance(preset.input, BeliefPart) else self._scenario.monitoring.fade
-        self.baseline = self.score(Bayesian(self._scenario, fade=fade))
+        seen = preset.input
+        self.baseline = self.score(
+            Bayesian(self._scenario, fade=seen.fade, particles=seen.particles)
+            if isinstance(seen, BeliefPart)
+            else Bayesian(self._scenario, fade=self._scenario.monitoring.fade)
+        )
         self.budget = max(preset.harm.budget * self.baseline.ever_harm, LEAST)
 
     def score(self, arm: Regimen) -> Score:

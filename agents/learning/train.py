@@ -1,9 +1,9 @@
 """Train a policy: an algorithm of Stable-Baselines3 over the native vector environment, by default PPO on
 belief and anchored action after a warm start from what every dose would have done.
 
-A run is a folder ``runs/<scenario>__<algorithm>__s<seed>__<time>/``: ``preset.toml``, TensorBoard events,
-``checkpoint.zip`` with ``progress.json`` (resumable, written at every evaluation and on Ctrl-C), and
-``policy/``, the best policy so far, chosen on patients of the `select` namespace.
+A run is a folder, of `dosewright train` ``runs/<environment>__<preset>__s<seed>__<time>/``: ``preset.toml``,
+TensorBoard events, ``checkpoint.zip`` with ``progress.json`` (resumable, written at every evaluation and on
+Ctrl-C), and ``policy/``, the best policy so far, chosen on patients of the `select` namespace.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from dosewright.agents.learning.scaling import Scaling
 from dosewright.agents.learning.selection import SEED, Score, Selection
 from dosewright.envs import AutoresetMode, DosingVectorEnv, scenario
 from dosewright.envs.sb3 import SHOWN, SB3VecEnv
+from dosewright.evaluation.result_folder import write_whole
 
 _OTHER_PATIENTS = 1_000_000_007  # added to the seed where other patients are wanted than PPO meets
 _SHOWN = (*SHOWN, "counts", "happened")
@@ -91,15 +92,14 @@ class _Run:
         self.price = Multiplier(preset.harm.multiplier, self.selection.budget, preset.harm.rate)
         self.curve: list[dict[str, float]] = []
         self.best: float | None = None
-        # rank of the untrained policy, where it is Bayesian monitoring
-        self.untrained = self.selection.rank(self.selection.baseline) if self.from_monitoring else None
         self.seconds = {"environment": 0.0, "input": 0.0, "trials on select": self.elapsed(), "all": 0.0}
         self.lanes: list[LearningVectorEnv] = []
         self.model: Any = None
         self.scaling: Any = None
         self.warm = preset.warm_start is None
-        # events of the warm start over the anchor's, until it is known how many they are with exploration
-        self.share: float | None = None
+        # the policy's events over the anchor's, until it is known how many they are with exploration: after a
+        # warm start as it says, without one the policy is the anchor
+        self.share: float | None = 1.0 if self.from_monitoring and self.warm else None
         self.report: Callable[[int, Score], None] | None = None
 
     def elapsed(self) -> float:
@@ -167,13 +167,18 @@ class _Run:
         return policy.actor.mu if isinstance(self.preset.algorithm, SACPart) else policy.action_net
 
     def resume(self) -> int:
-        """Read the checkpoint; return the steps taken so far."""
+        """Read the checkpoint; return the steps taken so far.
+
+        Of a warm start that was not finished nothing is taken over but its time.
+        """
         progress = json.loads((self.folder / "progress.json").read_text())
-        self.curve, self.best, self.warm = progress["curve"], progress["best"], progress["warm"]
-        self.price.value, self.price.budget = progress["price"], progress["budget"]
-        self.share = progress["share"]
         for name, seconds in progress["seconds"].items():
             self.seconds[name] += seconds
+        if not progress["warm"]:
+            return self.begin()
+        self.curve, self.best, self.warm = progress["curve"], progress["best"], True
+        self.price.value, self.price.budget = progress["price"], progress["budget"]
+        self.share = progress["share"]
         self.scaling = Scaling(*(np.array(progress["scaling"][key], np.float32) for key in ("mean", "sd")))
         env = self.environment(self.preset.algorithm.environments)
         self.model = algorithm_class(self.preset).load(
@@ -185,7 +190,8 @@ class _Run:
         )
         if isinstance(self.model, OffPolicyAlgorithm):
             self.model.load_replay_buffer(self.folder / "replay_buffer.pkl")
-        return progress["steps"]
+        # not those of progress.json, which a kill may have left behind the model
+        return self.model.num_timesteps
 
     def warm_up(self, bar: Any) -> None:
         """Fit the actor to what every dose would have done, on patients that PPO will not meet."""
@@ -197,8 +203,7 @@ class _Run:
             self.model.policy, env, part, self.price, self.preset.harm.budget, seed, bar.update
         )
         self.model.get_env().set_attr("multiplier", self.price.value)
-        # what an interruption left of an earlier warm start is no rival of the finished one
-        self.warm, self.best, self.curve = True, self.untrained, []
+        self.warm = True
 
     def actor(self) -> torch.nn.Module:
         """Return the part of the network that chooses the dose."""
@@ -214,8 +219,8 @@ class _Run:
     def take_in_events(self, events: float) -> None:
         """Learn the price from the events a patient since the last time.
 
-        Exploring harms by itself. So the first events after a warm start, whose policy they are of, set the
-        budget: what those of the anchor would be under the same exploration, times the preset's.
+        Exploring harms by itself. So the first events, while only the critic learns, set the budget: what
+        those of the anchor would be under the same exploration, times the preset's.
         """
         if self.share is None:
             self.price.learn(events)
@@ -236,6 +241,8 @@ class _Run:
         clock = time.monotonic()
         score = self.selection.score(self.policy())
         self.seconds["trials on select"] += time.monotonic() - clock
+        if self.curve and self.curve[-1]["steps"] == steps:  # a finished run that was resumed
+            self.curve.pop()
         self.curve.append({"steps": steps, **asdict(score), "price": self.price.value})
         for name, value in asdict(score).items():
             self.model.logger.record(f"select/{name}", value)
@@ -406,7 +413,7 @@ def train(
         run.report = report
         done = run.resume() if resume else run.begin()
         run.model.set_logger(configure(str(path / "tensorboard"), ["tensorboard"]))
-        (path / "preset.toml").write_text(preset.text())
+        write_whole(path / "preset.toml", lambda new: new.write(preset.text().encode()))
         before = 0 if preset.warm_start is None else visits_of(preset.warm_start, run.scenario)
         with tqdm(
             total=before + preset.algorithm.timesteps,
@@ -415,7 +422,7 @@ def train(
             disable=not progress,
             mininterval=1.0,
         ) as bar:
-            if not resume and run.from_monitoring:
+            if run.from_monitoring and not (resume and run.warm):
                 run.keep(run.selection.baseline, 0, trained=False)
             if not run.warm:
                 run.warm_up(bar)

@@ -29,6 +29,7 @@ from dosewright.agents.learning.selection import Score, Selection
 from dosewright.agents.learning.study import begin, question
 from dosewright.agents.learning.study import resume as resumed
 from dosewright.agents.learning.train import train
+from dosewright.evaluation.result_folder import write_whole
 
 if TYPE_CHECKING:
     import optuna
@@ -277,7 +278,7 @@ class _Sweep:
             )
             preset = changed(self.preset, best.values, f"trial {best.number}")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(head + preset.text())
+            write_whole(path, lambda new: new.write((head + preset.text()).encode()))
         return path
 
 

@@ -128,6 +128,24 @@ def test_an_event_that_has_happened_comes_no_nearer() -> None:
     assert np.abs(foreseen(env, 5)[1][happened]).max() == 0.0
 
 
+def test_nothing_is_given_where_a_treatment_is_left_out() -> None:
+    n, known = 200, scenario("fluorouracil")
+    lanes = DosingVectorEnv("fluorouracil", n, namespace="select", autoreset_mode=AutoresetMode.SAME_STEP)
+    env = LearningVectorEnv(lanes, BeliefFeatures(BeliefFilter(known, 8, known.monitoring.fade)))
+    env.reset(seed=3)
+    left_out = 0
+    for _ in range(len(known.calendar) - 1):
+        env.step(np.full((n, 1), 0.6, np.float32))
+        benefit, event = foreseen(env, 1)
+        impossible = ~env.action_masks()[:, -1]
+        left_out += int(impossible.sum())
+        # every candidate comes to the same
+        assert (np.ptp(benefit[impossible], axis=1) == 0).all() and (
+            np.ptp(event[impossible], axis=1) == 0
+        ).all()
+    assert left_out > 3
+
+
 @pytest.mark.parametrize("drug", names())
 def test_every_scenario_is_foreseen(drug: str) -> None:
     n, known = 8, scenario(drug)

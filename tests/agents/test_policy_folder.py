@@ -221,6 +221,42 @@ def test_a_card_of_another_preset_is_refused(folder: Path, key: str, value: str)
         LearnedPolicy.load(folder)
 
 
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("mean", lambda values: values[:-1]),
+        ("mean", lambda values: values[:1]),
+        ("sd", lambda values: [0.0, *values[1:]]),
+        ("mean", lambda values: ["much", *values[1:]]),
+    ],
+)
+def test_a_scaling_of_other_features_is_refused(folder: Path, key: str, change: Callable[..., Any]) -> None:
+    file = folder / "scaling.json"
+    rewrite(file, **{key: change(json.loads(file.read_text())[key])})
+    with pytest.raises(ValueError, match=r"card.json or scaling.json is broken \(.*\); train it again"):
+        LearnedPolicy.load(folder)
+
+
+@pytest.mark.parametrize("name", ["card.json", "preset.toml"])
+def test_a_file_that_is_no_text_is_named(folder: Path, name: str) -> None:
+    (folder / name).write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=f"policy {folder}.*{name}"):
+        LearnedPolicy.load(folder)
+
+
+def test_a_policy_put_aside_by_a_killed_run_is_not_lost(folder: Path, policy: Made) -> None:
+    folder.rename(folder.with_name("policy.old"))  # killed before the new one was in place
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    made = policy()
+    made.network.save = killed  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        made.save(folder, preset_text())
+    LearnedPolicy.load(folder)
+
+
 def test_weights_of_another_algorithm_are_refused(folder: Path) -> None:
     (folder / "preset.toml").write_text(read_preset("warfarin-sac").text())
     with pytest.raises(ValueError, match=r"weights.zip is broken \(.*\); train it again"):

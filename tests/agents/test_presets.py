@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from dataclasses import asdict, replace
@@ -84,7 +85,10 @@ def test_a_variant_changes_what_it_says(
     usual, preset = read_preset("busulfan"), read_preset(f"busulfan-{variant}")
     assert preset.algorithm_name == algorithm and type(preset.algorithm) is part
     assert type(preset.input) is seen and preset.policy.action == action
-    assert preset.harm == usual.harm and preset.machine == usual.machine
+    # a price is learned only where it is known how much exploring harms by itself
+    learned = variant in ("textbook", "truth")
+    assert preset.harm == replace(usual.harm, rate=usual.harm.rate if learned else 0.0)
+    assert preset.machine == usual.machine
     assert (preset.policy.critic == "truth") == (variant == "truth")
     assert (preset.warm_start is None) == (variant not in ("textbook", "truth"))
     assert (preset.randomisation is None) == (variant == "textbook")
@@ -93,7 +97,12 @@ def test_a_variant_changes_what_it_says(
 def test_what_a_preset_has_of_its_own_is_told() -> None:
     drug = read_preset("warfarin")
     assert drug.differences(drug) == []
-    assert read_preset("warfarin-sac").differences(drug) == ["no warm_start", "no ppo", "sac"]
+    assert read_preset("warfarin-sac").differences(drug) == [
+        "no warm_start",
+        "no ppo",
+        "sac",
+        "harm rate 0.0",
+    ]
     mine = replace(drug, harm=replace(drug.harm, budget=0.7), machine=replace(drug.machine, threads=2))
     assert mine.differences(drug) == ["harm budget 0.7", "machine threads 2"]
 
@@ -107,7 +116,10 @@ def test_in_textbook_nothing_drifts_so_nothing_is_forgotten() -> None:
 def test_a_published_protocol_has_the_textbook_preset_of_its_drug() -> None:
     protocol, usual = read_preset("warfarin-augustin-15"), read_preset("warfarin-textbook")
     scenario = replace(usual.scenario, drug="warfarin-augustin-15")
-    assert protocol == replace(usual, scenario=scenario, harm=replace(usual.harm, multiplier=0.6, rate=0.0))
+    assert isinstance(usual.algorithm, PPOPart)
+    falls = replace(usual.algorithm, initial_log_sd=-2.3)
+    priced = replace(usual.harm, multiplier=0.6, rate=0.0)
+    assert protocol == replace(usual, scenario=scenario, harm=priced, algorithm=falls)
     told = read_preset("warfarin-augustin-30-preference")
     assert told.scenario.drug == "warfarin-augustin-30" and told.preference is not None
 
@@ -119,6 +131,24 @@ def test_a_protocol_with_a_slow_model_learns_from_fewer_visits(variability: str)
     few, many = ((part.rounds, part.patients) for part in (protocol.warm_start, usual.warm_start))
     assert few == (40, 96) and many == (300, 256)
     assert protocol.randomisation is None and protocol.policy == usual.policy
+
+
+@pytest.mark.parametrize("drug", names())
+def test_a_price_that_goes_on_learning_meets_the_exploration_that_its_budget_was_set_under(drug: str) -> None:
+    preset = read_preset(drug)
+    part = preset.algorithm
+    assert isinstance(part, PPOPart)
+    # so many updates follow those of the critic alone
+    update = part.courses_per_update * len(scenario(drug).calendar) * part.environments
+    learning = math.ceil(part.timesteps / update) - math.ceil(part.critic_first * part.timesteps / update)
+    assert part.initial_log_sd == part.final_log_sd or preset.harm.rate == 0 or learning <= 1
+
+
+@pytest.mark.parametrize("name", ["history", "recurrent", "sac", "tablets", "tqc"])
+def test_no_price_is_learned_where_nobody_knows_how_exploring_harms(name: str) -> None:
+    text = edited("rate", "rate = 0.1", f"busulfan-{name}")
+    with pytest.raises(ValueError, match=r"\[harm\]: rate = 0.1; a price is learned by \[ppo\] that departs"):
+        parsed(text)
 
 
 @pytest.mark.parametrize("name", ["aspirin", "warfarin-magic", "history", "warfarin-sac-tqc", "-demo", ""])
@@ -175,6 +205,7 @@ def edited(key: str, new: str, name: str = "warfarin") -> str:
         ("fade", "fade = nan", r", \[belief\]: fade = nan; expected at least 0"),
         ("fade", "fade = 2.0", r", \[belief\]: fade = 2.0; expected at least 0 and at most 1"),
         ("budget", "budget = inf", r", \[harm\]: budget = inf; expected at least 0, finite"),
+        ("multiplier", "multiplier = 0", r", \[harm\]: multiplier = 0 with rate = 0.1; a price of 0 cannot"),
         ("discount", "discount = 1.5", r", \[ppo\]: discount = 1.5; expected .* at most 1"),
         ("gae_lambda", "gae_lambda = 7", r", \[ppo\]: gae_lambda = 7.0; expected .* at most 1"),
         ("clip_range", "clip_range = 0", r", \[ppo\]: clip_range = 0.0; expected at least 1e-06"),

@@ -53,7 +53,7 @@ def test_it_doses_every_patient_within_the_grid_and_the_same_twice(name: str) ->
     again, _ = arm("policy" if name == known.name else "policy@0.5", known).predict(observation)
     np.testing.assert_array_equal(dose, again)
     given = known.doses.snap(dose)
-    assert np.isfinite(dose).all() and np.isin(given, known.doses.doses).all() and given.max() > 0
+    assert np.isfinite(dose).all() and dose.min() >= 0 and 0 < given.max()
     observation, *_ = env.step(dose)
     assert np.isfinite(policy.predict(observation, state)[0]).all()
 

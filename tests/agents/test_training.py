@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from stable_baselines3 import PPO
 
 from dosewright.agents.learning import LearnedPolicy, Preset, read_preset, train
+from dosewright.agents.learning.counterfactual import _WarmStart
 from dosewright.agents.learning.environment import LearningVectorEnv
 from dosewright.agents.learning.preset import BeliefPart, PPOPart
-from dosewright.envs import DosingVectorEnv, Treatment
+from dosewright.agents.learning.selection import Selection
+from dosewright.envs import DosingVectorEnv
 
 MODULE = importlib.import_module("dosewright.agents.learning.train")  # the name is the function's too
 VISITS = 11  # of a course of warfarin
@@ -185,6 +186,7 @@ class Steps:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.prices: list[float] = []
         self.events: list[float] = []
+        self.happened: list[int] = []
         self.ends: list[int] = []
         step = LearningVectorEnv.step
 
@@ -195,6 +197,7 @@ class Steps:
                 self.prices.append(float(price))
                 counts = answer[4]["counts"]
                 self.events.append(float(answer[4]["event"][counts].sum()))
+                self.happened.append(int(answer[4]["happened"][counts].sum()))
                 self.ends.append(int((answer[2] | answer[3])[counts].sum()))
             return answer
 
@@ -215,7 +218,7 @@ def test_price_is_learnt_from_the_events_of_every_update_in_the_presets_own_worl
     steps, preset = Steps(monkeypatch), tiny()
     train(preset, 3, tmp_path / "run", progress=False)
     budget = progress_of(tmp_path / "run")["budget"]
-    prices, events, ends = np.array(steps.prices), np.array(steps.events), np.array(steps.ends)
+    prices, events, ends = np.array(steps.prices), np.array(steps.happened), np.array(steps.ends)
     assert len(prices) == 4 * VISITS
     assert preset.harm.rate > 0
     # in the first update only the critic learns: its events are the warm start's, and set the budget
@@ -232,6 +235,43 @@ def test_price_is_learnt_from_the_events_of_every_update_in_the_presets_own_worl
         prices[2 * VISITS],
         prices[-1],
     ]
+
+
+def test_without_a_warm_start_the_first_events_are_the_anchors_and_set_the_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset, steps = replace(tiny(), warm_start=None), Steps(monkeypatch)
+    train(preset, 3, tmp_path / "run", progress=False)
+    # the first update is the critic's: the anchor treats, exploring
+    first = slice(0, VISITS)
+    of_anchor = sum(steps.happened[first]) / sum(steps.ends[first])
+    assert progress_of(tmp_path / "run")["budget"] == pytest.approx(preset.harm.budget * of_anchor)
+    assert of_anchor > Selection(preset).baseline.ever_harm  # exploring harms by itself
+
+
+def test_the_baseline_is_the_untrained_policy() -> None:
+    preset = tiny()
+    run = MODULE._Run(preset, 3, Path("nowhere"))
+    run.begin()
+    selection = Selection(preset)
+    assert selection.score(run.policy()) == selection.baseline
+    usual = replace(preset, input=BeliefPart(particles=128, training_particles=8, fade=0.9))
+    assert Selection(usual).baseline != selection.baseline
+
+
+def test_a_finished_run_that_is_resumed_has_no_point_twice(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    train(tiny(), 3, tmp_path / "run", resume=True, progress=False)
+    assert progress_of(tmp_path / "run")["curve"] == progress_of(run)["curve"]
+
+
+def test_steps_are_those_of_the_model(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    # killed between the model and progress.json, which says what it said before
+    progress = progress_of(run) | {"steps": 2 * UPDATE}
+    (tmp_path / "run" / "progress.json").write_text(json.dumps(progress))
+    train(tiny(6), 3, tmp_path / "run", resume=True, progress=False)
+    assert progress_of(tmp_path / "run")["steps"] == 6 * UPDATE
 
 
 def test_without_a_rate_the_price_is_the_presets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,24 +367,27 @@ def test_ctrl_c_leaves_a_policy_and_a_checkpoint_to_go_on_from(
 
 
 def test_ctrl_c_in_the_warm_start_leaves_a_checkpoint_that_begins_it_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls, foresee = [0], Treatment.foresee
+    fits, fit = [0], _WarmStart.fit
 
-    def interrupted(*arguments: Any) -> dict[str, NDArray[np.float64]]:
-        calls[0] += 1
-        if calls[0] == 5:
+    def interrupted(self: _WarmStart, *arguments: Any) -> None:
+        fit(self, *arguments)
+        fits[0] += 1
+        if fits[0] == 1:  # the network departs from monitoring, and the price has learned
             raise KeyboardInterrupt
-        return foresee(*arguments)
 
-    monkeypatch.setattr(Treatment, "foresee", interrupted)
+    monkeypatch.setattr(_WarmStart, "fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(tiny(), 3, tmp_path / "run", progress=False)
     LearnedPolicy.load(tmp_path / "run" / "policy")
     progress = progress_of(tmp_path / "run")
     assert progress["steps"] == 0 and not progress["warm"]
     train(tiny(), 3, tmp_path / "run", resume=True, progress=False)
-    assert calls[0] == 5 + ROUNDS * VISITS
+    # as if it had never been interrupted
+    same = ("weights", "weights_at_the_end", "trained", "steps", "curve")
+    interrupted_card, card = card_of(tmp_path / "run"), card_of(run)
+    assert {key: interrupted_card[key] for key in same} == {key: card[key] for key in same}
     progress, budget = (
         progress_of(tmp_path / "run"),
         card_of(tmp_path / "run")["select"]["harm_budget"],
