@@ -87,7 +87,7 @@ def answers(cells: Sequence[Record]) -> list[dict[str, Any]]:
             lambda cell: _benefit(cell, "planner")["low"] > 0,
         ),
         _answer(
-            "gap between the genotypes no larger than under Bayesian monitoring",
+            "estimate of the gap between the genotypes no larger than under Bayesian monitoring",
             [cell for cell in clinic if _gaps_known(cell)],
             lambda cell: (
                 cell["worst_genotype"]["policy"]["gap"] <= cell["worst_genotype"]["monitoring"]["gap"]

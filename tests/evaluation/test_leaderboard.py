@@ -288,6 +288,11 @@ def test_the_page_shows_what_the_record_holds(record: dict[str, Any]) -> None:
     assert f"{points(difference['mean'])}<small>{points(difference['low'])} to" in text
     seeds = record["against"]["monitoring"]["benefit_by_seed"].values()
     assert "seeds " + ", ".join(points(item["mean"]) for item in seeds) in text
+    gap = record["worst_genotype"]["policy"]
+    served = (
+        f"{100 * gap['gap']:.1f} ({100 * gap['low']:.1f} to {100 * gap['high']:.1f}; {gap['highest']} against"
+    )
+    assert f"policy {served}" in text or gap["reason"] in text
     assert text.count("not for clinical use") == 1 and "0123456789abcdef" in text
     for name in (*ARMS, *PLANNERS):
         assert f"<td>{name}</td>" in text
