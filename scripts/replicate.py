@@ -164,6 +164,7 @@ def _print(result: Replication) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from dosewright.evaluation.replications.acceptance import CONFIDENCE
     from dosewright.evaluation.replications.result import in_words
 
     table = Table(title=f"{result.title}: {result.patients} participants a cohort, seed {result.seed}")
@@ -179,6 +180,9 @@ def _print(result: Replication) -> None:
         band = "" if check.band is None else f"{check.band[0]:g} to {check.band[1]:g} ({check.flag})"
         table.add_row(str(check.item), check.what, check.realism, here, trial, band, check.verdict)
     Console(width=176).print(table)
+    for letter, words in CONFIDENCE.items():
+        click.echo(f"{letter}: {words}")
+    click.echo("FLAG: a level outside what was expected; it fails nothing")
     for sentence in result.answer:
         click.echo(sentence)
 

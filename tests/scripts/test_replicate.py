@@ -18,6 +18,7 @@ def test_prints_what_must_hold_and_writes_a_result(tmp_path: Path) -> None:
     done = CliRunner().invoke(replicate, arguments, catch_exceptions=False)
     assert done.exit_code == 0
     assert "three-day dose" in done.stdout and "reported" in done.stdout
+    assert all(f"\n{letter}: " in done.stdout for letter in "ABC")  # what stands behind the figures
     assert done.stdout.count("not for clinical use") == 1
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"result.json", "report.html"}
     record = json.loads((tmp_path / "out" / "result.json").read_text())
