@@ -216,27 +216,27 @@ def test_policies_are_found_by_their_cards(tmp_path: Path) -> None:
 
 def test_trainings_that_were_tried_are_told_by_their_cards(tmp_path: Path) -> None:
     shipped = Path(str(files("dosewright.agents.pretrained")))
-    for drug in ("busulfan", "propofol"):
+    for drug in ("busulfan", "tacrolimus"):
         shutil.copytree(shipped / drug, tmp_path / drug / "policy")
-    found = _tried(tmp_path, {"propofol"})  # busulfan is not on the board
-    card = json.loads((shipped / "propofol" / "card.json").read_text())
-    (entry,) = found["propofol"]
-    assert entry["preset"] == "ppo, belief, anchored" and entry["differs"] == []
-    assert entry["trained"] is card["trained"] is False
+    found = _tried(tmp_path, {"tacrolimus"})  # busulfan is not on the board
+    card = json.loads((shipped / "tacrolimus" / "card.json").read_text())
+    (entry,) = found["tacrolimus"]
+    assert entry["preset"] == "ppo, warm start, belief, anchored" and entry["differs"] == []
+    assert entry["trained"] is card["trained"] is True
     assert entry["curve"][-1]["benefit"] == card["curve"][-1]["benefit"]
-    there = tmp_path / "propofol" / "policy" / "card.json"
+    there = tmp_path / "tacrolimus" / "policy" / "card.json"
     # the untrained policy is written before anything was tried
     there.write_text(json.dumps({**card, "curve": []}))
     with pytest.raises(ValueError, match="its training was not tried on patients yet; let it finish"):
-        _tried(tmp_path, {"propofol"})
+        _tried(tmp_path, {"tacrolimus"})
     del card["minutes"]
     there.write_text(json.dumps(card))
     with pytest.raises(ValueError, match="its card does not say 'minutes'; train it again"):
-        _tried(tmp_path, {"propofol"})
+        _tried(tmp_path, {"tacrolimus"})
     there.write_text("{")
     with pytest.raises(ValueError, match="card.json: is no JSON .*; train the policy again"):
-        _tried(tmp_path, {"propofol"})
+        _tried(tmp_path, {"tacrolimus"})
     del card["trained"]
     there.write_text(json.dumps(card))
     with pytest.raises(ValueError, match="its card does not say whether it was trained; train it again"):
-        _tried(tmp_path, {"propofol"})
+        _tried(tmp_path, {"tacrolimus"})
