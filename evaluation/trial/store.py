@@ -101,14 +101,20 @@ class TrialStore:
             If another process is at work there.
         """
         path = _beside(folder)
+        absent = f"--resume: no trial was stopped at {path}; leave --resume out"
+        if not stopped(folder):
+            raise ValueError(absent)
+        store = cls(path)  # before the question is read: another process could begin anew in between
         try:
             asked = json.loads((path / _QUESTION).read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):
-            raise ValueError(f"--resume: no trial was stopped at {path}; leave --resume out") from None
+            store.close()
+            raise ValueError(absent) from None
         different = differences(asked, question)
         if different:
+            store.close()
             raise ValueError(f"the trial at {path} is another one: {different}; ask the same, or {otherwise}")
-        return cls(path)
+        return store
 
     def __enter__(self) -> Self:
         return self
