@@ -31,7 +31,7 @@ from dosewright.agents.learning.environment import Action
 from dosewright.agents.learning.history import HistoryFeatures
 from dosewright.agents.learning.inputs import PolicyInput
 from dosewright.agents.learning.preference import Drawn, PreferenceInput, Same
-from dosewright.agents.learning.preset import HistoryPart, Preset
+from dosewright.agents.learning.preset import HistoryPart, Preset, read_text
 from dosewright.agents.learning.scaling import Scaling
 from dosewright.envs import Scenario, scenario
 
@@ -261,7 +261,8 @@ class LearnedPolicy:
             raise ValueError(
                 f"policy {path}: card.json or scaling.json is broken ({error}); train it again"
             ) from None
-        preset = Preset.parse(_read(path / "preset.toml", f"policy {path}"), f"policy {path}, preset.toml")
+        where = f"policy {path}, preset.toml"
+        preset = Preset.parse(read_text(path / "preset.toml", where, "train it again"), where)
         known = scenario(name_of).seen_as(preset.scenario.genotype)
         asked = preset.scenario
         if (asked.drug, asked.genotype) != (name_of, trained_for):
@@ -308,13 +309,6 @@ def weights_hash(policy: torch.nn.Module) -> str:
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(values.numpy()).tobytes())
     return digest.hexdigest()[:16]
-
-
-def _read(file: Path, where: str) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where}: {file.name} is no text in UTF-8 ({error}); train it again") from None
 
 
 def _apart(layout: tuple[str, ...], here: tuple[str, ...]) -> str:

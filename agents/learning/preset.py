@@ -369,12 +369,22 @@ def read_preset(name_or_path: str) -> Preset:
         path = Path(name_or_path)
         if not path.is_file():
             raise ValueError(f"preset {path}: file not found")
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"preset {path}: no text in UTF-8 ({error}); save it as that") from None
-        return Preset.parse(text, str(path))
+        return Preset.parse(read_text(path, f"preset {path}", "save it as that"), str(path))
     return Preset.shipped(name_or_path)
+
+
+def read_text(file: Path, what: str, remedy: str) -> str:
+    """Return a text; `what` the file is and the `remedy` stand in the error.
+
+    Raises
+    ------
+    ValueError
+        For a file that is not UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{what}: no text in UTF-8 ({error}); {remedy}") from None
 
 
 def _as_table(part: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
-from dosewright.agents.learning.preset import Preset
+from dosewright.agents.learning.preset import Preset, read_text
 
 # What makes trials comparable: the patients, how often they are asked, the machine
 _SAME_IN_ALL = ("scenario", "evaluation", "machine")
@@ -65,7 +65,7 @@ class SearchSpace:
         """Read the space of a file; None: the one that ships, less the warm start where the preset has none,
         and less the learning of the price where that is fixed.
 
-        Errors as in `parse`.
+        Errors as in `parse`, and for a file that is not there or no text in UTF-8.
         """
         if path is None:
             shipped = files("dosewright.agents.learning.sweeps") / "default.toml"
@@ -77,7 +77,8 @@ class SearchSpace:
             return cls._of(tables, "the shipped search space", preset)
         if not Path(path).is_file():
             raise ValueError(f"search space {path}: file not found")
-        return cls.parse(Path(path).read_text(), f"search space {path}", preset)
+        where = f"search space {path}"
+        return cls.parse(read_text(Path(path), where, "save it as that"), where, preset)
 
     @classmethod
     def parse(cls, text: str, where: str, preset: Preset) -> SearchSpace:

@@ -103,8 +103,8 @@ def test_what_a_preset_has_of_its_own_is_told() -> None:
         "sac",
         "harm rate 0.0",
     ]
-    mine = replace(drug, harm=replace(drug.harm, budget=0.7), machine=replace(drug.machine, threads=2))
-    assert mine.differences(drug) == ["harm budget 0.7", "machine threads 2"]
+    mine = replace(drug, harm=replace(drug.harm, budget=0.9), machine=replace(drug.machine, threads=2))
+    assert mine.differences(drug) == ["harm budget 0.9", "machine threads 2"]
 
 
 def test_in_textbook_nothing_drifts_so_nothing_is_forgotten() -> None:
@@ -118,7 +118,7 @@ def test_a_published_protocol_has_the_textbook_preset_of_its_drug() -> None:
     scenario = replace(usual.scenario, drug="warfarin-augustin-15")
     assert isinstance(usual.algorithm, PPOPart)
     falls = replace(usual.algorithm, initial_log_sd=-2.3)
-    priced = replace(usual.harm, multiplier=0.6, rate=0.0)
+    priced = replace(usual.harm, budget=0.8, multiplier=0.6, rate=0.0)
     assert protocol == replace(usual, scenario=scenario, harm=priced, algorithm=falls)
     told = read_preset("warfarin-augustin-30-preference")
     assert told.scenario.drug == "warfarin-augustin-30" and told.preference is not None

@@ -62,7 +62,7 @@ def test_the_order_of_a_file_changes_nothing() -> None:
 
 def test_a_preset_is_changed_at_the_keys_that_are_named() -> None:
     made = changed(BUSULFAN, {"ppo.epochs": 7, "policy.hidden": [8, 8]}, "here")
-    assert made.text() == BUSULFAN.text().replace("epochs = 4", "epochs = 7").replace("[64, 64]", "[8, 8]")
+    assert made.text() == BUSULFAN.text().replace("epochs = 10", "epochs = 7").replace("[64, 64]", "[8, 8]")
     with pytest.raises(ValueError, match=r"^here, \[ppo\]: epochs = 0; expected at least 1"):
         changed(BUSULFAN, {"ppo.epochs": 0}, "here")
 
@@ -112,6 +112,13 @@ def test_what_the_preset_does_not_take_is_named(text: str, words: str) -> None:
 def test_the_shipped_space_is_for_the_drugs_own_preset() -> None:
     with pytest.raises(ValueError, match=r"no table \[ppo\]; it has .*sac.*; name a space .* --space"):
         SearchSpace.read(None, Preset.shipped("busulfan-sac"))
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "latin.toml"
+    file.write_bytes('# größer\n["ppo.learning_rate"]\n'.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"search space .*latin.toml: no text in UTF-8 .*; save it as that"):
+        SearchSpace.read(file, Preset.shipped("busulfan"))
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
