@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from importlib.resources import files
 from pathlib import Path
 
@@ -35,6 +36,16 @@ def test_every_drugs_preset_takes_the_shipped_space() -> None:
     assert "harm.rate" not in spaces["voriconazole"].axes
     hidden = whole["policy.hidden"]
     assert isinstance(hidden, Choices) and list(BUSULFAN.policy.hidden) in hidden.values
+
+
+@pytest.mark.parametrize("drug", DRUGS)
+def test_the_shipped_space_is_around_what_every_drug_has(drug: str) -> None:
+    preset = Preset.shipped(drug)
+    tables = tomllib.loads(preset.text())
+    for key, axis in SearchSpace.read(None, preset).axes.items():
+        table, name = key.split(".")
+        if isinstance(axis, Range):
+            assert axis.low <= tables[table][name] <= axis.high, key
 
 
 def test_values_are_of_the_kind_that_the_preset_has() -> None:
