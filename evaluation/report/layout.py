@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from dosewright.evaluation.answer import number
 from dosewright.evaluation.report import cells
@@ -54,4 +55,10 @@ def _pages() -> Environment:
         gap=cells.gap_cell,
         p=cells.p_words,
     )
+    pages.filters["marked"] = _marked
     return pages
+
+
+def _marked(words: str) -> Markup:
+    """Words in which names stand between backticks, as scenario files write them."""
+    return Markup(re.sub("`(.+?)`", r"<code>\1</code>", str(escape(words))))

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from dosewright.evaluation.answer import change
 from dosewright.evaluation.leaderboard.cell import RULES
 from dosewright.evaluation.report.figures import BLUE, ORANGE, WIDTH, svg
+from dosewright.evaluation.report.forests import Panel, Row, forest
 from dosewright.evaluation.report.layout import page
 
 _COLUMNS = 4
@@ -22,6 +23,7 @@ def leaderboard_page(record: Mapping[str, Any]) -> str:
     """Return the page of a record (`dosewright.evaluation.leaderboard.board`) as one self-contained HTML
     text."""
     groups = dict.fromkeys((cell["realism"], cell["world"]) for cell in record["cells"])
+    compared = [cell for cell in record["cells"] if cell["world"] == "own" and cell["policies"]]
     trained = {drug: entries for drug, entries in record["training"].items() if entries}
     minutes = [entry["minutes"] for entries in trained.values() for entry in entries]
     return page(
@@ -30,10 +32,31 @@ def leaderboard_page(record: Mapping[str, Any]) -> str:
         groups=list(groups),
         rule_of=_best_rule,
         change=change,
+        differences=Markup(_differences(compared)) if compared else None,
         curves=Markup(_curves(trained)) if trained else None,
         minutes=sum(minutes)
         + sum(entry["minutes"] for entries in record["tried"].values() for entry in entries),
         longest=max(minutes, default=0.0),
+    )
+
+
+def _differences(cells: Sequence[Mapping[str, Any]]) -> str:
+    """Return how the policies differ from monitoring, realism after realism."""
+    rows = [
+        Row(
+            f"{cell['drug']}, {realism}",
+            [cell["against"]["monitoring"][key] for key in ("benefit", "event")],
+            gap=place > 0 and number == 0,
+        )
+        for place, realism in enumerate(dict.fromkeys(cell["realism"] for cell in cells))
+        for number, cell in enumerate(cell for cell in cells if cell["realism"] == realism)
+    ]
+    panels = (
+        Panel("Benefit", "points", scale=100),
+        Panel("Patients with the event", "points", scale=100),
+    )
+    return forest(
+        "differences", "Differences of policies from Bayesian monitoring, drug by drug", panels, rows
     )
 
 

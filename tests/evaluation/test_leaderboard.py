@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -296,3 +297,32 @@ def test_the_page_shows_what_the_record_holds(record: dict[str, Any]) -> None:
     assert text.count("not for clinical use") == 1 and "0123456789abcdef" in text
     for name in (*ARMS, *PLANNERS):
         assert f"<td>{name}</td>" in text
+
+
+def test_the_page_begins_with_a_picture_of_the_policies_own_worlds(
+    result: TrialResult, record: dict[str, Any]
+) -> None:
+    there = [
+        {**record, "drug": drug, "realism": realism, "world": world}
+        for drug, realism, world in (
+            ("warfarin", "textbook", "own"),
+            ("propofol", "clinic", "own"),
+            ("warfarin", "clinic", "own"),
+            ("busulfan", "clinic", "other"),
+        )
+    ]
+    text = leaderboard_page({**made(record, {}), "cells": there})
+    picture = text[text.index("<svg") : text.index("What was asked")]
+    # from top to bottom, one realism after the other
+    assert re.findall(r">(\w+, (?:clinic|textbook))<", picture) == [
+        "warfarin, textbook", "propofol, clinic", "warfarin, clinic"
+    ]  # fmt: skip
+    nobody = cell_record(CELL, result, None, (), "the own world")
+    assert "<svg" not in leaderboard_page(made(nobody, {}))
+
+
+def test_names_between_backticks_are_code(record: dict[str, Any]) -> None:
+    there = {**record, "world": "other", "words": "Model `a_b` of <adults>"}
+    text = leaderboard_page(made(record, {}) | {"cells": [record, there]})
+    assert "<dd>Model <code>a_b</code> of &lt;adults&gt;</dd>" in text
+    assert "monitoring in <code>clinic</code>: interval" in text and "`" not in text
