@@ -135,14 +135,15 @@ class _Board:
 
         import numpy as np
 
+        from dosewright.evaluation.provenance import digest, sources
         from dosewright.scripts.leaderboard_cells import cell_design
-        from dosewright.scripts.trial_arms import digest_of, question
+        from dosewright.scripts.trial_arms import question
 
         recipe = partial(cell_design, cell, dict(arms), self.seed)
         asked = recipe()
         asking = question(asked, np.arange(patients), arms)
         if cell.world == "other":
-            asking["world"] = f"another model, SHA-256 {digest_of(_WORLD_BY)}"
+            asking["world"] = f"another model, SHA-256 {digest(sources(_WORLD_BY))}"
         return recipe, asked, asking
 
     def _folder(self, cell: Cell, group: str) -> Path:
@@ -188,9 +189,9 @@ class _Board:
 
 def _summed() -> dict[str, str]:
     """Return what sums up the patients of a cell, in words."""
-    from dosewright.scripts.trial_arms import digest_of
+    from dosewright.evaluation.provenance import digest, sources
 
-    return {"half-width": f"{_HALF_WIDTH:g}", "code": f"SHA-256 {digest_of(_SUMMED_BY)}"}
+    return {"half-width": f"{_HALF_WIDTH:g}", "code": f"SHA-256 {digest(sources(_SUMMED_BY))}"}
 
 
 def _policies(folder: Path | None, drug: str) -> dict[str, Path]:
@@ -262,8 +263,9 @@ def _training(policies: Iterable[Path]) -> list[dict[str, Any]]:
 
 def _entry(path: Path, card: Mapping[str, Any]) -> dict[str, Any]:
     from dosewright.agents.learning import read_preset
+    from dosewright.agents.learning.train import time_shares
 
-    spent = card["seconds"]
+    spent = time_shares(card["seconds"])
     preset = [card["algorithm"], *["warm start"] * card["warm_start"], *card["sees"], card["action"]]
     return {
         "seed": card["seed"],
@@ -273,8 +275,9 @@ def _entry(path: Path, card: Mapping[str, Any]) -> dict[str, Any]:
         "patients": card["select"]["patients"],
         "policy": {key: card["select"]["policy"][key] for key in _CURVE},
         "minutes": card["minutes"],
-        "environment": spent["environment"] / spent["all"],
-        "belief": spent["input"] / spent["all"],
+        "environment": spent["environment"],
+        "belief": spent["input"],
+        "networks": spent["networks"],
         "weights": card["weights"],
         "curve": [{key: point[key] for key in ("steps", *_CURVE)} for point in card["curve"]],
         "monitoring": {key: card["select"]["bayesian, same fading"][key] for key in _CURVE},
@@ -357,12 +360,11 @@ def leaderboard(
 
     from dosewright.envs import names, scenario
     from dosewright.evaluation.leaderboard import Cell, board
-    from dosewright.evaluation.provenance import provenance
+    from dosewright.evaluation.provenance import code_digest, provenance
     from dosewright.evaluation.report.leaderboard import leaderboard_page
     from dosewright.evaluation.result_folder import write_summary, write_whole
     from dosewright.scripts.leaderboard_cells import check_frozen, freeze_comparators, shipped_comparators
     from dosewright.scripts.leaderboard_cells import comparators as comparators_of
-    from dosewright.scripts.trial_arms import code_digest
 
     chosen = {drug: scenario(drug) for drug in drugs or names()}
     now = {drug: comparators_of(known) for drug, known in chosen.items()}

@@ -13,10 +13,11 @@ from dosewright.agents.regimens import lacking
 from dosewright.envs import Scenario
 from dosewright.evaluation.leaderboard import Cell
 from dosewright.evaluation.leaderboard.cell import ADAPTIVE, PLANNERS, RULES, STATIC
+from dosewright.evaluation.provenance import digest, sources
 from dosewright.evaluation.result_folder import write_json
 from dosewright.evaluation.sensitivity import World, other_model
 from dosewright.evaluation.trial import TrialDesign
-from dosewright.scripts.trial_arms import design, digest_of
+from dosewright.scripts.trial_arms import design
 
 REFERENCE = ADAPTIVE
 # what Bayesian monitoring and the planner are made of
@@ -77,7 +78,7 @@ def comparators(known: Scenario) -> dict[str, Any]:
         "fade": known.monitoring.fade,
         "after": known.monitoring.after,
         "version": known.version,
-        "code": digest_of(_COMPARATORS),
+        "code": digest(sources(_COMPARATORS)),
     }
 
 

@@ -48,8 +48,8 @@ def train(
     from dosewright.envs import environment_id, scenario
 
     known = scenario(drug)  # an unknown drug is refused before PyTorch is loaded
-    from dosewright.agents.learning import read_preset
     from dosewright.agents.learning import train as run_training
+    from dosewright.agents.learning.preset import preset_for
 
     if resume is not None:
         if any(value is not None for value in (config, n_timesteps, realism, seed, log_folder)):
@@ -58,17 +58,15 @@ def train(
                 "--realism, --seed and -f"
             )
         folder, seed = resume, _seed_of(resume)
-        preset = read_preset(str(resume / "preset.toml"))
+        preset = preset_for(known.name, str(resume / "preset.toml"))
     else:
         seed = 1 if seed is None else seed
         asked = config or (f"{drug}-textbook" if realism == "textbook" else drug)
-        preset = read_preset(asked).changed(timesteps=n_timesteps, realism=realism)
+        preset = preset_for(known.name, asked).changed(timesteps=n_timesteps, realism=realism)
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         # the preset's name, not the algorithm's: several variants are PPO
         run = (environment_id(drug).replace("/", "-"), Path(asked).stem, f"s{seed}", stamp)
         folder = (log_folder or Path("runs")) / "__".join(run)
-    if preset.scenario.drug != known.name:
-        raise ValueError(f"preset for {preset.scenario.drug}, drug {drug}: they must be the same")
     try:
         policy = run_training(preset, seed, folder, resume=resume is not None)
     except KeyboardInterrupt:
@@ -79,7 +77,22 @@ def train(
             f"`dosewright train {drug} --resume {folder}`"
         ) from None
     click.echo(f"policy: {policy}")
+    click.echo(_time(policy))
     click.echo("Research simulation, not for clinical use.")
+
+
+def _time(policy: Path) -> str:
+    """Return how long a training took and on what, in words."""
+    import json
+
+    from dosewright.agents.learning.train import time_shares
+
+    card = json.loads((policy / "card.json").read_text())
+    shares = {
+        "belief" if name == "input" else name: part for name, part in time_shares(card["seconds"]).items()
+    }
+    parts = ", ".join(f"{name} {100 * part:.0f} %" for name, part in shares.items())
+    return f"{card['minutes']:.1f} minutes: {parts}"
 
 
 def _seed_of(run: Path) -> int:

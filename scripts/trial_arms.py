@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.resources import as_file, files
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -19,17 +16,10 @@ from numpy.typing import NDArray
 
 from dosewright.agents import arm, told
 from dosewright.envs import Noise, read_cohort, scenario
-from dosewright.envs.scenarios import FOLDERS
 from dosewright.envs.scenarios.scenario import GenotypeMode
+from dosewright.evaluation.provenance import code_digest, digest
 from dosewright.evaluation.trial import BLOCK, TrialDesign, TrialStore
 
-# what a block goes through; how its numbers are summed up and shown may change in between
-_CODE = {
-    "pharmacogenomics": ("**/*.py", "**/*.csv", "**/*.toml"),
-    "envs": ("**/*.py",),
-    "evaluation": ("trial/block.py", "outcomes.py"),
-    "agents": ("*.py", "estimation/*.py", "learning/*.py", "pretrained/*.py", "regimens/*.py"),
-}
 _LIBRARIES = ("numpy", "scipy", "numba", "torch")
 # of torch, wherever a block is treated: what a network says does not depend on the process that asks it
 _THREADS = 1
@@ -187,40 +177,5 @@ def _content(name: str, drug: str) -> str:
     if name == "policy":
         shipped = drug if weight is None else f"{drug}-preference"
         with as_file(files("dosewright.agents.pretrained") / shipped) as folder:
-            return f"policy{preference}, SHA-256 {_digest(folder.iterdir())}"
-    return f"policy{preference}, SHA-256 {_digest(Path(name.removeprefix('policy:')).iterdir())}"
-
-
-def code_digest() -> str:
-    """Return a digest of the code that a block goes through, scenarios from other folders included."""
-    found = sources()
-    for folder in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
-        found += Path(folder).glob("*.py")
-    return _digest(found)
-
-
-def sources() -> list[Path]:
-    """Return the files of this package that a block goes through."""
-    return _sources(_CODE)
-
-
-def digest_of(rooms: Mapping[str, Iterable[str]]) -> str:
-    """Return a digest of some files of the rooms: room -> patterns."""
-    return _digest(_sources(rooms))
-
-
-def _sources(rooms: Mapping[str, Iterable[str]]) -> list[Path]:
-    found: list[Path] = []
-    for room, patterns in rooms.items():
-        spec = find_spec(f"dosewright.{room}")
-        assert spec is not None and spec.origin is not None
-        found += [file for pattern in patterns for file in Path(spec.origin).parent.glob(pattern)]
-    return found
-
-
-def _digest(paths: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(path for path in paths if path.is_file()):
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+            return f"policy{preference}, SHA-256 {digest(folder.iterdir())}"
+    return f"policy{preference}, SHA-256 {digest(Path(name.removeprefix('policy:')).iterdir())}"

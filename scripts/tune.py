@@ -71,19 +71,18 @@ def tune(
     from dosewright.envs import scenario
 
     known = scenario(drug)  # an unknown drug is refused before PyTorch is loaded
-    from dosewright.agents.learning import read_preset
+    from dosewright.agents.learning.preset import preset_for
     from dosewright.agents.learning.search_space import SearchSpace
     from dosewright.agents.learning.tune import tune as run_sweep
 
     name = study or drug
     if not re.fullmatch(r"\w[\w.+-]*", name):
         raise ValueError(f"--study {name!r}: names a folder; expected letters, digits, and . + - _")
-    preset = read_preset(config or drug).changed(timesteps=timesteps)
-    if preset.scenario.drug != known.name:
-        raise ValueError(f"preset for {preset.scenario.drug}, drug {drug}: they must be the same")
+    preset = preset_for(known.name, config or drug).changed(timesteps=timesteps)
     varied = SearchSpace.read(space, preset)
     if storage is None:
-        log_folder.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            log_folder.mkdir(parents=True, exist_ok=True)
         storage = f"sqlite:///{log_folder / f'tune-{drug}.db'}"
     folder = log_folder / f"tune-{name}"
     try:

@@ -13,7 +13,7 @@ import json
 import pickle
 import shutil
 import zipfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,8 @@ from dosewright.envs import Scenario, scenario
 
 _BLOCK = 256  # networks are evaluated in blocks of this size, padded: a split of the patients changes no bit
 _FILES = ("weights.zip", "scaling.json", "preset.toml", "card.json")
-_CARD = ("scenario", "scenario_version", "weights", "genotype", "seed_namespace")  # what is read of a card
+_KNOWN_BY_DIGEST = ("scaling.json", "preset.toml")
+_CARD = ("scenario_version", "weights", "files", "seed_namespace")  # what is read of a card
 
 
 @dataclass(frozen=True)
@@ -207,11 +208,12 @@ class LearnedPolicy:
                     whole[:, here] = part.numpy()
         return actions[:n], (after[0][:, :n], after[1][:, :n])
 
-    def save(self, folder: str | Path, preset: str) -> None:
-        """Write the policy's folder in place of the one there; `preset` is the text of its training preset.
+    def save(self, folder: str | Path, preset: Preset) -> None:
+        """Write the policy's folder in place of the one there; `preset` is that of its training.
 
         The folder is made beside its place and then moved there, so that an interruption leaves no half of
-        it. The card gets the digest of the weights, "weights", by which `load` knows them.
+        it. The card gets what it repeats of the preset, and digests of the weights, "weights", and of the
+        other "files", by which `load` knows them.
         """
         path = Path(folder)
         new, old = (path.with_name(f"{path.name}.{word}") for word in ("new", "old"))
@@ -223,8 +225,9 @@ class LearnedPolicy:
         self.network.save(str(new / "weights.zip"))
         scaling = {"mean": self.scaling.mean.tolist(), "sd": self.scaling.sd.tolist()}
         (new / "scaling.json").write_text(json.dumps({"features": self.inputs.names, **scaling}, indent=1))
-        (new / "preset.toml").write_text(preset)
-        card = {**self.card, "weights": weights_hash(self.network)}
+        (new / "preset.toml").write_text(preset.text())
+        known = {file: _digest(new / file) for file in _KNOWN_BY_DIGEST}
+        card = {**self.card, **_told_by(preset), "weights": weights_hash(self.network), "files": known}
         (new / "card.json").write_text(json.dumps(card, indent=1))
         if path.exists():
             path.rename(old)
@@ -238,8 +241,8 @@ class LearnedPolicy:
         Raises
         ------
         ValueError
-            If a file is missing or broken, or the policy was made for another scenario version or feature
-            layout.
+            If a file is missing or broken, the files are not of one training, or the policy was made for
+            another scenario version or feature layout.
         """
         path = Path(folder)
         missing = [file for file in _FILES if not (path / file).is_file()]
@@ -248,28 +251,12 @@ class LearnedPolicy:
                 f"policy {path}: {missing[0]} is missing; give a folder that `dosewright train` finished, "
                 "such as runs/…/policy"
             )
-        try:
-            card, scaling = (json.loads((path / file).read_text()) for file in ("card.json", "scaling.json"))
-            name_of, version, weights, trained_for, _ = (card[key] for key in _CARD)
-            layout = tuple(scaling["features"])
-            known_scaling = Scaling(*(np.array(scaling[key], np.float32) for key in ("mean", "sd")))
-            if not known_scaling.mean.shape == known_scaling.sd.shape == (len(layout),):
-                raise ValueError(f"{len(layout)} features, means and SDs of others")
-            if not (np.isfinite(known_scaling.mean).all() and (known_scaling.sd > 0).all()):
-                raise ValueError("a mean that is no number, or an SD that is not positive")
-        except (ValueError, KeyError, TypeError) as error:  # ValueError: of JSON, UTF-8 and numbers too
-            raise ValueError(
-                f"policy {path}: card.json or scaling.json is broken ({error}); train it again"
-            ) from None
+        card, layout, known_scaling = _described(path)
         where = f"policy {path}, preset.toml"
         preset = Preset.parse(read_text(path / "preset.toml", where, "train it again"), where)
-        known = scenario(name_of).seen_as(preset.scenario.genotype)
-        asked = preset.scenario
-        if (asked.drug, asked.genotype) != (name_of, trained_for):
-            raise ValueError(
-                f"policy {path}: preset.toml is for {asked.drug} with genotype {asked.genotype!r}, card.json "
-                f"for {name_of} with {trained_for!r}; take the folder as `dosewright train` left it"
-            )
+        _check_told(path, card, preset)
+        known = scenario(preset.scenario.drug).seen_as(preset.scenario.genotype)
+        version = card["scenario_version"]
         if version != known.version:
             raise ValueError(
                 f"policy {path}: made for {known.name} version {version}, this is version {known.version}; "
@@ -281,6 +268,8 @@ class LearnedPolicy:
                 f"policy {path}: made for another observation layout ({_apart(layout, inputs.names)}); train "
                 "it again"
             )
+        for file in _KNOWN_BY_DIGEST:
+            _check_digest(path, file, _digest(path / file), card["files"][file])
         try:
             network = policy_class(preset).load(str(path / "weights.zip"), device="cpu")
         except (
@@ -293,13 +282,71 @@ class LearnedPolicy:
             zipfile.BadZipFile,
         ) as error:
             raise ValueError(f"policy {path}: weights.zip is broken ({error}); train it again") from None
-        if weights_hash(network) != weights:
-            raise ValueError(
-                f"policy {path}: weights.zip has digest {weights_hash(network)}, card.json says {weights}; "
-                "take the folder as `dosewright train` left it"
-            )
+        _check_digest(path, "weights.zip", weights_hash(network), card["weights"])
         network.set_training_mode(False)
         return cls(known, inputs, network, known_scaling, card, preset.policy.action, name)
+
+
+def _told_by(preset: Preset) -> dict[str, Any]:
+    """Return what a policy's card repeats of its preset, as JSON has it: for whom it is, what it sees and how
+    it acts."""
+    preference = preset.preference
+    told = {
+        "scenario": preset.scenario.drug,
+        "realism": preset.scenario.realism,
+        "genotype": preset.scenario.genotype,
+        "algorithm": preset.algorithm_name,
+        "warm_start": preset.warm_start is not None,
+        "sees": {name: asdict(part) for name, part in preset.tables.items() if part is preset.input},
+        "action": preset.policy.action,
+    }
+    if preference is None:
+        return told
+    return told | {"preference": {"share": preference.share, "range": list(preference.range)}}
+
+
+def _described(path: Path) -> tuple[dict[str, Any], tuple[str, ...], Scaling]:
+    """Return the card of a policy's folder, the names of its features, and how they are standardised."""
+    try:
+        card, scaling = (json.loads((path / file).read_text()) for file in ("card.json", "scaling.json"))
+        for key in _CARD:
+            card[key]
+        for file in _KNOWN_BY_DIGEST:
+            card["files"][file]
+        layout = tuple(scaling["features"])
+        known = Scaling(*(np.array(scaling[key], np.float32) for key in ("mean", "sd")))
+        if not known.mean.shape == known.sd.shape == (len(layout),):
+            raise ValueError(f"{len(layout)} features, means and SDs of others")
+        if not (np.isfinite(known.mean).all() and (known.sd > 0).all()):
+            raise ValueError("a mean that is no number, or an SD that is not positive")
+    except (ValueError, KeyError, TypeError) as error:  # ValueError: of JSON, UTF-8 and numbers too
+        why = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise ValueError(
+            f"policy {path}: card.json or scaling.json is broken ({why}); train it again"
+        ) from None
+    return card, layout, known
+
+
+def _check_told(path: Path, card: dict[str, Any], preset: Preset) -> None:
+    """Refuse a card that tells something else than the preset beside it."""
+    for key, value in _told_by(preset).items():
+        if card.get(key) != value:
+            raise ValueError(
+                f"policy {path}: preset.toml says {key} {value!r}, card.json {card.get(key)!r}; take the "
+                "folder as `dosewright train` left it"
+            )
+
+
+def _check_digest(path: Path, file: str, here: str, known: str) -> None:
+    if here != known:
+        raise ValueError(
+            f"policy {path}: {file} has digest {here}, card.json says {known}; take the folder as "
+            "`dosewright train` left it"
+        )
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 def weights_hash(policy: torch.nn.Module) -> str:

@@ -10,7 +10,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from dosewright.envs import Randomisation
+from dosewright.envs import Randomisation, scenario
 from dosewright.envs.scenarios import protocol_names
 from dosewright.envs.scenarios.scenario import GenotypeMode
 
@@ -272,7 +272,11 @@ class Preset:
         return made
 
     def _check(self, where: str) -> None:
-        """Refuse parts that do not go together."""
+        """Refuse a scenario that is not known, and parts that do not go together."""
+        try:
+            scenario(self.scenario.drug).preset(self.scenario.realism)
+        except ValueError as error:
+            raise ValueError(f"{where}, [scenario]: {error}") from None
         tablets = isinstance(self.algorithm, MaskablePPOPart)
         if tablets != (self.policy.action == "tablet"):
             raise ValueError(
@@ -371,6 +375,17 @@ def read_preset(name_or_path: str) -> Preset:
             raise ValueError(f"preset {path}: file not found")
         return Preset.parse(read_text(path, f"preset {path}", "save it as that"), str(path))
     return Preset.shipped(name_or_path)
+
+
+def preset_for(drug: str, name_or_path: str) -> Preset:
+    """Return the preset of a shipped name, or of a TOML file, for a drug; one of another drug is refused."""
+    preset = read_preset(name_or_path)
+    if preset.scenario.drug != drug:
+        raise ValueError(
+            f"preset {name_or_path}, [scenario]: drug = {preset.scenario.drug!r}, asked for {drug}; name the "
+            f"drug of the preset, or a preset such as {drug}-sac"
+        )
+    return preset
 
 
 def read_text(file: Path, what: str, remedy: str) -> str:

@@ -47,7 +47,7 @@ def begin(storage: str, name: str, asked: Mapping[str, str], folder: Path) -> op
     """
     import optuna
 
-    if name in _opened(storage, lambda: optuna.get_all_study_names(storage)):
+    if name in _names(storage):
         raise ValueError(
             f"study {name!r} is in {storage} already; go on with it by --resume, or name another --study"
         )
@@ -56,8 +56,11 @@ def begin(storage: str, name: str, asked: Mapping[str, str], folder: Path) -> op
             f"folder {folder} is not empty, but study {name!r} is not in {storage}; give the --storage of "
             "the sweep that it holds with --resume, or name another --study or --log-folder"
         )
-    study = optuna.create_study(
-        storage=storage, study_name=name, direction="maximize", pruner=optuna.pruners.MedianPruner()
+    study = _opened(
+        storage,
+        lambda: optuna.create_study(
+            storage=storage, study_name=name, direction="maximize", pruner=optuna.pruners.MedianPruner()
+        ),
     )
     study.set_user_attr(_ASKED, dict(asked))
     return study
@@ -74,13 +77,12 @@ def resume(storage: str, name: str, asked: Mapping[str, str]) -> optuna.Study:
     """
     import optuna
 
-    try:
-        study = _opened(
-            storage,
-            lambda: optuna.load_study(storage=storage, study_name=name, pruner=optuna.pruners.MedianPruner()),
-        )
-    except KeyError:
-        raise ValueError(f"--resume: no study {name!r} in {storage}; leave --resume out") from None
+    if name not in _names(storage):
+        raise ValueError(f"--resume: no study {name!r} in {storage}; leave --resume out")
+    study = _opened(
+        storage,
+        lambda: optuna.load_study(storage=storage, study_name=name, pruner=optuna.pruners.MedianPruner()),
+    )
     there = study.user_attrs.get(_ASKED)
     if there is None:
         raise ValueError(f"study {name!r} in {storage} is no sweep of dosewright; name another --study")
@@ -99,6 +101,35 @@ def resume(storage: str, name: str, asked: Mapping[str, str]) -> optuna.Study:
     for trial in study.get_trials(deepcopy=False, states=running):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     return study
+
+
+def _names(storage: str) -> list[str]:
+    """Return the names of the studies in a storage.
+
+    Optuna would make a file of SQLite that is not there, and its own tables in one of something else.
+    """
+    import optuna
+    from sqlalchemy import create_engine, inspect
+    from sqlalchemy.engine import make_url
+
+    def read() -> list[str]:
+        url = make_url(storage)
+        if url.get_backend_name() == "sqlite":
+            if not url.database or not Path(url.database).exists():
+                return []
+            engine = create_engine(url)
+            tables = inspect(engine).get_table_names()
+            engine.dispose()
+            if "studies" not in tables:
+                if tables:
+                    raise ValueError(
+                        f"storage {storage}: is a database of something else, with table {tables[0]!r}; name "
+                        "another --storage"
+                    )
+                return []
+        return optuna.get_all_study_names(storage)
+
+    return _opened(storage, read)
 
 
 def _opened(storage: str, read: Callable[[], _Read]) -> _Read:

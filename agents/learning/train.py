@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -34,12 +34,14 @@ from dosewright.agents.learning.scaling import Scaling
 from dosewright.agents.learning.selection import SEED, Score, Selection
 from dosewright.envs import AutoresetMode, DosingVectorEnv, scenario
 from dosewright.envs.sb3 import SHOWN, SB3VecEnv
+from dosewright.evaluation.provenance import code_digest
 from dosewright.evaluation.result_folder import write_whole
 
 _OTHER_PATIENTS = 1_000_000_007  # added to the seed where other patients are wanted than PPO meets
 _SHOWN = (*SHOWN, "counts", "happened")
+_PARTS = ("environment", "input", "trials on select")  # whose time is taken; the networks have the rest
 _LIBRARIES = ("dosewright", "stable-baselines3", "sb3-contrib", "torch", "numpy", "numba")
-_CHANGES = "seed, preset, versions, threads and machine; budgets are in steps, so time does not"
+_CHANGES = "seed, preset, code, versions, threads and machine; budgets are in steps, so time does not"
 
 
 class _Progress(BaseCallback):
@@ -92,7 +94,8 @@ class _Run:
         self.price = Multiplier(preset.harm.multiplier, self.selection.budget, preset.harm.rate)
         self.curve: list[dict[str, float]] = []
         self.best: float | None = None
-        self.seconds = {"environment": 0.0, "input": 0.0, "trials on select": self.elapsed(), "all": 0.0}
+        self.seconds = {**dict.fromkeys(_PARTS, 0.0), "all": 0.0}
+        self.seconds["trials on select"] = self.elapsed()
         self.lanes: list[LearningVectorEnv] = []
         self.model: Any = None
         self.scaling: Any = None
@@ -257,7 +260,7 @@ class _Run:
         """Write the present policy as the best one."""
         policy = self.policy()
         policy.card = self.card(score, steps, trained)
-        policy.save(self.folder / "policy", self.preset.text())
+        policy.save(self.folder / "policy", self.preset)
         self.best = self.selection.rank(score)
 
     def finish(self) -> None:
@@ -317,22 +320,14 @@ class _Run:
         )
 
     def card(self, score: Score, steps: int, trained: bool) -> dict[str, Any]:
-        """Return what must be known about a policy."""
+        """Return what must be known about a policy, beside what its folder repeats of the preset."""
         preset, spent = self.preset, self.spent()
         return {
             "notice": "Research simulation, not for clinical use.",
-            "scenario": self.scenario.name,
             "scenario_version": self.scenario.version,
-            "realism": preset.scenario.realism,
-            "genotype": preset.scenario.genotype,
             "population": self.scenario.population.source,
             "seed_namespace": "train",
             "seed": self.seed,
-            "algorithm": preset.algorithm_name,
-            "warm_start": preset.warm_start is not None,
-            "sees": {name: asdict(part) for name, part in preset.tables.items() if part is preset.input},
-            "action": preset.policy.action,
-            **({} if preset.preference is None else {"preference": asdict(preset.preference)}),
             "trained": trained,  # False: nothing surpassed the untrained policy, which is Bayesian monitoring
             "steps": steps,  # of the algorithm; 0 where the warm start was not surpassed
             "minutes": round(spent["all"] / 60, 1),
@@ -348,6 +343,7 @@ class _Run:
             "changes_with": _CHANGES,
             "threads": preset.machine.threads,
             "machine": platform.machine(),
+            "code": code_digest(),
             "versions": {
                 "python": platform.python_version(),
                 **{name: version(name) for name in _LIBRARIES},
@@ -442,3 +438,16 @@ def train(
     finally:
         torch.set_num_threads(threads)
     return path / "policy"
+
+
+def time_shares(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Return how the time of a training was spent, as shares: "environment", "input" (the belief), "trials on
+    select", and "networks", which is what is left.
+
+    Parameters
+    ----------
+    seconds
+        As a policy's card has them.
+    """
+    shares = {name: seconds[name] / seconds["all"] for name in _PARTS}
+    return shares | {"networks": 1.0 - sum(shares.values())}

@@ -29,10 +29,10 @@ def board(
         Records of `cell_record`.
     training
         Drug -> one entry a training seed, with "seed", "minutes", "weights", "preset", how that
-        "differs" from the drug's, the shares
-        "environment" and "belief" of the time; of so many `select` "patients" the "curve" ("steps",
-        "benefit", "ever_harm"), and what "policy" and "monitoring" have there; and whether it was
-        "trained": else nothing surpassed monitoring, and the policy is monitoring itself.
+        "differs" from the drug's, the shares "environment", "belief" and "networks" of the time; of so many
+        `select` "patients" the "curve" ("steps", "benefit", "ever_harm"), and what "policy" and "monitoring"
+        have there; and whether it was "trained": else nothing surpassed monitoring, and the policy is
+        monitoring itself.
     tried
         The same of trainings with other presets, whose policies are not compared.
     """

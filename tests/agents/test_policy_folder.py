@@ -4,6 +4,7 @@ fit."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,18 +21,16 @@ from dosewright.agents import arm
 from dosewright.agents.learning import LearnedPolicy, Scaling, read_preset
 from dosewright.agents.learning import policy as policy_module
 from dosewright.agents.learning.policy import inputs_of
-from dosewright.agents.learning.preset import BeliefPart
+from dosewright.agents.learning.preset import BeliefPart, Preset
 from dosewright.envs import Intake, Noise, Treatment, scenario
-from dosewright.envs.scenarios.scenario import GenotypeMode
 
 WARFARIN = scenario("warfarin")
 Made = Callable[..., LearnedPolicy]
 
 
-def preset_text(particles: int = 16, fade: float = 0.9, genotype: GenotypeMode = "diplotype") -> str:
-    preset = read_preset("warfarin")
+def preset_of(particles: int = 16, fade: float = 0.9, name: str = "warfarin") -> Preset:
     belief = BeliefPart(particles=particles, training_particles=8, fade=fade)
-    return replace(preset, input=belief, scenario=replace(preset.scenario, genotype=genotype)).text()
+    return replace(read_preset(name), input=belief)
 
 
 def visits(admitted: Callable[..., Intake], n: int) -> list[NDArray[np.float32]]:
@@ -57,7 +56,7 @@ def test_saved_policy_gives_the_same_doses_bit_for_bit(
     tmp_path: Path, admitted: Callable[..., Intake], policy: Made
 ) -> None:
     made, seen = policy(), visits(admitted, 20)
-    made.save(tmp_path / "policy", preset_text())
+    made.save(tmp_path / "policy", preset_of())
     again = LearnedPolicy.load(tmp_path / "policy", "again")
     assert (
         again.name == "again" and again.card.items() >= made.card.items() and again.seed_namespace == "train"
@@ -71,9 +70,9 @@ def test_the_belief_is_that_of_the_preset(
     tmp_path: Path, admitted: Callable[..., Intake], policy: Made
 ) -> None:
     made, seen = policy(32, 1.0), visits(admitted, 20)
-    made.save(tmp_path / "policy", preset_text(32, 1.0))
+    made.save(tmp_path / "policy", preset_of(32, 1.0))
     assert np.array_equal(doses(made, seen), doses(LearnedPolicy.load(tmp_path / "policy"), seen))
-    made.save(tmp_path / "policy", preset_text(16, 1.0))
+    made.save(tmp_path / "policy", preset_of(16, 1.0))
     assert not np.array_equal(doses(made, seen), doses(LearnedPolicy.load(tmp_path / "policy"), seen))
 
 
@@ -110,7 +109,7 @@ def test_policy_doses_the_genotype_mode_that_it_was_trained_for(
     }  # fmt: skip
     width = len(inputs.names)
     made = LearnedPolicy(known, inputs, network(width), scaling(width), card)
-    made.save(tmp_path / "policy", preset.text())
+    made.save(tmp_path / "policy", preset)
     again = arm(f"policy:{tmp_path / 'policy'}", known)
     noise = Noise("select", 1)
     people = known.population.draw(known.model, known.base, np.arange(10), noise)
@@ -127,7 +126,7 @@ def test_policy_doses_the_genotype_mode_that_it_was_trained_for(
 
 @pytest.fixture
 def folder(tmp_path: Path, policy: Made) -> Path:
-    policy().save(tmp_path / "policy", preset_text())
+    policy().save(tmp_path / "policy", preset_of())
     return tmp_path / "policy"
 
 
@@ -163,17 +162,38 @@ def test_policy_of_another_layout_is_refused(folder: Path) -> None:
         LearnedPolicy.load(folder)
 
 
-def test_policy_of_another_input_than_its_presets_is_refused(folder: Path) -> None:
-    (folder / "preset.toml").write_text(read_preset("warfarin-history").text())
-    with pytest.raises(
-        ValueError, match=r"made for another observation layout \(\d+ features, here \d+\); train"
-    ):
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("scenario", "tacrolimus"),
+        ("scenario", "aspirin"),
+        ("realism", "textbook"),
+        ("genotype", "unknown"),
+        ("algorithm", "sac"),
+        ("action", "tablet"),
+        ("warm_start", False),
+        ("sees", {"history": {"visits": 4}}),
+    ],
+)
+def test_a_card_of_another_preset_is_refused(folder: Path, key: str, value: Any) -> None:
+    there = json.loads((folder / "card.json").read_text())[key]
+    rewrite(folder / "card.json", **{key: value})
+    words = f"policy {folder}: preset.toml says {key} {there!r}, card.json {value!r}; take the folder as"
+    with pytest.raises(ValueError, match=re.escape(words)):
         LearnedPolicy.load(folder)
 
 
-def test_policy_of_an_unknown_drug_is_refused(folder: Path) -> None:
-    rewrite(folder / "card.json", scenario="aspirin")
-    with pytest.raises(ValueError, match="unknown drug 'aspirin'"):
+@pytest.mark.parametrize("file", ["scaling.json", "preset.toml"])
+def test_files_of_another_training_are_refused(folder: Path, file: str) -> None:
+    """Also where they fit: the same features otherwise standardised, the same policy otherwise trained."""
+    path = folder / file
+    if file == "scaling.json":
+        rewrite(path, mean=[value + 0.5 for value in json.loads(path.read_text())["mean"]])
+    else:
+        path.write_text(re.sub(r"budget = \S+", "budget = 5.0", path.read_text()))
+    with pytest.raises(
+        ValueError, match=f"policy {folder}: {file} has digest [0-9a-f]{{16}}, card.json says [0-9a-f]{{16}}"
+    ):
         LearnedPolicy.load(folder)
 
 
@@ -204,19 +224,10 @@ def test_weights_of_another_training_are_refused(folder: Path, tmp_path: Path, p
     other = policy()
     with torch.no_grad():
         next(other.network.parameters()).add_(1.0)
-    other.save(tmp_path / "other", preset_text())
+    other.save(tmp_path / "other", preset_of())
     shutil.copy(tmp_path / "other" / "weights.zip", folder)
     with pytest.raises(
         ValueError, match="weights.zip has digest [0-9a-f]{16}, card.json says [0-9a-f]{16}; take"
-    ):
-        LearnedPolicy.load(folder)
-
-
-@pytest.mark.parametrize(("key", "value"), [("genotype", "unknown"), ("scenario", "tacrolimus")])
-def test_a_card_of_another_preset_is_refused(folder: Path, key: str, value: str) -> None:
-    rewrite(folder / "card.json", **{key: value})
-    with pytest.raises(
-        ValueError, match="preset.toml is for warfarin with genotype 'diplotype', card.json for"
     ):
         LearnedPolicy.load(folder)
 
@@ -253,11 +264,15 @@ def test_a_policy_put_aside_by_a_killed_run_is_not_lost(folder: Path, policy: Ma
     made = policy()
     made.network.save = killed  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        made.save(folder, preset_text())
+        made.save(folder, preset_of())
     LearnedPolicy.load(folder)
 
 
 def test_weights_of_another_algorithm_are_refused(folder: Path) -> None:
-    (folder / "preset.toml").write_text(read_preset("warfarin-sac").text())
+    preset = folder / "preset.toml"
+    preset.write_text(preset_of(name="warfarin-sac").text())
+    digests = json.loads((folder / "card.json").read_text())["files"]
+    known = digests | {"preset.toml": policy_module._digest(preset)}
+    rewrite(folder / "card.json", algorithm="sac", warm_start=False, files=known)
     with pytest.raises(ValueError, match=r"weights.zip is broken \(.*\); train it again"):
         LearnedPolicy.load(folder)

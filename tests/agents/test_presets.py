@@ -215,6 +215,8 @@ def edited(key: str, new: str, name: str = "warfarin") -> str:
         ("hidden", "hidden = [0, -3]", r", \[policy\]: hidden = \[0, -3\]; expected whole numbers from 1"),
         ("hidden", 'hidden = ["a"]', r", \[policy\]: hidden = \['a'\]; expected whole numbers from 1"),
         ("drug", "drug = 1", r", \[scenario\]: drug = 1; expected str"),
+        ("drug", 'drug = "aspirin"', r", \[scenario\]: unknown drug 'aspirin'; known: "),
+        ("realism", 'realism = "clinik"', r", \[scenario\]: unknown realism 'clinik' for warfarin; known: "),
         ("genotype", 'genotype = "phased"', "genotype = 'phased'; known: diplotype, phenotype"),
         ("action", 'action = "spoon"', r"\[policy\]: action = 'spoon'; known: anchored, tablet"),
         ("critic", 'critic = "all"', r"\[policy\]: critic = 'all'; known: seen, truth"),

@@ -6,7 +6,9 @@ Most of it with a training that only pretends; they need Optuna (`make test-extr
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -229,6 +231,7 @@ def test_what_is_not_a_failure_of_the_training_ends_the_sweep(tmp_path: Path, tr
 def test_an_existing_study_is_gone_on_with_only_if_told_to(tmp_path: Path, training: Pretended) -> None:
     with pytest.raises(ValueError, match=r"--resume: no study 'busulfan' in sqlite.*leave --resume out"):
         kept_sweep(tmp_path / "s", resume=True)
+    assert list(tmp_path.iterdir()) == []
     kept_sweep(tmp_path / "s", 1)
     with pytest.raises(ValueError, match=r"study 'busulfan' is in sqlite.*s.db already; .*--resume.*--study"):
         kept_sweep(tmp_path / "s", 1, folder=tmp_path / "elsewhere")
@@ -291,6 +294,18 @@ def test_a_study_of_something_else_is_refused(tmp_path: Path, training: Pretende
     optuna.create_study(storage=database(tmp_path / "s"), study_name="busulfan")
     with pytest.raises(ValueError, match="study 'busulfan' in .* is no sweep of dosewright"):
         kept_sweep(tmp_path / "s", resume=True)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_database_of_something_else_is_left_as_it_is(
+    resume: bool, tmp_path: Path, training: Pretended
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "s.db")) as other:
+        other.execute("CREATE TABLE patients (id TEXT)")
+    before = (tmp_path / "s.db").read_bytes()
+    with pytest.raises(ValueError, match="is a database of something else, with table 'patients'; name anot"):
+        sweep(tmp_path / "s", storage=f"sqlite:///{tmp_path / 's.db'}", resume=resume)
+    assert (tmp_path / "s.db").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,8 @@ def test_another_model_must_keep_half_of_the_gain() -> None:
 
 
 ENTRY = {
-    "seed": 1, "preset": "ppo", "minutes": 90.0, "environment": 0.02, "belief": 0.6, "weights": "abc",
+    "seed": 1, "preset": "ppo", "minutes": 90.0, "weights": "abc", "environment": 0.02, "belief": 0.6,
+    "networks": 0.3,
     "curve": [{"steps": 0, "benefit": 0.8, "ever_harm": 0.03},
               {"steps": 100, "benefit": 0.81, "ever_harm": 0.02},
               {"steps": 200, "benefit": 0.805, "ever_harm": 0.021}],

@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }  # fmt: skip
     scaling = Scaling(np.zeros(width, np.float32), np.ones(width, np.float32))
     path = tmp_path_factory.mktemp("run") / "policy"
-    LearnedPolicy(known, inputs, network, scaling, card).save(path, preset.text())
+    LearnedPolicy(known, inputs, network, scaling, card).save(path, preset)
     return path
 
 

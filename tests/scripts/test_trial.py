@@ -22,6 +22,7 @@ from click.testing import CliRunner
 
 from dosewright.envs import Noise, RealCohort, scenario
 from dosewright.evaluation import TrialResult
+from dosewright.evaluation.provenance import SIMULATES, sources
 from dosewright.evaluation.trial import TrialDesign, TrialStore, run_design
 from dosewright.evaluation.trial import run as running
 from dosewright.scripts.trial import _patients, trial
@@ -31,7 +32,6 @@ from dosewright.scripts.trial_arms import (
     is_policy,
     labelled,
     question,
-    sources,
     told_where,
 )
 
@@ -86,7 +86,7 @@ def test_the_digest_covers_what_a_trial_loads_of_regimens_simulator_and_genetics
     done = subprocess.run([sys.executable, "-c", _LOADED], capture_output=True, text=True, check=True)
     loaded = set(map(Path, done.stdout.split()))
     assert any(file.name == "belief.py" for file in loaded)
-    assert loaded - set(sources()) == set()
+    assert loaded - set(sources(SIMULATES)) == set()
 
 
 def test_every_policy_is_an_arm_for_each_preference() -> None:

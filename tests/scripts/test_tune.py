@@ -94,7 +94,11 @@ def test_ctrl_c_says_how_to_go_on(config: Preset, monkeypatch: pytest.MonkeyPatc
     ("arguments", "words"),
     [
         (("--config", "none.toml"), "preset none.toml: file not found"),
-        (("--config", "tacrolimus"), "preset for tacrolimus, drug busulfan: they must be the same"),
+        (
+            ("--config", "tacrolimus"),
+            "preset tacrolimus, [scenario]: drug = 'tacrolimus', asked for busulfan; name the drug of the",
+        ),
+        (("--resume",), "--resume: no study 'busulfan' in sqlite:///runs/tune-busulfan.db; leave --resume"),
         (("--space", "none.toml"), "search space none.toml: file not found"),
         (("--config", "busulfan-sac"), "search space space.toml: the preset has no table [ppo]"),
         (("--study", "a/b"), "--study 'a/b': names a folder"),
