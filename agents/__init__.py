@@ -30,8 +30,9 @@ def load(name: str) -> LearnedPolicy:
     folder, known = files("dosewright.agents.pretrained"), shipped()
     if name not in known:
         raise ValueError(
-            f"no policy ships for {name!r}; there is one for: {', '.join(known) or 'none'}. One of your own: "
-            "arm policy:PATH, LearnedPolicy.load(PATH)"
+            f"no policy ships for {name!r}; there is one for: {', '.join(known) or 'none'}. Train one, "
+            "`dosewright train DRUG` (told the weight of safety: --config DRUG-preference), and name its "
+            "folder: arm policy:PATH, LearnedPolicy.load(PATH)"
         )
     with as_file(folder / name) as path:
         return LearnedPolicy.load(path)
@@ -43,9 +44,10 @@ def arm(name: str, scenario: Scenario) -> Regimen:
     Parameters
     ----------
     name
-        ``fixed-<dose>mg``, a rule of `dosewright.agents.regimens`, ``policy:PATH`` for a trained policy's
-        folder, or ``policy`` for the one that ships; either with ``@0.8`` behind it for the weight that
-        safety has, by a policy that is told one (of those that ship ``<drug>-preference``).
+        ``fixed-<dose>mg`` (``fixed-<dose>`` where doses are in another unit), a rule of
+        `dosewright.agents.regimens`, ``policy:PATH`` for a trained policy's folder, or ``policy`` for the one
+        that ships; either with ``@0.8`` behind it for the weight that safety has, by a policy that is told
+        one (of those that ship ``<drug>-preference``).
     scenario
         The decision problem.
 

@@ -10,6 +10,10 @@ from dosewright.envs.realism import Realism
 from dosewright.envs.scenarios.scenario import Clock, Scenario
 
 _WIDTH = 106
+RETURNS = (
+    "Returns are the environment's, in which the days after a drop-out bring nothing: they are lower than a "
+    "trial's, which are of the days followed."
+)
 
 
 def page(scenario: Scenario) -> str:
@@ -62,7 +66,7 @@ def page(scenario: Scenario) -> str:
         '`action`: "dose" or "tablet". `namespace`: "train", "select", "trial". `population`: whom to treat. '
         '`reset(options={"patient": id})` names the patient.',
         "## Target",
-        scenario.discriminates,
+        f"Does the score tell good doses from bad ones? {scenario.discriminates} {RETURNS}",
         "## Assumptions",
         " ".join(scenario.assumptions),
         "## Sources",

@@ -1,4 +1,4 @@
-"""Stable-Baselines3 on a Gymnasium vector environment.
+"""Stable-Baselines3 on a Gymnasium vector environment, and its models as arms of a trial.
 
 SB3 has its own vector interface: it resets a finished lane in the same step and wants the last observation of
 the old episode, and whether it was cut short, in that lane's `info`.
@@ -10,8 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Discrete
 from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
+
+from dosewright.envs.scenarios.scenario import Scenario
 
 SHOWN = ("dose", "benefit", "cost", "event")
 
@@ -108,3 +113,57 @@ class SB3VecEnv(VecEnv):
     def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
         """Whether the environment is wrapped in `wrapper_class`."""
         return [isinstance(self.venv, wrapper_class)] * len(list(self._get_indices(indices)))
+
+
+class SB3Regimen:
+    """A model of Stable-Baselines3 or sb3-contrib, trained on a scenario's environments, as a regimen.
+
+    Parameters
+    ----------
+    model
+        With either kind of action: doses, or numbers of tablets of the grid.
+    scenario
+        Whose environments it was trained on.
+    name
+        Name of the arm.
+
+    Raises
+    ------
+    ValueError
+        For a model of another observation layout.
+    """
+
+    needs: frozenset[str] = frozenset()
+
+    def __init__(self, model: BaseAlgorithm, scenario: Scenario, name: str = "sb3") -> None:
+        seen, there = model.observation_space.shape, scenario.observation.low.shape
+        if seen != there:
+            raise ValueError(
+                f"arm {name!r}: a model of observations {seen}, {scenario.name} has {there}; give one that "
+                "was trained on its environments"
+            )
+        self.model, self.scenario, self.name = model, scenario, name
+
+    def predict(
+        self,
+        observation: NDArray[np.float32],
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[NDArray[np.float64], Any]:
+        """Return the dose (n,) and the states of a recurrent network.
+
+        Raises
+        ------
+        ValueError
+            For ``deterministic=False``: SB3 draws from PyTorch's generator, not from the patients' keys.
+        """
+        if not deterministic:
+            raise ValueError(
+                f"arm {self.name!r}, deterministic=False: a model of SB3 doses deterministically; for "
+                "randomised doses make it noisy (dosewright.agents.regimens.Noisy)"
+            )
+        action, state = self.model.predict(observation, state, episode_start, deterministic=True)
+        if isinstance(self.model.action_space, Discrete):
+            return self.scenario.doses.doses[action], state
+        return action.reshape(len(observation)).astype(np.float64), state

@@ -65,7 +65,7 @@ def event_rate(hazard: Hazard, truth: Floats) -> Floats:
     """Return (n,) expected events per 100 patient-years.
 
     ``100 · (1 − exp(−Σ daily hazard)) / followed years``: the probability of a first event while the patient
-    was followed, on the scale of a rate (`models.md` 19).
+    was followed, on the scale of a rate.
     """
     daily = np.where(np.isnan(truth[:, 1:]), 0.0, hazard.daily(truth[:, 1:]))
     return _ratio(-100.0 * _DAYS_A_YEAR * np.expm1(-daily.sum(axis=1)), followed_days(truth))

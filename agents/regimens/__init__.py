@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from dosewright.agents.regimens.bayesian import Bayesian, bayesian, bayesian_adaptive
 from dosewright.agents.regimens.clinician import Clinician, ClinicianState
-from dosewright.agents.regimens.fixed import FixedDose
+from dosewright.agents.regimens.fixed import FixedDose, suffix
 from dosewright.agents.regimens.guideline import Guideline
 from dosewright.agents.regimens.noisy import Noisy, NoisyState, Relative, Steps
 from dosewright.agents.regimens.nomogram import Nomogram, Proportional, clinical_nomogram, label, nomogram
@@ -31,7 +31,7 @@ _RULES: dict[str, Callable[[Scenario], Regimen]] = {
 
 
 def names() -> tuple[str, ...]:
-    """Return the names that `regimen` knows, besides ``fixed-<dose>mg``."""
+    """Return the names that `regimen` knows, besides ``fixed-<dose>``."""
     return tuple(_RULES)
 
 
@@ -52,14 +52,21 @@ def regimen(name: str, scenario: Scenario) -> Regimen:
     Raises
     ------
     ValueError
-        For an unknown name; the message lists the known ones.
+        For an unknown name; the message lists the known ones. For a fixed dose in another unit than the
+        scenario's.
     """
-    fixed = re.fullmatch(r"fixed-(\d+(?:\.\d+)?)mg", name)
+    fixed = re.fullmatch(r"fixed-(\d+(?:\.\d+)?)(mg)?", name)
+    behind = suffix(scenario)
     if fixed:
+        if (fixed[2] or "") != behind:
+            raise ValueError(
+                f"arm {name}: doses of {scenario.name} are in {scenario.doses.unit}; write "
+                f"fixed-{fixed[1]}{behind}"
+            )
         return FixedDose(scenario, float(fixed[1]))
     if name not in _RULES:
         raise ValueError(
-            f"unknown arm {name!r}; known: fixed-<dose>mg, {', '.join(_RULES)}, policy, policy:PATH, "
+            f"unknown arm {name!r}; known: fixed-<dose>{behind}, {', '.join(_RULES)}, policy, policy:PATH, "
             "policy@WEIGHT"
         )
     return _RULES[name](scenario)

@@ -11,6 +11,12 @@ from numpy.typing import NDArray
 from dosewright.envs import Scenario
 
 
+def suffix(scenario: Scenario) -> str:
+    """Return what stands behind the number in the name of a fixed dose: "mg" where doses are in mg, nothing
+    where they are in another unit."""
+    return "mg" if scenario.doses.unit.split()[0] in ("mg", "mg/day") else ""
+
+
 @dataclass(frozen=True)
 class FixedDose:
     """Give `dose` to everybody, in the scenario's unit.
@@ -36,8 +42,8 @@ class FixedDose:
 
     @property
     def name(self) -> str:
-        """``fixed-5mg``."""
-        return f"fixed-{self.dose:g}mg"
+        """``fixed-5mg``; ``fixed-85`` where doses are in another unit than mg."""
+        return f"fixed-{self.dose:g}{suffix(self.scenario)}"
 
     def predict(
         self,

@@ -22,7 +22,7 @@ Visits = Literal["of the calendar", "and while stopped", "of the rule"]
 
 _SKIPPED_DAYS = 2  # doses that a skip leaves out, and the days between INRs while the drug is stopped
 _AFTER_STOP_DAYS = 7
-_NEXT_DAY = 1  # a result that did not come: test again the next day (models.md 1.6, ASSUMPTION)
+_NEXT_DAY = 1  # a result that did not come: test again the next day (ASSUMPTION)
 
 
 @dataclass(frozen=True)

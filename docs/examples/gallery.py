@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dosewright.envs import environment_id, names, scenario
+from dosewright.envs.page import RETURNS
 from dosewright.evaluation.curves import curve
 from dosewright.evaluation.report.curves import course_figure
 
@@ -98,9 +99,14 @@ def draw(drug: str, folder: Path) -> str:
             "",
             f"![{drug}](drugs/{drug}.png)",
             "",
-            f"Model: {known.model.title}. Genes: {genes}. Second model of the same response: {alternative}",
-            f"Benefit: {known.benefit.label}. Harm: {known.harm.label} (weight {known.weight:g}). "
-            f"{known.discriminates}",
+            f"Model: {known.model.title}. Genes: {genes}. Second model of the same response: "
+            f"{alternative.removesuffix('.')}.",
+            "",
+            f"Benefit: {known.benefit.label}. Harm: {known.harm.label} (weight {known.weight:g}). Event, "
+            f"which a trial counts once a patient: {known.event.label}; margin of non-inferiority "
+            f"{100 * known.margin:g} points.",
+            "",
+            f"Does the score tell good doses from bad ones? {known.discriminates}",
         ]
     )
 
@@ -114,7 +120,7 @@ def main() -> None:
         "first genotype "
         "(all with the covariates of the typical person), and what the drug is dosed to. Written by "
         "`python docs/examples/gallery.py docs`; `dosewright scenarios DRUG` prints a drug's "
-        "whole page. Simulation, not for clinical use.\n\n"
+        f"whole page. {RETURNS} Simulation, not for clinical use.\n\n"
     )
     (folder / "drugs.md").write_text(head + "\n\n".join(parts) + "\n", encoding="utf-8")
     print(f"{folder / 'drugs.md'}: {len(parts)} drugs")

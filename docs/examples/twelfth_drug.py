@@ -120,7 +120,7 @@ SCENARIO = Scenario(
         Entry(POOR, "1", 0, 2, 0.3, "CYP2C19 alleles without function, counted as *2"),
         Entry(allele_entry("CYP2C19", "*17"), "1", 0, 2, 0.4, "CYP2C19*17 alleles"),
     ),
-    discriminates="A uniform random dose scores far below the best fixed dose.",
+    discriminates="Yes: a uniform random dose scores far below the best fixed dose.",
     assumptions=("The drug is invented: every number is an assumption.",),
     sources=("invented for docs/add_a_drug.md",),
 )  # fmt: skip

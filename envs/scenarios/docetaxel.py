@@ -231,7 +231,7 @@ SCENARIO = Scenario(
         Entry("neutrophils_1e9_l", "10⁹/L", 0.5, 50, meaning="neutrophils before treatment"),
         Entry("aag_g_l", "g/L", 0.1, 5, meaning="α1-acid glycoprotein before treatment"),
     ),
-    discriminates="A cycle is in range or it is not: random doses lose to the best fixed dose (0.45 in "
+    discriminates="Yes: a cycle is in range or it is not. Random doses lose to the best fixed dose (0.45 in "
         "`clinic`, 40 mg/m²), and that to Bayesian monitoring (0.72).",
     assumptions=(
         "Weight of harm, event and all numbers of the clinic preset are assumptions, set before training.",

@@ -135,7 +135,7 @@ STEPS = AdjustmentTable(
     hold_days=0,
     early=None,
     flag="ASSUMPTION",
-    source="models.md 7.1: above 4 mg/L 25 to 33 % less (ASSUMPTION, here 30 %); below 1 mg/L one weight "
+    source="above 4 mg/L 25 to 33 % less (ASSUMPTION, here 30 %); below 1 mg/L one weight "
     "band, 50 mg, more (RECALLED), without the second level that the clinic asks for first",
 )
 

@@ -291,7 +291,7 @@ SCENARIO = Scenario(
     ),
     sources=(*MODEL.sources, "IATDMCT 2019 (target)", LABEL.source, GUIDELINE.source, PROPORTIONAL.source,
              POPULATION.source),
-    # by a week, at most twice, then left out, as with docetaxel: models.md 19 does not say what comes after
-    # the second delay (ASSUMPTION)
+    # by a week, at most twice, then left out, as with docetaxel (ASSUMPTION: nothing was read of what comes
+    # after the second delay)
     delay=Delay("wbc", below=3.0, by=168.0, at_most=2),
 )  # fmt: skip

@@ -140,7 +140,7 @@ STEPS = AdjustmentTable(
     hold_days=14,
     early=None,
     flag="RECALLED",
-    source="models.md 5.5: below 0.5 stop until above 0.75, then half of the dose; half at 0.5 to 1.0; 25 % "
+    source="below 0.5 stop until above 0.75, then half of the dose; half at 0.5 to 1.0; 25 % "
     "more above 1.5, at most 150 % of the start (RECALLED; protocols differ), by one count where clinics "
     "wait for two or three; two weeks after a change before the next (CPIC, VERIFIED)",
     most=1.5,

@@ -108,7 +108,7 @@ STEPS = AdjustmentTable(
     hold_days=14,
     early=None,
     flag="RECALLED",
-    source="models.md 11.1: + 100, + 50 or − 25 to − 50 mg/day by level, above 25 mg/L held until below 20 "
+    source="+ 100, + 50 or − 25 to − 50 mg/day by level, above 25 mg/L held until below 20 "
     "and begun again with 20 % less (RECALLED); levels a week and more after a change (PARTIAL)",
 )
 
@@ -190,9 +190,9 @@ SCENARIO = Scenario(
         Entry(_C19_STAR2, "1", 0, 2, 0.3, "CYP2C19 alleles without function, counted as *2"),
         Entry(_C19_STAR9, "1", 0, 2, 0.0, "CYP2C19 alleles of decreased function, counted as *9"),
     ),
-    discriminates="Random doses (−68 points under `clinic`) lose to the best fixed one (175 mg/day, 4 "
-    "points), but that is hardly better than none, as any dose that helps is far too much for somebody: "
-    "compare with the label (−36) and the clinic's steps (26).",
+    discriminates="Random doses (−0.68 in `clinic`) lose to the best fixed one (175 mg/day, 0.04), but that "
+    "is hardly better than none, as any dose that helps is far too much for somebody: compare with the label "
+    "(−0.36) and the clinic's steps (0.26).",
     assumptions=(
         "Calendar, weight of harm and all numbers of the clinic preset are assumptions, set before any "
         "training.",

@@ -134,7 +134,7 @@ TITRATION = AdjustmentTable(
     hold_days=_UNIT_MIN,
     early=None,
     flag="RECALLED",
-    source="models.md 10.1: BIS above 60 or below 40: ± 1 to 2 mg/kg/h, below 30 a pause until above 40 "
+    source="BIS above 60 or below 40: ± 1 to 2 mg/kg/h, below 30 a pause until above 40 "
     "(RECALLED); at most one change a minute, from minute 3 on, up to 10 mg/kg/h (ASSUMPTION)",
     value=_monitor,
     most=MOST / MANUAL_INDUCTION,
@@ -244,10 +244,9 @@ SCENARIO = Scenario(
         Entry("weight_kg", "kg", 25, 300, meaning="weight"),
     ),
     discriminates="A uniform random dose says nothing here: over the whole grid it is ten times what is "
-    "needed (−193 points), and from 0 to 10 mg/kg/h the body averages it, so that it scores like 5 mg/kg/h "
-    "all the time, the best fixed dose (27 points under `clinic`). Compare with the label (−7), which "
-    "induces and does not look, with titration to BIS (69), the closed loop (86) and Bayesian "
-    "monitoring (94).",
+    "needed (−1.93), and from 0 to 10 mg/kg/h the body averages it, so that it scores like 5 mg/kg/h "
+    "all the time, the best fixed dose (0.27 in `clinic`). Compare with the label (−0.07), which induces and "
+    "does not look, with titration to BIS (0.69), the closed loop (0.86) and Bayesian monitoring (0.94).",
     assumptions=(
         "Weight of harm, the event and all numbers of the clinic preset are assumptions, set before any "
         "training.",

@@ -117,7 +117,7 @@ PROPORTIONAL = ProportionalRule(
     target=lambda seen: target_trough(seen["day"]),
     within=(0.5, 2.0),
     flag="VERIFIED",
-    source="models.md 2.4: new dose = dose × target/C0 (VERIFIED), one change between × 0.5 and × 2 "
+    source="new dose = dose × target/C0 (VERIFIED), one change between × 0.5 and × 2 "
     "(ASSUMPTION), "
     "a dose omitted above 20 ng/mL (RECALLED; not rendered: the next visit is days away)",
 )

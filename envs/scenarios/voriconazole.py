@@ -111,7 +111,7 @@ STEPS = AdjustmentTable(
     hold_days=3,
     early=None,
     flag="PARTIAL",
-    source="models.md 8.4: steps by trough, held from 5.6 mg/L until 2.5 or less, levels on day 5 of a new "
+    source="steps by trough, held from 5.6 mg/L until 2.5 or less, levels on day 5 of a new "
     "dose (PARTIAL: one clinical wiki, idwiki.org)",
 )
 
@@ -207,8 +207,8 @@ SCENARIO = Scenario(
     ),
     discriminates="Yes. In `clinic` the return is about 0.79 by Bayesian monitoring, 0.67 by the rule (0.70"
     " with a start by CYP2C19), 0.49 by the dose by CYP2C19 alone and by the best fixed dose "
-    "(150 mg), 0.42 by the label, and 0.31 by uniform random doses, of which five average "
-    "out.",
+    "(150 mg), 0.42 by the label, and 0.31 by uniform random doses, whose errors "
+    "average over the five decisions.",
     assumptions=(
         "Calendar, weight of harm, event and all numbers of the clinic preset are assumptions, set before "
         "any training.",

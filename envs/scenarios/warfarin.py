@@ -346,7 +346,7 @@ SCENARIO = Scenario(
         Entry(_STAR3, "1", 0, 2, 0.0, "CYP2C9 alleles without function, counted as *3"),
         Entry(_VKORC1_A, "1", 0, 2, 0.0, "VKORC1 −1639 A alleles (coding strand)"),
     ),
-    discriminates="Under `clinic` a uniform random dose scores far below the best fixed dose, and that "
+    discriminates="Yes: in `clinic` a uniform random dose scores far below the best fixed dose, and that "
         "below Bayesian "
     "monitoring (tests/envs/test_nondegeneracy.py asserts both).",
     assumptions=(

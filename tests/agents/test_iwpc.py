@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dosewright.agents.regimens import FixedDose, Guideline, lacking, names, regimen
-from dosewright.envs import Intake, Regimen, Scenario, Treatment
+from dosewright.envs import Intake, Regimen, Scenario, Treatment, scenario
 
 See = Callable[..., np.ndarray]
 Treat = Callable[[Regimen, Intake], tuple[Treatment, np.ndarray]]
@@ -128,7 +128,18 @@ def test_every_name_makes_a_regimen_of_that_name(warfarin: Scenario) -> None:
         assert arm.name == name and isinstance(arm, Regimen)
 
 
-@pytest.mark.parametrize("name", ["labell", "fixed-5", "policy:x", ""])
+@pytest.mark.parametrize("name", ["labell", "fixed", "policy:x", ""])
 def test_unknown_name_is_refused_with_the_known_ones(warfarin: Scenario, name: str) -> None:
     with pytest.raises(ValueError, match="unknown arm .*known: fixed-<dose>mg, label, guideline"):
         regimen(name, warfarin)
+
+
+@pytest.mark.parametrize(
+    ("drug", "name", "right"),
+    [("warfarin", "fixed-5", "fixed-5mg"), ("busulfan", "fixed-85mg", "fixed-85")],
+)
+def test_a_fixed_dose_is_named_in_the_unit_of_its_drug(drug: str, name: str, right: str) -> None:
+    known = scenario(drug)
+    with pytest.raises(ValueError, match=f"arm {name}: doses of {drug} are in .*; write {right}$"):
+        regimen(name, known)
+    assert regimen(right, known).name == right

@@ -1,13 +1,16 @@
 """The adapter gives Stable-Baselines3 what it needs to end episodes correctly."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from sb3_contrib.common.maskable.utils import get_action_masks
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecMonitor
 
-from dosewright.envs import AutoresetMode, DosingVectorEnv, scenario
-from dosewright.envs.sb3 import SB3VecEnv
+from dosewright.envs import AutoresetMode, DosingVectorEnv, Noise, scenario
+from dosewright.envs.sb3 import SB3Regimen, SB3VecEnv
+from dosewright.evaluation import run_trial
 
 SPEC = scenario("warfarin").observation
 N, VISITS = 60, 11
@@ -118,3 +121,23 @@ def test_one_update_of_ppo_changes_the_network() -> None:
     assert model.num_timesteps == 16 * VISITS
     assert any(not np.array_equal(a.detach(), b.detach()) for a, b in zip(before, after, strict=True))
     assert all(np.isfinite(p.detach().numpy()).all() for p in after)
+
+
+@pytest.mark.parametrize("action", ["dose", "tablet"])
+def test_a_model_of_sb3_is_an_arm_that_doses_as_the_model_says(action: Literal["dose", "tablet"]) -> None:
+    warfarin = scenario("warfarin")
+    env = DosingVectorEnv("warfarin", 8, action=action, autoreset_mode=AutoresetMode.SAME_STEP)
+    model = PPO("MlpPolicy", SB3VecEnv(env), n_steps=VISITS, batch_size=8, seed=1, device="cpu")
+    model.learn(8 * VISITS)
+    noise, ids, clinic = Noise("select", 1), np.arange(20), warfarin.preset("clinic")
+    arm = SB3Regimen(model, warfarin, "mine")
+    trial = run_trial(warfarin, {"mine": arm}, warfarin.population, ids, noise, clinic)
+    plain = DosingVectorEnv("warfarin", 20, action=action, namespace="select")
+    observation, _ = plain.reset(seed=1)
+    said, _ = model.predict(observation, deterministic=True)
+    first = warfarin.doses.doses[said] if action == "tablet" else warfarin.doses.snap(said[:, 0])
+    np.testing.assert_array_equal(trial.arm("mine").doses[:, 0], first)
+    with pytest.raises(ValueError, match="'mine', deterministic=False"):
+        arm.predict(observation, deterministic=False)
+    with pytest.raises(ValueError, match=r"'sb3': a model of observations \(32,\), tacrolimus has"):
+        SB3Regimen(model, scenario("tacrolimus"))

@@ -117,7 +117,7 @@ def test_a_regimen_without_probabilities_makes_no_log(warfarin: Scenario) -> Non
 def test_treatments_that_the_scenario_leaves_out_are_no_choice() -> None:
     # fluorouracil: after two delays a cycle is omitted, whatever is wanted, with probability 1
     drug, doses = scenario("fluorouracil"), (3600, 3000)
-    clinician = Clinician(drug, [arm(f"fixed-{dose}mg", drug) for dose in doses], (0.5, 0.5))
+    clinician = Clinician(drug, [arm(f"fixed-{dose}", drug) for dose in doses], (0.5, 0.5))
     log = record(drug, clinician, drug.population, np.arange(200), NOISE, drug.preset("clinic"))
     omitted = (drug.observation.read(log.observations, "omitted") > 0.5) & log.mask
     assert omitted.sum() > 10
@@ -126,7 +126,7 @@ def test_treatments_that_the_scenario_leaves_out_are_no_choice() -> None:
     assert (log.behaviour_log_prob[omitted] == 0).all()
     np.testing.assert_allclose(log.behaviour_log_prob[log.mask & ~omitted], np.log(0.5))
     for dose in doses:
-        target = target_log_prob(log, arm(f"fixed-{dose}mg", drug), drug)
+        target = target_log_prob(log, arm(f"fixed-{dose}", drug), drug)
         never = (log.actions != dose) & ~omitted & log.mask
         np.testing.assert_array_equal(np.isneginf(target), never)
 

@@ -197,7 +197,7 @@ def test_steps_of_another_length_are_refused(log: Trajectories, warfarin: Scenar
 
 def test_what_the_scenario_puts_off_is_no_other_calendar() -> None:
     drug = scenario("fluorouracil")
-    fixed = Clinician(drug, [arm("fixed-3600mg", drug)], (1.0,))
+    fixed = Clinician(drug, [arm("fixed-3600", drug)], (1.0,))
     log = record(drug, fixed, drug.population, np.arange(60), Noise("select", 1), drug.preset("clinic"))
     assert log.times is not None
     assert (drug.observation.read(log.observations, "delays")[log.mask] > 0).any()
