@@ -194,6 +194,16 @@ def _summed() -> dict[str, str]:
     return {"half-width": f"{_HALF_WIDTH:g}", "code": f"SHA-256 {digest(sources(_SUMMED_BY))}"}
 
 
+def _learned(folder: Path | None, drugs: Iterable[str]) -> dict[str, dict[str, Path]]:
+    """Return drug -> `_policies`; one that cannot dose is refused here, before anybody is treated."""
+    from dosewright.agents.learning import LearnedPolicy
+
+    found = {drug: _policies(folder, drug) for drug in drugs}
+    for path in (path for policies in found.values() for path in policies.values()):
+        LearnedPolicy.load(path)
+    return found
+
+
 def _policies(folder: Path | None, drug: str) -> dict[str, Path]:
     """Return label -> folder of the policies of a drug: of every training seed, or the one that ships."""
     from importlib.resources import files
@@ -390,7 +400,7 @@ def leaderboard(
         return patients if (cell.realism, cell.world) == ("clinic", "own") else elsewhere
 
     runs = _Board(out, seed, most, planned, processes, backend)
-    learned = {drug: _policies(policies, drug) for drug in chosen}
+    learned = _learned(policies, chosen)
     training = {drug: _training(found.values()) for drug, found in learned.items() if found}
     others = {} if tried is None else _tried(tried, chosen)
     records = []
@@ -444,7 +454,9 @@ def _check_board(out: Path) -> None:
 
 def _line(cell: Mapping[str, Any]) -> str:
     """A cell in one line."""
-    head = f"{cell['drug']}, {cell['realism']}, {cell['world']} model, {cell['patients']} patients: "
+    from dosewright.evaluation.report.leaderboard import world_of
+
+    head = f"{cell['drug']}, {cell['realism']}, {world_of(cell)}, {cell['patients']} patients: "
     if not cell["policies"]:
         return head + "no policy"
     benefit, event = (cell["against"]["monitoring"][key] for key in ("benefit", "event"))

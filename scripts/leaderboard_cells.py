@@ -9,6 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dosewright.agents.regimens import lacking
 from dosewright.envs import Scenario
 from dosewright.evaluation.leaderboard import Cell
@@ -74,9 +76,12 @@ def without_truth(arms: Mapping[str, str]) -> dict[str, str]:
 def comparators(known: Scenario) -> dict[str, Any]:
     """Return what the Bayesian and planner arms of a drug depend on: their settings and a digest of their
     code."""
+    monitoring = known.monitoring
+    target = None if monitoring.target is None else monitoring.target(np.arange(known.horizon, dtype=float))
     return {
-        "fade": known.monitoring.fade,
-        "after": known.monitoring.after,
+        "fade": monitoring.fade,
+        "after": monitoring.after,
+        "target": None if target is None else hashlib.sha256(target.tobytes()).hexdigest()[:16],
         "version": known.version,
         "code": digest(sources(_COMPARATORS)),
     }
@@ -88,7 +93,7 @@ def shipped_comparators() -> Path:
 
 
 def freeze_comparators(path: Path, asked: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write down the comparators of some drugs; those of others that were frozen there stay.
+    """Write down the comparators of some drugs; what was frozen there stays.
 
     Parameters
     ----------
@@ -98,10 +103,18 @@ def freeze_comparators(path: Path, asked: Mapping[str, Mapping[str, Any]]) -> No
     Raises
     ------
     ValueError
-        If the file is there, and is none of this kind.
+        If the file is there, and is none of this kind, or has other comparators of one of the drugs: policies
+        may have been compared with those.
     """
+    there = _frozen(path) if path.exists() else {}
+    for drug, now in asked.items():
+        if drug in there and (different := _apart(there[drug], now)):
+            raise ValueError(
+                f"{path}: the comparators of {drug} are frozen, and others: {different}; name another "
+                "--comparators, and compare every policy again"
+            )
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json({**(_frozen(path) if path.exists() else {}), **asked}, path)
+    write_json({**there, **asked}, path)
 
 
 def check_frozen(path: Path, asked: Mapping[str, Mapping[str, Any]]) -> str:
@@ -126,19 +139,23 @@ def check_frozen(path: Path, asked: Mapping[str, Mapping[str, Any]]) -> str:
     frozen = _frozen(path)
     for drug, now in asked.items():
         if drug not in frozen:
-            raise ValueError(f"{path}: has no comparators of {drug}; add them: --freeze {drug}")
-        then = frozen[drug]
-        different = [
-            f"{key} {then.get(key)!r} then, {value!r} now"
-            for key, value in now.items()
-            if then.get(key) != value
-        ]
-        if different:
             raise ValueError(
-                f"{path}: the comparators of {drug} are not those that were frozen: {', '.join(different)}; "
-                "freeze anew, and compare every policy again"
+                f"{path}: has no comparators of {drug}; add them, `dosewright leaderboard {drug} --freeze "
+                f"--comparators {path}`"
+            )
+        if different := _apart(frozen[drug], now):
+            raise ValueError(
+                f"{path}: the comparators of {drug} are not those that were frozen: {different}; freeze them "
+                "in another file, --comparators, and compare every policy again"
             )
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _apart(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return how frozen comparators differ from those of now, in words; empty where they are the same."""
+    return ", ".join(
+        f"{key} {then.get(key)!r} then, {value!r} now" for key, value in now.items() if then.get(key) != value
+    )
 
 
 def _frozen(path: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,8 +55,9 @@ def answers(cells: Sequence[Record]) -> list[dict[str, Any]]:
     """Return what was asked of the policies, each with the drugs that meet it.
 
     *Better*: the interval of the difference is above 0. *Harm not higher*: the upper 95 % limit of the
-    difference in patients with the event is at most the scenario's margin. Where a question speaks of an
-    estimate, or of nothing else, the interval is not asked; the page shows it.
+    difference in patients with the event is at most the scenario's margin. *Guideline*: that arm, or the
+    label where the drug has none. Where a question speaks of an estimate, or of nothing else, the interval is
+    not asked; the page shows it.
     """
     own = [cell for cell in cells if cell["world"] == "own" and cell["policies"]]
     clinic = [cell for cell in own if cell["realism"] == "clinic"]
@@ -67,27 +68,27 @@ def answers(cells: Sequence[Record]) -> list[dict[str, Any]]:
             lambda cell: _benefit(cell, "monitoring")["low"] > -POINT,
         ),
         _answer(
-            "better than Bayesian monitoring, by an estimate of a point or more, harm not higher",
+            "better than Bayesian monitoring in `clinic`, by an estimate of a point or more, harm not higher",
             clinic,
             lambda cell: _better_by_a_point(cell) and _harm_not_higher(cell),
         ),
         _answer(
-            "estimate of events at most 0.8 times those of Bayesian monitoring",
+            "estimate of events in `clinic` at most 0.8 times those of Bayesian monitoring",
             clinic,
             lambda cell: _ratio(cell) is not None and _ratio(cell) <= _LESS_HARM,
         ),
         _answer(
-            "against the planner: interval above −1 point",
+            "against the planner in `clinic`: interval above −1 point",
             [cell for cell in clinic if "planner" in cell["against"]],
             lambda cell: _benefit(cell, "planner")["low"] > -POINT,
         ),
         _answer(
-            "better than the planner: interval above 0",
+            "better than the planner in `clinic`: interval above 0",
             [cell for cell in clinic if "planner" in cell["against"]],
             lambda cell: _benefit(cell, "planner")["low"] > 0,
         ),
         _answer(
-            "estimate of the gap between the genotypes no larger than under Bayesian monitoring",
+            "estimate of the gap between the genotypes in `clinic` no larger than under Bayesian monitoring",
             [cell for cell in clinic if _gaps_known(cell)],
             lambda cell: (
                 cell["worst_genotype"]["policy"]["gap"] <= cell["worst_genotype"]["monitoring"]["gap"]
@@ -112,15 +113,22 @@ def answers(cells: Sequence[Record]) -> list[dict[str, Any]]:
     }
     for realism in dict.fromkeys(realism for _, realism in others):
         pairs = [cell for cell in own if cell["realism"] == realism and (cell["drug"], realism) in others]
+        wider = _but_wider(others[cell["drug"], realism] for cell in pairs)
         found.append(
             _answer(
-                f"another model, `{realism}`: half of the gain over the guideline is kept, and "
-                "monitoring is at most 2 points better (estimates)",
+                f"another model{wider}, `{realism}`: half of the gain over the guideline (over the label, "
+                "where the drug has none) is kept, and monitoring is at most 2 points better (estimates)",
                 pairs,
                 lambda cell, realism=realism: _survives(cell, others[cell["drug"], realism]),
             )
         )
     return found
+
+
+def _but_wider(cells: Iterable[Record]) -> str:
+    """Return which of the drugs have no second model, in words."""
+    drugs = [cell["drug"] for cell in cells if not cell["second_model"]]
+    return f" (of {', '.join(drugs)} the same, but wider)" if drugs else ""
 
 
 def _answer(question: str, cells: Sequence[Record], meets: Any) -> dict[str, Any]:

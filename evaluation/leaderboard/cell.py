@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 
 from dosewright.evaluation.records import as_record, gap_record
 from dosewright.evaluation.statistics import (
+    Difference,
+    Interval,
     mean_interval,
     paired_difference,
+    paired_proportion_difference,
+    proportion_interval,
     student_half_width,
     worst_group_gap,
 )
@@ -66,7 +70,8 @@ def cell_record(
     training with several seeds: what is compared is each patient's mean over the seeds, and every seed by
     itself. Differences are paired. Intervals are over patients, for the policies that these seeds gave: how
     far another training would come out, the seeds by themselves show. A share of events that is a mean over
-    several seeds has Student's interval, since it is no yes or no; so have differences of events.
+    several seeds has Student's interval, since it is no yes or no; so have differences of events, but where
+    no patient differs: there it is Newcombe's, as Student's would be the single point 0.
 
     Parameters
     ----------
@@ -98,6 +103,7 @@ def cell_record(
         "realism": cell.realism,
         "world": cell.world,
         "words": words,
+        "second_model": result.scenario.alternative is not None,
         "patients": len(result.ids),
         "event": result.scenario.event.label,
         "margin": result.scenario.margin,
@@ -115,8 +121,7 @@ def cell_record(
     means = {key: _over_seeds(result, policies, key) for key in ("benefit", "event")}
     alone = arms[policies[0]] if len(policies) == 1 else None
     record["policy"] = {
-        key: as_record(mean_interval(values)) if alone is None else alone[key]
-        for key, values in means.items()
+        key: as_record(_mean(key, values)) if alone is None else alone[key] for key, values in means.items()
     }
     record["ratio_of_events"] = _ratio_of_events(means["event"], _values(result, best, "event"))
     guideline = next((name for name in GUIDELINES if name in result.arms), None)
@@ -175,12 +180,23 @@ def _against(
     record: dict[str, Any] = {"arm": name, "patients": n}
     for key, values in means.items():
         other = _values(there, name, key)
-        record[key] = as_record(paired_difference(values, other))
+        record[key] = as_record(_difference(key, values, other))
         record[f"{key}_by_seed"] = {
-            policy: as_record(paired_difference(_values(result, policy, key)[:n], other))
+            policy: as_record(_difference(key, _values(result, policy, key)[:n], other))
             for policy in policies
         }
     return record
+
+
+def _mean(key: str, values: Floats) -> Interval:
+    nobody = key == "event" and not values.any()
+    return proportion_interval(values > 0) if nobody else mean_interval(values)
+
+
+def _difference(key: str, policy: Floats, other: Floats) -> Difference:
+    if key == "event" and np.array_equal(policy, other):
+        return paired_proportion_difference(policy > 0, other > 0)
+    return paired_difference(policy, other)
 
 
 def _ratio(above: Floats, below: Floats) -> dict[str, float] | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -31,6 +32,7 @@ def leaderboard_page(record: Mapping[str, Any]) -> str:
         b=record,
         groups=list(groups),
         rule_of=_best_rule,
+        world_of=world_of,
         change=change,
         differences=Markup(_differences(compared)) if compared else None,
         curves=Markup(_curves(trained)) if trained else None,
@@ -67,7 +69,7 @@ def _curves(trained: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         rows = math.ceil(len(trained) / _COLUMNS)
         figure = Figure(figsize=(WIDTH, 0.4 + 2.0 * rows), layout="constrained")
         panels = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
-        for axes, (drug, entries) in zip(panels, trained.items(), strict=False):
+        for number, (axes, (drug, entries)) in enumerate(zip(panels, trained.items(), strict=False)):
             other = axes.twinx()
             for side, key, colour in ((axes, "benefit", BLUE), (other, "ever_harm", ORANGE)):
                 for entry in entries:
@@ -76,7 +78,11 @@ def _curves(trained: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
                               lw=1.2, ms=2.5)  # fmt: skip
                 side.axhline(100 * entries[0]["monitoring"][key], color=colour, lw=0.9, ls=(0, (4, 2)))
                 side.tick_params(labelsize=7.5, colors=colour, axis="y")
-            other.set_ylim(bottom=0)
+            _apart(axes, other)
+            if number % _COLUMNS == 0:
+                axes.set_ylabel("benefit, %", color=BLUE, fontsize=8.5)
+            if number % _COLUMNS == _COLUMNS - 1 or number == len(trained) - 1:
+                other.set_ylabel("with the event, %", color=ORANGE, fontsize=8.5)
             axes.set_title(drug)
             axes.tick_params(labelsize=7.5, axis="x")
             axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
@@ -85,6 +91,22 @@ def _curves(trained: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         return figure
 
     return svg(draw, "curves", "Benefit and patients with the event on select patients over training")
+
+
+def _apart(benefit: Axes, event: Axes) -> None:
+    """Give benefit the upper half of a panel, five points at least, and events the lower one, from 0 on."""
+    low, high = benefit.get_ylim()
+    span = max(high - low, 5.0)
+    top = (low + high + span) / 2
+    benefit.set_ylim(top - 2 * span, top)
+    event.set_ylim(0, 2.1 * max(event.get_ylim()[1], 1.0))
+
+
+def world_of(cell: Mapping[str, Any]) -> str:
+    """Return the world of a cell in words."""
+    if cell["world"] == "own":
+        return "own model"
+    return "another model" if cell["second_model"] else "the same model, wider"
 
 
 def _best_rule(cell: Mapping[str, Any]) -> str | None:

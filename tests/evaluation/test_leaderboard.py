@@ -109,11 +109,12 @@ def test_no_gap_is_no_number(result: TrialResult) -> None:
 
 
 def test_no_event_is_no_proof_of_none(result: TrialResult) -> None:
-    def never(name: str) -> TrialResult:
-        arm = copy.copy(result.arm(name))
-        object.__setattr__(arm, "ever_harm", np.zeros(len(result.ids), dtype=bool))
+    def never(*names: str) -> TrialResult:
+        arms = {name: copy.copy(result.arm(name)) for name in names}
+        for arm in arms.values():
+            object.__setattr__(arm, "ever_harm", np.zeros(len(result.ids), dtype=bool))
         changed = copy.copy(result)
-        object.__setattr__(changed, "arms", {**result.arms, name: arm})
+        object.__setattr__(changed, "arms", {**result.arms, **arms})
         return changed
 
     record = cell_record(CELL, never("policy s1"), None, ("policy s1",), "")
@@ -123,6 +124,13 @@ def test_no_event_is_no_proof_of_none(result: TrialResult) -> None:
     assert (event["mean"], event["high"]) == (0.0, pytest.approx(1.96**2 / (300 + 1.96**2), rel=1e-3))
     base = cell_record(CELL, result, None, ("policy s1",), "")["monitoring"]
     assert cell_record(CELL, never(base), None, ("policy s1",), "")["ratio_of_events"] is None
+    # Newcombe's limits where both have none; of two seeds as well
+    nobody = cell_record(CELL, never(base, *POLICIES), None, POLICIES, "")
+    limit = pytest.approx(1.96**2 / (300 + 1.96**2), rel=1e-3)
+    assert nobody["policy"]["event"]["high"] == limit
+    against = nobody["against"]["monitoring"]
+    for found in (against["event"], *against["event_by_seed"].values()):
+        assert (found["mean"], found["high"], -found["low"]) == (0.0, limit, limit)
 
 
 def test_a_policy_that_doses_as_monitoring_closes_nothing(result: TrialResult) -> None:
@@ -148,6 +156,7 @@ def finding(drug: str, **changes: Any) -> dict[str, Any]:
         "drug": drug,
         "realism": "clinic",
         "world": "own",
+        "second_model": True,
         "policies": ["policy"],
         "margin": 0.03,
         "ratio_of_events": {"mean": 0.5, "low": 0.4, "high": 0.6},
@@ -221,6 +230,12 @@ def test_another_model_must_keep_half_of_the_gain() -> None:
     other["against"]["guideline"]["benefit"]["mean"] = 0.02
     other["against"]["monitoring"]["benefit"]["mean"] = -0.021
     assert met([own, other], "another model") == []
+
+
+def test_the_answer_says_which_drugs_have_no_second_model() -> None:
+    worlds = ("own", "other")
+    cells = [finding(drug, world=world, second_model=drug == "a") for drug in "ab" for world in worlds]
+    assert met(cells, "another model (of b the same, but wider), `clinic`") == ["a", "b"]
 
 
 ENTRY = {

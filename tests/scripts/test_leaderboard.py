@@ -30,7 +30,7 @@ def frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def small(out: Path, frozen: Path, *more: str | Path) -> dict[str, Any]:
-    """A board of one cell, where no policy ships."""
+    """A board of one cell; the fixture `frozen` takes the policies that ship away."""
     command(
         "busulfan", "--out", out, "--comparators", frozen, "--realism", "textbook", "--worlds", "own",
         "--elsewhere", "24", "--planned", "0.17", "--processes", "1", *more,
@@ -143,9 +143,8 @@ def test_comparators_are_those_that_were_frozen(tmp_path: Path, frozen: Path) ->
     frozen.write_text(json.dumps(then))
     with pytest.raises(ValueError, match="comparators of busulfan .* fade 0.5 then, 0.9 now"):
         small(tmp_path / "board", frozen)
-    with pytest.raises(
-        ValueError, match="has no comparators of warfarin-augustin-30; add them: --freeze warf"
-    ):
+    add = "no comparators of warfarin-augustin-30; add them, `dosewright leaderboard warfarin-augustin-30 "
+    with pytest.raises(ValueError, match=f"{add}--freeze --comparators .*comparators.json`"):
         command("warfarin-augustin-30", "--out", tmp_path / "board", "--comparators", frozen)
 
 
@@ -158,6 +157,11 @@ def test_freezing_one_drug_leaves_the_others(tmp_path: Path, frozen: Path) -> No
     command("warfarin", "--freeze", "--comparators", frozen)
     after = json.loads(frozen.read_text())
     assert set(after) == {"busulfan", "warfarin"} and after["busulfan"] == before["busulfan"]
+    # policies may have been compared with what was frozen
+    frozen.write_text(json.dumps({**after, "busulfan": {**after["busulfan"], "fade": 0.5}}))
+    with pytest.raises(ValueError, match="of busulfan are frozen, and others: fade 0.5 then, 0.9 now; name"):
+        command("busulfan", "--freeze", "--comparators", frozen)
+    assert json.loads(frozen.read_text())["busulfan"]["fade"] == 0.5
     frozen.write_text("[]")
     for more in (["--freeze"], ["--out", tmp_path / "board"]):
         with pytest.raises(ValueError, match="are no frozen comparators"):
@@ -195,6 +199,18 @@ def test_an_unknown_world_or_drug_is_named(tmp_path: Path, frozen: Path) -> None
         small(tmp_path / "board", frozen, "--worlds", "mars")
     with pytest.raises(ValueError, match="aspirin"):
         command("aspirin", "--out", tmp_path / "board", "--comparators", frozen)
+
+
+def test_a_policy_that_does_not_fit_is_refused_before_anybody_is_treated(
+    tmp_path: Path, frozen: Path
+) -> None:
+    policy = tmp_path / "runs" / "busulfan-s1" / "policy"
+    shutil.copytree(Path(str(files("dosewright.agents.pretrained") / "busulfan")), policy)
+    card = json.loads((policy / "card.json").read_text())
+    (policy / "card.json").write_text(json.dumps({**card, "scenario_version": 7}))
+    with pytest.raises(ValueError, match="made for busulfan version 7, this is version 0; train it again"):
+        small(tmp_path / "board", frozen, "--policies", tmp_path / "runs")
+    assert not (tmp_path / "board").exists()
 
 
 def test_policies_are_found_by_their_cards(tmp_path: Path) -> None:
