@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dosewright.envs import Scenario
+from dosewright.envs.scenarios import Ramp
 from dosewright.evaluation.records import as_record, difference_record
 from dosewright.evaluation.statistics import Difference, noninferiority
 from dosewright.evaluation.trial import TrialResult
@@ -97,22 +99,29 @@ def question(result: TrialResult, found: Mapping[str, Any]) -> str:
         What `answer` returned.
     """
     scenario = result.scenario
-    gain = f"{scenario.clock.units} with {scenario.benefit.label}"
+    graded = isinstance(scenario.benefit, Ramp)
+    gain = _of_the_score(scenario) if graded else f"{scenario.clock.units} with {scenario.benefit.label}"
     harm = f"patients {scenario.event.label} (margin {_points(scenario.margin)})"
     rivals = " and ".join(rival["arm"] for rival in found["rivals"])
     if found["policy"] and rivals:
         return f"Does {found['arm']} give more {gain} than {rivals}, without more {harm}?"
     competing = sum(not arm.upper_bound for arm in result.arms.values())
     if competing < 2:
-        return f"How many {gain} does {found['arm']} give, and how many patients {scenario.event.label}?"
+        much = "much" if graded else "many"
+        return f"How {much} {gain} does {found['arm']} give, and how many patients {scenario.event.label}?"
     return f"Which of {competing} regimens gives the most {gain}, and are there more {harm}?"
 
 
+def _of_the_score(scenario: Scenario) -> str:
+    """What there is to gain where a unit is not in range or out of it, but more or less on target."""
+    return f"of the score for {scenario.benefit.label}"
+
+
 def benefit_shown(difference: Difference) -> str:
-    """Return what a difference of benefit shows: "better", "worse", or "no difference"."""
+    """Return what a difference of benefit shows: "better", "worse", or "no difference shown"."""
     if difference.low > 0:
         return "better"
-    return "worse" if difference.high < 0 else "no difference"
+    return "worse" if difference.high < 0 else "no difference shown"
 
 
 def harm_shown(difference: Difference, margin: float) -> str:
@@ -132,7 +141,11 @@ def harm_shown(difference: Difference, margin: float) -> str:
     return words[verdict]
 
 
-_BENEFIT_WORDS = {"better": "beats", "worse": "is worse than", "no difference": "does not beat"}
+_BENEFIT_WORDS = {
+    "better": "beats",
+    "worse": "is worse than",
+    "no difference shown": "is not shown to beat",
+}
 _HARM_WORDS = {
     "less": "does less than {}",
     "non-inferior": "is non-inferior to {}",
@@ -181,7 +194,9 @@ def _sentences(
     in_range = number(result.estimate(focus, "benefit").mean, "share")
     harmed = number(result.estimate(focus, "ever_harm").mean, "share")
     who = focus if learned or not rivals else f"{focus}, the arm with the highest return,"
-    days = f"{in_range} of {scenario.clock.units} with {scenario.benefit.label}"
+    graded = isinstance(scenario.benefit, Ramp)
+    of = _of_the_score(scenario) if graded else f"of {scenario.clock.units} with {scenario.benefit.label}"
+    days = f"{in_range} {of}"
     ever = f"{harmed} of patients {scenario.event.label}"
     if not rivals:
         return f"{who} gives {days}; no other arm competes with it.", f"In harm: {ever}."

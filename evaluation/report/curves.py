@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import groupby
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -54,7 +55,12 @@ def course_figure(scenario: Scenario, curves: Mapping[str, Curve], title: str) -
         for axes in panels:
             axes.set_ylim(bottom=0)
             axes.set_xlim(0, float(first.days[-1]))
-        panels[0].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        beside: Any = {"frameon": False, "fontsize": 8, "loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+        panels[0].legend(**beside)
+        if exposures:  # the curves have their names above
+            marks, words = panels[1].get_legend_handles_labels()
+            others = [i for i, word in enumerate(words) if word not in curves]
+            panels[1].legend([marks[i] for i in others], [words[i] for i in others], **beside)
         _label_time(panels[-1], float(first.days[-1]))
         figure.text(0.005, 0.005, "Simulation; not for clinical use.", fontsize=7, color=GREY)
     return figure

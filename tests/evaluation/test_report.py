@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from dosewright.agents.regimens import FixedDose
+from dosewright.agents.regimens import FixedDose, regimen
 from dosewright.envs import Noise, Treatment, scenario
 from dosewright.evaluation import Difference, TrialResult, run_trial, summarise, write_report
 from dosewright.evaluation.answer import answer, benefit_shown, change, harm_shown, number, question
@@ -257,8 +257,8 @@ def test_an_interval_that_covers_0_is_no_win() -> None:
     def difference(low: float, high: float) -> Difference:
         return Difference((low + high) / 2, low, high, 0.01, 100, 0.95)
 
-    assert benefit_shown(difference(-0.001, 0.2)) == "no difference"
-    assert benefit_shown(difference(0.0, 0.2)) == "no difference"
+    assert benefit_shown(difference(-0.001, 0.2)) == "no difference shown"
+    assert benefit_shown(difference(0.0, 0.2)) == "no difference shown"
     assert benefit_shown(difference(0.001, 0.2)) == "better"
     assert benefit_shown(difference(-0.2, -0.001)) == "worse"
     harms = {
@@ -279,8 +279,8 @@ def test_an_interval_that_covers_0_is_no_win() -> None:
 
 def test_two_equal_arms_are_called_equal() -> None:
     found = answer(trial(60, policy=5.0, bayesian=5.0), "policy")
-    assert found["rivals"][0]["benefit"]["shows"] == "no difference"
-    assert "policy does not beat bayesian (0.0 points" in found["sentences"][0]
+    assert found["rivals"][0]["benefit"]["shows"] == "no difference shown"
+    assert "policy is not shown to beat bayesian (0.0 points" in found["sentences"][0]
     # Newcombe's interval keeps a width without a discordant patient: 60 patients are too few for the margin
     assert "is not shown to be non-inferior to bayesian (0.0 points" in found["sentences"][1]
 
@@ -292,6 +292,19 @@ def test_without_a_policy_the_best_arm_meets_the_runner_up(result: TrialResult) 
     assert not found["policy"] and "the arm with the highest return" in found["sentences"][0]
     asked = "Which of 5 regimens gives the most days with INR 2 to 3, and are there more patients ever above"
     assert question(result, found).startswith(asked)
+
+
+def test_a_graded_score_is_no_number_of_days() -> None:
+    drug = scenario("busulfan")  # one AUC of all four days, more or less on target
+    arms = {"label": regimen("label", drug), "rule": regimen("clinical-nomogram", drug)}
+    noise, clinic = Noise("trial", 3), drug.preset("clinic")
+    found = run_trial(drug, arms, drug.population, np.arange(30), noise, clinic)
+    said = answer(found)
+    asked = (
+        "Which of 2 regimens gives the most of the score for AUC of the four days 78 to 101 mg·h/L, falling"
+    )
+    assert question(found, said).startswith(asked)
+    assert " % of the score for AUC of the four days" in said["sentences"][0]
 
 
 def test_an_upper_bound_competes_with_nobody_and_names_are_escaped(tmp_path: Path) -> None:

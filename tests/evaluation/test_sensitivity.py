@@ -208,7 +208,7 @@ def test_the_record_says_what_each_world_shows(found: Sensitivity) -> None:
     for row, item in zip(record["rows"], found.findings, strict=True):
         assert row["benefit"]["mean"] == item.differences["benefit"].mean
         assert row["ever_harm"]["levels"] == list(item.levels["ever_harm"])
-        assert row["benefit"]["shows"] in ("better", "worse", "no difference")
+        assert row["benefit"]["shows"] in ("better", "worse", "no difference shown")
     missing = replace(found, findings=(replace(found.findings[0], reason="none", differences={}, levels={}),))
     assert sensitivity_record(missing, 0.03)["rows"][0]["benefit"] is None
 
