@@ -5,7 +5,7 @@ A randomised trial, or the virtual trial of others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,37 +74,43 @@ _ANZABI_ZADEH = ("clinical-nomogram", "nomogram", _REFERENCE)
 _AUGUSTIN = ("bayesian", _REFERENCE, "planner-adaptive")
 
 
-def protocol_arms(known: Scenario, names: Sequence[str], policy: LearnedPolicy | None) -> dict[str, Regimen]:
-    """Return the arms on a protocol's own days: rules by their names, and the policy where it is for this
+def protocol_arms(
+    known: Scenario, names: Sequence[str], policies: Mapping[str, LearnedPolicy]
+) -> dict[str, Regimen]:
+    """Return the arms on a protocol's own days: rules by their names, and the policy where one is for this
     protocol."""
     from dosewright.agents.regimens import regimen
 
     arms = {name: regimen(name, known) for name in names}
-    return arms if policy is None or policy.scenario is not known else {**arms, "policy": policy}
+    return arms if known.name not in policies else {**arms, "policy": policies[known.name]}
 
 
-def given_policy(path: Path | None, protocols: Sequence[str]) -> LearnedPolicy | None:
-    """Return the policy of ``--policy``; None where there is none.
+def given_policies(paths: Sequence[Path], protocols: Sequence[str]) -> dict[str, LearnedPolicy]:
+    """Return protocol -> policy of ``--policy``.
 
     Raises
     ------
     ValueError
-        For a policy that was trained for something else.
+        For a policy that was trained for something else, or a second one for the same protocol.
     """
-    if path is None:
-        return None
-    from dosewright.agents.learning import LearnedPolicy  # PyTorch
+    found: dict[str, LearnedPolicy] = {}
+    for path in paths:
+        from dosewright.agents.learning import LearnedPolicy  # PyTorch
 
-    policy = LearnedPolicy.load(path)
-    if policy.scenario.name not in protocols:
-        raise ValueError(
-            f"--policy {path}: a policy for {policy.scenario.name}, expected one for {' or '.join(protocols)}"
-        )
-    return policy
+        policy = LearnedPolicy.load(path)
+        name = policy.scenario.name
+        if name not in protocols:
+            raise ValueError(
+                f"--policy {path}: a policy for {name}, expected one for {' or '.join(protocols)}"
+            )
+        if name in found:
+            raise ValueError(f"--policy {path}: a second policy for {name}; name one for each protocol")
+        found[name] = policy
+    return found
 
 
 def anzabi_zadeh(
-    patients: int, seed: int, variability: Variability, highly_sensitive: int, policy: Path | None
+    patients: int, seed: int, variability: Variability, highly_sensitive: int, policies: Sequence[Path]
 ) -> PeerTrial:
     """Run Anzabi Zadeh 2023 again."""
     from dosewright.agents.regimens.ravvaz import ravvaz_arms
@@ -114,7 +120,7 @@ def anzabi_zadeh(
 
     name = trial.SCENARIOS[variability]
     known = scenario(name)
-    calendar = protocol_arms(known, _ANZABI_ZADEH, given_policy(policy, (name,)))
+    calendar = protocol_arms(known, _ANZABI_ZADEH, given_policies(policies, (name,)))
     with _progress(trial.NAME) as progress:
         return trial.replicate(
             ravvaz_arms(day_by_day(known)), calendar, patients, seed, variability, highly_sensitive,
@@ -122,14 +128,14 @@ def anzabi_zadeh(
         )  # fmt: skip
 
 
-def augustin(patients: int, seed: int, policy: Path | None) -> PeerTrial:
+def augustin(patients: int, seed: int, policies: Sequence[Path]) -> PeerTrial:
     """Run Augustin 2023 again, with either largest dose."""
     from dosewright.agents.regimens.ravvaz import ravvaz_arms
     from dosewright.envs import scenario
     from dosewright.evaluation.replications import Arms, day_by_day
     from dosewright.evaluation.replications import augustin as trial
 
-    learned = given_policy(policy, tuple(trial.SCENARIOS.values()))
+    learned = given_policies(policies, tuple(trial.SCENARIOS.values()))
     arms: dict[int, Arms] = {}
     for most, name in trial.SCENARIOS.items():
         known = scenario(name)
@@ -244,8 +250,11 @@ _REAL, _VIRTUAL = ("eu-pact", "coag"), ("anzabi-zadeh", "augustin")
 )
 @click.option(
     "--policy",
+    "policies",
     type=click.Path(path_type=Path),
-    help="Of anzabi-zadeh and augustin: folder of a policy trained for that protocol.",
+    multiple=True,
+    help="Of anzabi-zadeh and augustin: folder of a policy trained for that protocol; of augustin one for "
+    "each largest dose.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the result.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing result.")
@@ -256,7 +265,7 @@ def replicate(
     realism: str | None,
     variability: Variability | None,
     highly_sensitive: int | None,
-    policy: Path | None,
+    policies: tuple[Path, ...],
     out: Path,
     overwrite: bool,
 ) -> None:
@@ -265,7 +274,7 @@ def replicate(
     from dosewright.evaluation import check_folder
     from dosewright.evaluation.replications import write_replication
 
-    _refuse(trial, realism, variability, highly_sensitive, policy)
+    _refuse(trial, realism, variability, highly_sensitive, policies)
     check_folder(out, overwrite)  # before any work
     if trial in _REAL:
         found = conduct(
@@ -276,9 +285,9 @@ def replicate(
     else:
         number = _VIRTUAL_PATIENTS if patients is None else patients
         peer = (
-            augustin(number, seed, policy)
+            augustin(number, seed, policies)
             if trial == "augustin"
-            else anzabi_zadeh(number, seed, variability or "full", highly_sensitive or 0, policy)
+            else anzabi_zadeh(number, seed, variability or "full", highly_sensitive or 0, policies)
         )
         folder = write_replication(peer, out, overwrite)
         _print_peer(peer)
@@ -291,14 +300,14 @@ def _refuse(
     realism: str | None,
     variability: str | None,
     highly_sensitive: int | None,
-    policy: Path | None,
+    policies: Sequence[Path],
 ) -> None:
     """Refuse options that the trial does not have."""
     options = {
         "--realism": (realism, _REAL),
         "--variability": (variability, ("anzabi-zadeh",)),
         "--highly-sensitive": (highly_sensitive, ("anzabi-zadeh",)),
-        "--policy": (policy, _VIRTUAL),
+        "--policy": (policies[0] if policies else None, _VIRTUAL),
     }
     for name, (value, trials) in options.items():
         if value is not None and trial not in trials:

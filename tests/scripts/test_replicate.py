@@ -3,14 +3,14 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner
 
 from dosewright.agents.learning import LearnedPolicy
 from dosewright.envs import scenario
-from dosewright.scripts.replicate import protocol_arms, replicate
+from dosewright.evaluation.replications.augustin import SCENARIOS
+from dosewright.scripts.replicate import given_policies, protocol_arms, replicate
 
 
 def test_prints_what_must_hold_and_writes_a_result(tmp_path: Path) -> None:
@@ -60,13 +60,20 @@ def test_options_of_another_trial_are_refused(arguments: list[str], said: str, t
 
 
 def test_a_policy_doses_its_own_protocol_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for_30 = SimpleNamespace(scenario=scenario("warfarin-augustin-30"))
-    for_15 = SimpleNamespace(scenario=scenario("warfarin-augustin-15"))
-    assert "policy" in protocol_arms(for_30.scenario, ("bayesian",), cast(Any, for_30))
-    assert "policy" not in protocol_arms(for_30.scenario, ("bayesian",), cast(Any, for_15))
-    other = SimpleNamespace(scenario=scenario("warfarin"))
-    monkeypatch.setattr(LearnedPolicy, "load", lambda folder: other)
-    arguments = ["anzabi-zadeh", "--policy", str(tmp_path), "--out", str(tmp_path / "out")]
+    trained = {name: SimpleNamespace(scenario=scenario(name)) for name in ("warfarin", *SCENARIOS.values())}
+    monkeypatch.setattr(LearnedPolicy, "load", lambda folder: trained[folder.name])
+    thirty, fifteen = (Path(name) for name in SCENARIOS.values())
+    policies = given_policies((fifteen, thirty), tuple(SCENARIOS.values()))
+    for path in (thirty, fifteen):
+        known = trained[path.name].scenario
+        assert protocol_arms(known, ("bayesian",), policies)["policy"] is trained[path.name]
+        other = {name: policy for name, policy in policies.items() if name != known.name}
+        assert "policy" not in protocol_arms(known, ("bayesian",), other)
+    with pytest.raises(
+        ValueError, match="a second policy for warfarin-augustin-30; name one for each protocol"
+    ):
+        given_policies((thirty, thirty), tuple(SCENARIOS.values()))
+    arguments = ["anzabi-zadeh", "--policy", "warfarin", "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(replicate, arguments)
     assert isinstance(done.exception, ValueError)
     assert "a policy for warfarin, expected one for warfarin-anzabi-zadeh" in str(done.exception)
