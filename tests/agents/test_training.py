@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,7 +21,10 @@ from dosewright.agents.learning.counterfactual import _WarmStart
 from dosewright.agents.learning.environment import LearningVectorEnv
 from dosewright.agents.learning.preset import BeliefPart, PPOPart
 from dosewright.agents.learning.selection import Selection
+from dosewright.agents.learning.train import time_shares
 from dosewright.envs import DosingVectorEnv
+from dosewright.evaluation.provenance import code_digest
+from dosewright.scripts.train import _time
 
 MODULE = importlib.import_module("dosewright.agents.learning.train")  # the name is the function's too
 VISITS = 11  # of a course of warfarin
@@ -89,6 +93,7 @@ def test_a_run_leaves_what_it_promises(run: Path) -> None:
     assert arm.card["algorithm"] == "ppo" and arm.card["action"] == "anchored" and arm.card["warm_start"]
     assert arm.card["sees"] == {"belief": {"particles": 8, "training_particles": 8, "fade": 0.9}}
     assert arm.card["versions"]["torch"] == torch.__version__
+    assert arm.card["code"] == code_digest()
     assert not list(run.glob("*.new.*"))
 
 
@@ -146,6 +151,14 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others(run: Path, tmp
     ends = [card_of(path)["weights_at_the_end"] for path in (run, tmp_path / "again", tmp_path / "other")]
     assert ends[0] == ends[1] != ends[2]
     assert not equal(weights(run), weights(tmp_path / "other"))
+
+
+@pytest.mark.slow
+def test_two_runs_of_5000_steps_give_the_same_weights(tmp_path: Path) -> None:
+    preset = tiny(15)
+    assert preset.algorithm.timesteps >= 5000
+    first, again = (card_of(train(preset, 3, tmp_path / name, progress=False).parent) for name in "ab")
+    assert first["weights"] == again["weights"] and first["weights_at_the_end"] == again["weights_at_the_end"]
 
 
 # ---------------------------------------------------------------------------------------------- how it learns
@@ -210,6 +223,18 @@ def test_the_card_has_the_whole_curve_and_the_whole_time(run: Path) -> None:
     # the checkpoint was written before the end
     assert card["seconds"]["all"] >= progress["seconds"]["all"]
     assert card["minutes"] == round(card["seconds"]["all"] / 60, 1)
+
+
+def test_the_time_is_split_between_environment_belief_trials_and_networks(run: Path) -> None:
+    seconds = card_of(run)["seconds"]
+    shares = time_shares(seconds)
+    assert list(shares) == ["environment", "input", "trials on select", "networks"]
+    assert shares["environment"] == seconds["environment"] / seconds["all"]
+    assert sum(shares.values()) == pytest.approx(1.0) and min(shares.values()) > 0
+    # as the command prints it
+    assert re.fullmatch(
+        r"\d+\.\d minutes: environment \d+ %, input .*, networks \d+ %", _time(run / "policy")
+    )
 
 
 def test_price_is_learnt_from_the_events_of_every_update_in_the_presets_own_world(

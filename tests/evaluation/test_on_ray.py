@@ -12,16 +12,16 @@ import pytest
 from dosewright.evaluation.trial import on_ray, run_design
 from dosewright.scripts.trial_arms import design
 
-ARMS = {"label": "label", "three": "fixed-3mg"}
+ARMS = {"label": "label", "monitoring": "bayesian-adaptive", "policy": "policy"}
 RECIPE = partial(design, "warfarin", ARMS, 1, "clinic", "diplotype", None)
 
 
 @pytest.mark.oracles
 def test_two_workers_on_ray_give_the_numbers_of_one_process() -> None:
     pytest.importorskip("ray")
-    ids = np.arange(90)
-    here = run_design(RECIPE(), ids, block=30)
-    there = run_design(RECIPE(), ids, recipe=RECIPE, block=30, backend="ray", processes=2)
+    ids = np.arange(60)
+    here = run_design(RECIPE(), ids, block=20)
+    there = run_design(RECIPE(), ids, recipe=RECIPE, block=20, backend="ray", processes=2)
     assert there.patient_table().equals(here.patient_table(), null_equal=True)
     for name in ARMS:
         np.testing.assert_array_equal(there.arm(name).truth, here.arm(name).truth)

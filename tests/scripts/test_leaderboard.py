@@ -102,6 +102,17 @@ def test_a_policy_is_compared_in_another_model_too(
     assert all("SHA-256" in group["world"] for group in asked.values())
 
 
+@pytest.mark.oracles
+def test_a_board_on_ray_has_the_numbers_of_one_process(tmp_path: Path, frozen: Path) -> None:
+    pytest.importorskip("ray")
+    here = small(tmp_path / "here", frozen)
+    there = small(tmp_path / "there", frozen, "--backend", "ray", "--processes", "2")
+    for cell in (*here["cells"], *there["cells"]):
+        for arm in cell["arms"].values():
+            del arm["ms_per_decision"]  # of the clock
+    assert there["cells"] == here["cells"]
+
+
 def test_other_patients_are_not_taken_for_the_same_board(tmp_path: Path, frozen: Path) -> None:
     small(tmp_path / "board", frozen)
     with pytest.raises(ValueError, match="belief arms are of another board: seed '1 of namespace t"):

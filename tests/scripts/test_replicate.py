@@ -69,9 +69,7 @@ def test_a_policy_doses_its_own_protocol_only(tmp_path: Path, monkeypatch: pytes
         assert protocol_arms(known, ("bayesian",), policies)["policy"] is trained[path.name]
         other = {name: policy for name, policy in policies.items() if name != known.name}
         assert "policy" not in protocol_arms(known, ("bayesian",), other)
-    with pytest.raises(
-        ValueError, match="a second policy for warfarin-augustin-30; name one for each"
-    ):
+    with pytest.raises(ValueError, match="a second policy for warfarin-augustin-30; name one for each"):
         given_policies((thirty, thirty), tuple(SCENARIOS.values()))
     arguments = ["anzabi-zadeh", "--policy", "warfarin", "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(replicate, arguments)
