@@ -88,10 +88,9 @@ def _time(policy: Path) -> str:
     from dosewright.agents.learning.train import time_shares
 
     card = json.loads((policy / "card.json").read_text())
-    shares = {
-        "belief" if name == "input" else name: part for name, part in time_shares(card["seconds"]).items()
-    }
-    parts = ", ".join(f"{name} {100 * part:.0f} %" for name, part in shares.items())
+    words = {"input": next(iter(card["sees"]))}  # belief or history
+    shares = time_shares(card["seconds"])
+    parts = ", ".join(f"{words.get(name, name)} {100 * share:.0f} %" for name, share in shares.items())
     return f"{card['minutes']:.1f} minutes: {parts}"
 
 

@@ -232,9 +232,8 @@ def test_the_time_is_split_between_environment_belief_trials_and_networks(run: P
     assert shares["environment"] == seconds["environment"] / seconds["all"]
     assert sum(shares.values()) == pytest.approx(1.0) and min(shares.values()) > 0
     # as the command prints it
-    assert re.fullmatch(
-        r"\d+\.\d minutes: environment \d+ %, input .*, networks \d+ %", _time(run / "policy")
-    )
+    said = _time(run / "policy")
+    assert re.fullmatch(r"\d+\.\d minutes: environment \d+ %, belief .*, networks \d+ %", said)
 
 
 def test_price_is_learnt_from_the_events_of_every_update_in_the_presets_own_world(
