@@ -209,10 +209,10 @@ def _print_doses(advice: Advice, console: Any) -> None:
     )
     click.echo(f"monitoring dose: {digits(prospects.monitoring_dose)} {scenario.doses.unit}, not rounded")
     level = prospects.next_level
-    heading = "next level" if level is None else f"next {level[0].name}, {_in(level[1], clock)}"
+    heading = "next level" if level is None else f"next {level[0].name} {_in(level[1], clock)}, mean (90 %)"
     given_in = f"given in {clock.unit} {advice.timeline.unit}"
     table = _table(
-        f"dose, {scenario.doses.unit}", given_in, "P(in target)", "P(harm)", f"{response} (90 %)", heading
+        f"dose, {scenario.doses.unit}", given_in, "P(in target)", "P(harm)", f"{response}, mean (90 %)", heading
     )
     for item in advice.candidates:
         mark = " *" if item.dose == advice.monitoring.dose else ""
