@@ -211,9 +211,8 @@ def _print_doses(advice: Advice, console: Any) -> None:
     level = prospects.next_level
     heading = "next level" if level is None else f"next {level[0].name} {_in(level[1], clock)}, mean (90 %)"
     given_in = f"given in {clock.unit} {advice.timeline.unit}"
-    table = _table(
-        f"dose, {scenario.doses.unit}", given_in, "P(in target)", "P(harm)", f"{response}, mean (90 %)", heading
-    )
+    there = f"{response}, mean (90 %)"
+    table = _table(f"dose, {scenario.doses.unit}", given_in, "P(in target)", "P(harm)", there, heading)
     for item in advice.candidates:
         mark = " *" if item.dose == advice.monitoring.dose else ""
         table.add_row(
