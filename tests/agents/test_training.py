@@ -430,7 +430,7 @@ def test_ctrl_c_while_a_policy_is_written_leaves_a_loadable_one(
 ) -> None:
     save, calls = LearnedPolicy.save, []
 
-    def interrupted(self: LearnedPolicy, folder: Any, preset: str) -> None:
+    def interrupted(self: LearnedPolicy, folder: Any, preset: Preset) -> None:
         calls.append(folder)
         if len(calls) == 1:
             Path(folder).mkdir(parents=True, exist_ok=True)
