@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _PATIENTS, _ELSEWHERE, _PLANNED = 4000, 1000, 0.25
 _HALF_WIDTH = 0.005
+_BLOCK = 500  # patients of a block, `dosewright.evaluation.trial.BLOCK`, without its imports
 _WORLDS = ("own", "other")
 _PAGE = "leaderboard.html"
 _CURVE = ("benefit", "ever_harm")
@@ -45,9 +46,10 @@ class _Board:
         planned: float,
         processes: int | None,
         backend: Backend,
+        recheck: int | None,
     ) -> None:
         self.out, self.seed, self.patients, self.planned = out, seed, patients, planned
-        self.processes = processes
+        self.processes, self.recheck = processes, recheck
         self.backend: Backend = backend
 
     def cell(self, cell: Cell, policies: Mapping[str, str]) -> dict[str, Any]:
@@ -67,8 +69,11 @@ class _Board:
         if cell.world == "other":
             arms["rules"] = without_truth(arms["rules"])
         file = self.out / "cells" / f"{cell.name}.json"
-        if file.is_file() and (kept := self._kept(file, cell, arms)) is not None:
-            return kept
+        rechecked: list[dict[str, Any]] = []
+        if file.is_file():
+            kept, rechecked = self._kept(file, cell, arms)
+            if kept is not None:
+                return kept
         main = self._group(cell, "belief", arms["belief"], self.patients(cell), compared=len(policies))
         treated = self._treated(cell, len(main.ids))
         rules = self._group(cell, "rules", arms["rules"], treated["rules"])
@@ -76,7 +81,7 @@ class _Board:
         planners = None if planned is None else self._group(cell, "planner", arms["planner"], planned)
         whole = replace(main, arms={**rules.arms, **main.arms})
         words = cell_world(cell, {REFERENCE: REFERENCE}, self.seed).words
-        record = cell_record(cell, whole, planners, list(policies), words)
+        record = cell_record(cell, whole, planners, list(policies), words) | {"rechecked": rechecked}
         asked = self._asked(cell, arms, treated)
         write_json({"asked": asked, "summed": _summed(), "record": record}, file)
         return record
@@ -94,34 +99,50 @@ class _Board:
         """Return what was asked of each group of arms."""
         return {group: self._design(cell, arms[group], n)[-1] for group, n in treated.items()}
 
-    def _kept(self, file: Path, cell: Cell, arms: Mapping[str, Mapping[str, str]]) -> dict[str, Any] | None:
-        """Return the record of a cell that was finished, if the same is asked of it now; None where its
-        patients are there to be summed up anew."""
+    def _kept(
+        self, file: Path, cell: Cell, arms: Mapping[str, Mapping[str, str]]
+    ) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+        """Return the record of a cell that was finished, if the same is asked of it now, None where its
+        patients are there to be summed up anew; and how its patients were rechecked so far."""
         import json
 
+        from dosewright.evaluation.result_folder import write_json
         from dosewright.evaluation.trial.store import differences, stopped
+        from dosewright.scripts.leaderboard_recheck import only_made_otherwise, recheck
 
         try:
             kept = json.loads(file.read_text(encoding="utf-8"))
             record, then, summed = kept["record"], kept["asked"], kept["summed"]
-            needed = int(record["patients"])
+            needed, rechecked = int(record["patients"]), list(record.get("rechecked", []))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{file}: is no record of a cell ({error!r}); delete it, the cell is made again"
             ) from None
-        now = self._asked(cell, arms, self._treated(cell, needed))
+        treated = self._treated(cell, needed)
+        now = self._asked(cell, arms, treated)
         for group in dict.fromkeys((*then, *now)):
-            different = differences(then.get(group, {}), now.get(group, {}))
-            if different:
+            before, here = then.get(group, {}), now.get(group, {})
+            different = differences(before, here)
+            if not different:
+                continue
+            if self.recheck is None or not only_made_otherwise(before, here):
                 raise ValueError(
                     f"{file}: the cell's {group} arms are of another board: {different}; ask the same, name "
-                    "another --out, or delete the file"
+                    "another --out, or delete the file; cells of other code that should make no difference "
+                    "are kept by --recheck 20"
                 )
+            _, design, _ = self._design(cell, arms[group], treated[group])
+            recheck(self._folder(cell, group), before, here, design, self.recheck)
+            rechecked.append({"group": group, "patients": self.recheck, "differed": different})
+            # group by group: a recheck that is stopped goes on
+            record["rechecked"] = rechecked
+            then = {**then, group: here}
+            write_json({"asked": then, "summed": summed, "record": record}, file)
         different = differences(summed, _summed())
         if not different:
-            return record
+            return record, rechecked
         if all(stopped(self._folder(cell, group)) for group in now):
-            return None
+            return None, rechecked
         raise ValueError(
             f"{file}: the cell was summed up otherwise: {different}; its patients are not here to be summed "
             "up anew: name another --out, or delete the file"
@@ -340,6 +361,13 @@ def _entry(path: Path, card: Mapping[str, Any]) -> dict[str, Any]:
 @click.option("--processes", type=click.IntRange(1), help="Default: as in `dosewright trial`.")
 @click.option("--backend", type=click.Choice(["processes", "ray"]), default="processes", show_default=True)
 @click.option(
+    "--recheck",
+    type=click.IntRange(1, _BLOCK),
+    metavar="PATIENTS",
+    help="Keep finished cells of other code, libraries or files of policies if so many of their first "
+    "patients come out the same now, bit for bit; the page says so.",
+)
+@click.option(
     "--comparators",
     type=click.Path(path_type=Path),
     help="What Bayesian monitoring and the planner were when they were frozen. Default: as shipped.",
@@ -358,6 +386,7 @@ def leaderboard(
     seed: int,
     processes: int | None,
     backend: Backend,
+    recheck: int | None,
     comparators: Path | None,
     freeze: bool,
 ) -> None:
@@ -399,7 +428,7 @@ def leaderboard(
     def most(cell: Cell) -> int:
         return patients if (cell.realism, cell.world) == ("clinic", "own") else elsewhere
 
-    runs = _Board(out, seed, most, planned, processes, backend)
+    runs = _Board(out, seed, most, planned, processes, backend, recheck)
     learned = _learned(policies, chosen)
     training = {drug: _training(found.values()) for drug, found in learned.items() if found}
     others = {} if tried is None else _tried(tried, chosen)

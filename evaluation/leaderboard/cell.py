@@ -115,6 +115,7 @@ def cell_record(
         "against": {},
         "gap_closed": None,
         "worst_genotype": None,
+        "rechecked": [],  # where the patients were treated by other code: how many were treated again
     }
     if not policies:
         return record

@@ -126,6 +126,10 @@ class TrialStore:
         """Leave it to others; nothing is deleted."""
         self._lock.release()
 
+    def ask(self, question: Mapping[str, str]) -> None:
+        """Take the blocks as the answer to another question; whoever asks has made sure that they are."""
+        write_json(question, self.path / _QUESTION)
+
     def keep(self, number: int, block: Block) -> None:
         """Store a finished block."""
         arrays: dict[str, NDArray[Any]] = {"ids": block.ids}

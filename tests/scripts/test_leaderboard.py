@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dosewright.envs import names, scenario
@@ -100,6 +102,53 @@ def test_a_policy_is_compared_in_another_model_too(
     )
     asked = json.loads((tmp_path / "board" / "cells" / "busulfan-textbook-other.json").read_text())["asked"]
     assert all("SHA-256" in group["world"] for group in asked.values())
+
+
+def test_a_cell_of_other_code_is_kept_where_its_patients_come_out_the_same(
+    tmp_path: Path, frozen: Path
+) -> None:
+    first = small(tmp_path / "board", frozen)
+    cells = tmp_path / "board" / "cells"
+    record = cells / "busulfan-textbook-own.json"
+
+    def of_other_code() -> None:
+        for file in (record, *cells.glob("*/*.partial/question.json")):
+            file.write_text(
+                re.sub(r"(dosewright [0-9.]+, SHA-256 )[0-9a-f]{16}", r"\g<1>" + 16 * "0", file.read_text())
+            )
+
+    of_other_code()
+    with pytest.raises(ValueError, match="arms are of another board: code .*are kept by --recheck 20"):
+        small(tmp_path / "board", frozen)
+    kept = small(tmp_path / "board", frozen, "--recheck", "3")
+    (cell,) = kept["cells"]
+    assert [(item["group"], item["patients"]) for item in cell["rechecked"]] == [
+        ("belief", 3), ("rules", 3), ("planner", 3)
+    ]  # fmt: skip
+    assert {**cell, "rechecked": []} == first["cells"][0]
+    assert (
+        "came out the same, bit for bit: busulfan, textbook, own model (3 patients"
+        in (tmp_path / "board" / "leaderboard.html").read_text()
+    )
+    # from now on it is a cell of this code
+    assert small(tmp_path / "board", frozen)["cells"] == kept["cells"]
+
+    of_other_code()
+    (block,) = (cells / "busulfan-textbook-own" / "rules.partial").glob("block-*.npz")
+    with np.load(block) as stored:
+        arrays = dict(stored)
+    arrays["arm 1/doses"] = arrays["arm 1/doses"] + (np.arange(24) == 2)[:, None]
+    np.savez(block, allow_pickle=False, **arrays)
+    small(tmp_path / "board", frozen, "--recheck", "2")  # the first two are the same
+    of_other_code()
+    arms = list(first["cells"][0]["arms"])
+    with pytest.raises(
+        ValueError, match=f"doses of patient 2 under '{arms[1]}' is another by this code: the"
+    ):
+        small(tmp_path / "board", frozen, "--recheck", "3")
+    # what is asked otherwise is no matter of code
+    with pytest.raises(ValueError, match="belief arms are of another board: seed"):
+        small(tmp_path / "board", frozen, "--seed", "2", "--recheck", "3")
 
 
 @pytest.mark.oracles
