@@ -47,11 +47,15 @@ def recheck(folder: Path, then: Question, now: Question, design: TrialDesign, pa
     Raises
     ------
     ValueError
-        If the patients are not there, or one comes out otherwise; the message names arm and patient.
+        If the first patients are not there, or one comes out otherwise; the message names arm and patient.
     """
     with TrialStore.resume(folder, then, "delete the cell's file") as store:
         first = np.arange(min(BLOCK, int(then["patients"].partition(",")[0])))
-        there = store.blocks([first])[0]
+        there = store.blocks([first]).get(0)
+        if there is None:
+            raise ValueError(
+                f"{store.path}: its first patients were not finished; delete it, they are treated"
+            )
         different = _differing(there, treat(design, first[:patients]))
         if different:
             raise ValueError(

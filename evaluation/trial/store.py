@@ -106,7 +106,7 @@ class TrialStore:
             raise ValueError(absent)
         store = cls(path)  # before the question is read: another process could begin anew in between
         try:
-            asked = json.loads((path / _QUESTION).read_text(encoding="utf-8"))
+            asked = question_of(folder)
         except (OSError, json.JSONDecodeError):
             store.close()
             raise ValueError(absent) from None
@@ -191,6 +191,11 @@ def differences(there: Mapping[str, str], here: Mapping[str, str]) -> str:
         for part in dict.fromkeys((*there, *here))
         if there.get(part) != here.get(part)
     )
+
+
+def question_of(folder: str | Path) -> dict[str, str]:
+    """Return what a trial asks that was stopped beside the folder of a result."""
+    return json.loads((_beside(folder) / _QUESTION).read_text(encoding="utf-8"))
 
 
 def stopped(folder: str | Path) -> bool:

@@ -139,7 +139,9 @@ def test_a_cell_of_other_code_is_kept_where_its_patients_come_out_the_same(
         arrays = dict(stored)
     arrays["arm 1/doses"] = arrays["arm 1/doses"] + (np.arange(24) == 2)[:, None]
     np.savez(block, allow_pickle=False, **arrays)
-    small(tmp_path / "board", frozen, "--recheck", "2")  # the first two are the same
+    record.unlink()  # nor need the cell be finished
+    again = small(tmp_path / "board", frozen, "--recheck", "2")  # the first two are the same
+    assert [item["group"] for item in again["cells"][0]["rechecked"]] == ["belief", "rules", "planner"]
     of_other_code()
     arms = list(first["cells"][0]["arms"])
     with pytest.raises(

@@ -1,0 +1,231 @@
+"""The cells of a leaderboard: run, or read where they were finished."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dosewright.envs import scenario
+from dosewright.evaluation.leaderboard import Cell, cell_record
+from dosewright.evaluation.leaderboard.cell import ADAPTIVE, STATIC
+from dosewright.evaluation.provenance import digest, sources
+from dosewright.evaluation.result_folder import write_json
+from dosewright.evaluation.trial import TrialDesign, TrialResult, TrialStore, run_design
+from dosewright.evaluation.trial.run import Backend
+from dosewright.evaluation.trial.store import differences, question_of, stopped
+from dosewright.scripts.leaderboard_cells import REFERENCE, cell_design, cell_world, groups, without_truth
+from dosewright.scripts.leaderboard_recheck import only_made_otherwise, recheck
+from dosewright.scripts.trial_arms import question, told_where
+
+_HALF_WIDTH = 0.005  # half a point of benefit
+# what sums up the patients of a cell
+_SUMMED_BY = {
+    "evaluation": (
+        "leaderboard/cell.py",
+        "records.py",
+        *(f"statistics/{name}.py" for name in ("interval", "means", "proportions", "rates", "subgroups")),
+        "summary/harms.py",
+        "summary/subgroups.py",
+        "trial/precision.py",
+        "trial/result.py",
+    )
+}
+# what makes the world of another model
+_WORLD_BY = {"evaluation": ("sensitivity.py",)}
+
+
+class CellRuns:
+    """Runs cells, or reads what was finished.
+
+    Parameters
+    ----------
+    out
+        Folder of the board; cells are kept in ``cells/``.
+    seed
+        Of the patients, namespace `trial`.
+    patients
+        Cell -> patients at most.
+    planned
+        Share of those that the planner treats.
+    processes, backend
+        As in `run_design`.
+    recheck
+        Patients that are treated again where other code treated them; None: other code is refused.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        seed: int,
+        patients: Callable[[Cell], int],
+        planned: float,
+        processes: int | None,
+        backend: Backend,
+        recheck: int | None,
+    ) -> None:
+        self.out, self.seed, self.patients, self.planned = out, seed, patients, planned
+        self.processes, self.recheck = processes, recheck
+        self.backend: Backend = backend
+
+    def cell(self, cell: Cell, policies: Mapping[str, str]) -> dict[str, Any]:
+        """Return the record of a cell; `policies` are labels and arms, one a training seed.
+
+        The record is kept with what was asked, so that it can be read without its patients; they stay as
+        well, since other code may sum them up.
+        """
+        arms = groups(scenario(cell.drug), policies)
+        if cell.world == "other":
+            arms["rules"] = without_truth(arms["rules"])
+        file = self.out / "cells" / f"{cell.name}.json"
+        rechecked: list[dict[str, Any]] = []
+        if file.is_file():
+            kept, rechecked = self._kept(file, cell, arms)
+            if kept is not None:
+                return kept
+        group = partial(self._group, cell, rechecked)
+        main = group("belief", arms["belief"], self.patients(cell), compared=len(policies))
+        treated = self._treated(cell, len(main.ids))
+        rules = group("rules", arms["rules"], treated["rules"])
+        planned = treated.get("planner")
+        planners = None if planned is None else group("planner", arms["planner"], planned)
+        whole = replace(main, arms={**rules.arms, **main.arms})
+        words = cell_world(cell, {REFERENCE: REFERENCE}, self.seed).words
+        record = cell_record(cell, whole, planners, list(policies), words) | {"rechecked": rechecked}
+        asked = self._asked(cell, arms, treated)
+        write_json({"asked": asked, "summed": _summed(), "record": record}, file)
+        return record
+
+    def _treated(self, cell: Cell, needed: int) -> dict[str, int]:
+        """Return how many patients each group of arms was asked to treat, where the arms on belief needed so
+        many."""
+        most = self.patients(cell)
+        planned = min(round(self.planned * most), needed)
+        return {"belief": most, "rules": needed} | ({"planner": planned} if planned >= 2 else {})
+
+    def _asked(
+        self, cell: Cell, arms: Mapping[str, Mapping[str, str]], treated: Mapping[str, int]
+    ) -> dict[str, dict[str, str]]:
+        """Return what was asked of each group of arms."""
+        return {group: self._design(cell, arms[group], n)[-1] for group, n in treated.items()}
+
+    def _kept(
+        self, file: Path, cell: Cell, arms: Mapping[str, Mapping[str, str]]
+    ) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+        """Return the record of a cell that was finished, if the same is asked of it now, None where its
+        patients are there to be summed up anew; and how its patients were rechecked so far."""
+        try:
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            record, then, summed = kept["record"], kept["asked"], kept["summed"]
+            needed, rechecked = int(record["patients"]), list(record.get("rechecked", []))
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{file}: is no record of a cell ({error!r}); delete it, the cell is made again"
+            ) from None
+        treated = self._treated(cell, needed)
+        now = self._asked(cell, arms, treated)
+        for group in dict.fromkeys((*then, *now)):
+            before, here = then.get(group, {}), now.get(group, {})
+            different = differences(before, here)
+            if not different:
+                continue
+            if self.recheck is None or not only_made_otherwise(before, here):
+                raise ValueError(
+                    f"{file}: the cell's {group} arms are of another board: {different}; ask the same, name "
+                    "another --out, or delete the file; cells of other code that should make no difference "
+                    "are kept by --recheck 20"
+                )
+            _, design, _ = self._design(cell, arms[group], treated[group])
+            rechecked.append(self._rechecked(cell, group, before, here, design))
+            # group by group: a recheck that is stopped goes on
+            record["rechecked"] = rechecked
+            then = {**then, group: here}
+            write_json({"asked": then, "summed": summed, "record": record}, file)
+        different = differences(summed, _summed())
+        if not different:
+            return record, rechecked
+        if all(stopped(self._folder(cell, group)) for group in now):
+            return None, rechecked
+        raise ValueError(
+            f"{file}: the cell was summed up otherwise: {different}; its patients are not here to be summed "
+            "up anew: name another --out, or delete the file"
+        )
+
+    def _rechecked(
+        self,
+        cell: Cell,
+        group: str,
+        then: Mapping[str, str],
+        now: Mapping[str, str],
+        design: TrialDesign,
+    ) -> dict[str, Any]:
+        """Let patients of other code answer the question of now, if the first of them come out the same, and
+        return what was done."""
+        assert self.recheck is not None
+        recheck(self._folder(cell, group), then, now, design, self.recheck)
+        return {"group": group, "patients": self.recheck, "differed": differences(then, now)}
+
+    def _design(
+        self, cell: Cell, arms: Mapping[str, str], patients: int
+    ) -> tuple[Callable[[], TrialDesign], TrialDesign, dict[str, str]]:
+        """Return recipe and design of some arms of a cell, and what is asked."""
+        recipe = partial(cell_design, cell, dict(arms), self.seed)
+        asked = recipe()
+        asking = question(asked, np.arange(patients), arms)
+        if cell.world == "other":
+            asking["world"] = f"another model, SHA-256 {digest(sources(_WORLD_BY))}"
+        return recipe, asked, asking
+
+    def _folder(self, cell: Cell, group: str) -> Path:
+        return self.out / "cells" / cell.name / group
+
+    def _group(
+        self,
+        cell: Cell,
+        rechecked: list[dict[str, Any]],
+        group: str,
+        arms: Mapping[str, str],
+        patients: int,
+        compared: int | None = None,
+    ) -> TrialResult:
+        """Run some arms of a cell; what was finished before is read, and rechecked if that is asked for.
+
+        With `compared` policies among them, fewer patients are enough where their differences from Bayesian
+        monitoring, static and adaptive, are known to half a point; with none, that between the two.
+        """
+        recipe, asked, asking = self._design(cell, arms, patients)
+        folder = self._folder(cell, group)
+        if self.recheck is not None and stopped(folder):
+            then = question_of(folder)
+            if then != asking and only_made_otherwise(then, asking):
+                rechecked.append(self._rechecked(cell, group, then, asking, asked))
+        other = f"name another --out, or delete {folder.parent}"
+        with (
+            (
+                TrialStore.resume(folder, asking, other)
+                if stopped(folder)
+                else TrialStore.begin(folder, asking)
+            ) as store,
+            told_where(store, "the same command"),
+        ):
+            return run_design(
+                asked,
+                np.arange(patients),
+                recipe=recipe,
+                processes=self.processes,
+                backend=self.backend,
+                half_width=None if compared is None else _HALF_WIDTH,
+                references=() if compared is None else (STATIC, ADAPTIVE) if compared else (ADAPTIVE,),
+                store=store,
+            )
+
+
+def _summed() -> dict[str, str]:
+    """Return what sums up the patients of a cell, in words."""
+
+    return {"half-width": f"{_HALF_WIDTH:g}", "code": f"SHA-256 {digest(sources(_SUMMED_BY))}"}
