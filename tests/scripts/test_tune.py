@@ -90,6 +90,14 @@ def test_ctrl_c_says_how_to_go_on(config: Preset, monkeypatch: pytest.MonkeyPatc
     assert "kept in sqlite:///runs/tune-busulfan.db: go on by the same command with --resume" in said
 
 
+@pytest.mark.oracles
+def test_a_sweep_that_is_not_there_is_not_gone_on_with(config: Preset) -> None:
+    pytest.importorskip("optuna")
+    words = "--resume: no study 'busulfan' in sqlite:///runs/tune-busulfan.db; leave --resume"
+    assert words in refusal(dosewright_tune("--resume"))
+    assert sorted(path.name for path in Path().iterdir()) == ["small.toml", "space.toml"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -98,7 +106,6 @@ def test_ctrl_c_says_how_to_go_on(config: Preset, monkeypatch: pytest.MonkeyPatc
             ("--config", "tacrolimus"),
             "preset tacrolimus, [scenario]: drug = 'tacrolimus', asked for busulfan; name the drug of the",
         ),
-        (("--resume",), "--resume: no study 'busulfan' in sqlite:///runs/tune-busulfan.db; leave --resume"),
         (("--space", "none.toml"), "search space none.toml: file not found"),
         (("--config", "busulfan-sac"), "search space space.toml: the preset has no table [ppo]"),
         (("--study", "a/b"), "--study 'a/b': names a folder"),
