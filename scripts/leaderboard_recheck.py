@@ -42,7 +42,7 @@ def recheck(folder: Path, then: Question, now: Question, design: TrialDesign, pa
     design
         The design of now.
     patients
-        How many are treated again, at most a block.
+        How many are treated again, at most a block; the store keeps a note of them, and of what differed.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def recheck(folder: Path, then: Question, now: Question, design: TrialDesign, pa
                 f"{store.path}: {different} by this code: the cell is of another; name another --out, or "
                 f"delete {folder.parent} and its .json"
             )
-        store.ask(now)
+        store.ask(now, {"patients": patients, "differed": differences(then, now)})
 
 
 def _differing(there: Block, here: Block) -> str:

@@ -18,7 +18,7 @@ from dosewright.evaluation.provenance import digest, sources
 from dosewright.evaluation.result_folder import write_json
 from dosewright.evaluation.trial import TrialDesign, TrialResult, TrialStore, run_design
 from dosewright.evaluation.trial.run import Backend
-from dosewright.evaluation.trial.store import differences, question_of, stopped
+from dosewright.evaluation.trial.store import differences, notes_of, question_of, stopped
 from dosewright.scripts.leaderboard_cells import REFERENCE, cell_design, cell_world, groups, without_truth
 from dosewright.scripts.leaderboard_recheck import only_made_otherwise, recheck
 from dosewright.scripts.trial_arms import question, told_where
@@ -83,12 +83,9 @@ class CellRuns:
         if cell.world == "other":
             arms["rules"] = without_truth(arms["rules"])
         file = self.out / "cells" / f"{cell.name}.json"
-        rechecked: list[dict[str, Any]] = []
-        if file.is_file():
-            kept, rechecked = self._kept(file, cell, arms)
-            if kept is not None:
-                return kept
-        group = partial(self._group, cell, rechecked)
+        if file.is_file() and (kept := self._kept(file, cell, arms)) is not None:
+            return kept
+        group = partial(self._group, cell)
         main = group("belief", arms["belief"], self.patients(cell), compared=len(policies))
         treated = self._treated(cell, len(main.ids))
         rules = group("rules", arms["rules"], treated["rules"])
@@ -96,7 +93,10 @@ class CellRuns:
         planners = None if planned is None else group("planner", arms["planner"], planned)
         whole = replace(main, arms={**rules.arms, **main.arms})
         words = cell_world(cell, {REFERENCE: REFERENCE}, self.seed).words
-        record = cell_record(cell, whole, planners, list(policies), words) | {"rechecked": rechecked}
+        record = cell_record(cell, whole, planners, list(policies), words)
+        record["rechecked"] = [
+            {"group": name, **note} for name in treated for note in notes_of(self._folder(cell, name))
+        ]
         asked = self._asked(cell, arms, treated)
         write_json({"asked": asked, "summed": _summed(), "record": record}, file)
         return record
@@ -114,21 +114,19 @@ class CellRuns:
         """Return what was asked of each group of arms."""
         return {group: self._design(cell, arms[group], n)[-1] for group, n in treated.items()}
 
-    def _kept(
-        self, file: Path, cell: Cell, arms: Mapping[str, Mapping[str, str]]
-    ) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-        """Return the record of a cell that was finished, if the same is asked of it now, None where its
-        patients are there to be summed up anew; and how its patients were rechecked so far."""
+    def _kept(self, file: Path, cell: Cell, arms: Mapping[str, Mapping[str, str]]) -> dict[str, Any] | None:
+        """Return the record of a cell that was finished, if the same is asked of it now; None where its
+        patients are there to be summed up anew, or rechecked before."""
         try:
             kept = json.loads(file.read_text(encoding="utf-8"))
             record, then, summed = kept["record"], kept["asked"], kept["summed"]
-            needed, rechecked = int(record["patients"]), list(record.get("rechecked", []))
+            needed = int(record["patients"])
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{file}: is no record of a cell ({error!r}); delete it, the cell is made again"
             ) from None
-        treated = self._treated(cell, needed)
-        now = self._asked(cell, arms, treated)
+        now = self._asked(cell, arms, self._treated(cell, needed))
+        anew = differences(summed, _summed())
         for group in dict.fromkeys((*then, *now)):
             before, here = then.get(group, {}), now.get(group, {})
             different = differences(before, here)
@@ -140,35 +138,15 @@ class CellRuns:
                     "another --out, or delete the file; cells of other code that should make no difference "
                     "are kept by --recheck 20"
                 )
-            _, design, _ = self._design(cell, arms[group], treated[group])
-            rechecked.append(self._rechecked(cell, group, before, here, design))
-            # group by group: a recheck that is stopped goes on
-            record["rechecked"] = rechecked
-            then = {**then, group: here}
-            write_json({"asked": then, "summed": summed, "record": record}, file)
-        different = differences(summed, _summed())
-        if not different:
-            return record, rechecked
+            anew = anew or different
+        if not anew:
+            return record
         if all(stopped(self._folder(cell, group)) for group in now):
-            return None, rechecked
+            return None
         raise ValueError(
-            f"{file}: the cell was summed up otherwise: {different}; its patients are not here to be summed "
+            f"{file}: the cell was summed up otherwise: {anew}; its patients are not here to be summed "
             "up anew: name another --out, or delete the file"
         )
-
-    def _rechecked(
-        self,
-        cell: Cell,
-        group: str,
-        then: Mapping[str, str],
-        now: Mapping[str, str],
-        design: TrialDesign,
-    ) -> dict[str, Any]:
-        """Let patients of other code answer the question of now, if the first of them come out the same, and
-        return what was done."""
-        assert self.recheck is not None
-        recheck(self._folder(cell, group), then, now, design, self.recheck)
-        return {"group": group, "patients": self.recheck, "differed": differences(then, now)}
 
     def _design(
         self, cell: Cell, arms: Mapping[str, str], patients: int
@@ -187,7 +165,6 @@ class CellRuns:
     def _group(
         self,
         cell: Cell,
-        rechecked: list[dict[str, Any]],
         group: str,
         arms: Mapping[str, str],
         patients: int,
@@ -203,7 +180,7 @@ class CellRuns:
         if self.recheck is not None and stopped(folder):
             then = question_of(folder)
             if then != asking and only_made_otherwise(then, asking):
-                rechecked.append(self._rechecked(cell, group, then, asking, asked))
+                recheck(folder, then, asking, asked, self.recheck)
         other = f"name another --out, or delete {folder.parent}"
         with (
             (

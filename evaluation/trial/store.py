@@ -22,7 +22,7 @@ from dosewright.evaluation.result_folder import ExistingResultError, write_json,
 from dosewright.evaluation.trial.block import PER_PATIENT, Block
 from dosewright.evaluation.trial.result import ArmResult
 
-_QUESTION, _LOCK = "question.json", "lock"
+_QUESTION, _NOTES, _LOCK = "question.json", "notes.json", "lock"
 _NAMES = ("covariates", "genotypes", "labels")
 
 
@@ -72,7 +72,7 @@ class TrialStore:
                 "--resume, or throw them away with --overwrite"
             )
         # blocks first: none may be left under another question
-        for file in (*path.glob("block-*.npz"), *path.glob("*.new")):
+        for file in (*path.glob("block-*.npz"), *path.glob("*.new"), *path.glob(_NOTES)):
             file.unlink()
         write_json(question, path / _QUESTION)
         return store
@@ -126,8 +126,9 @@ class TrialStore:
         """Leave it to others; nothing is deleted."""
         self._lock.release()
 
-    def ask(self, question: Mapping[str, str]) -> None:
-        """Take the blocks as the answer to another question; whoever asks has made sure that they are."""
+    def ask(self, question: Mapping[str, str], note: Mapping[str, Any]) -> None:
+        """Take the blocks as the answer to another question; the note, which stays, says why they are."""
+        write_json({"notes": [*_notes(self.path), dict(note)]}, self.path / _NOTES)
         write_json(question, self.path / _QUESTION)
 
     def keep(self, number: int, block: Block) -> None:
@@ -196,6 +197,16 @@ def differences(there: Mapping[str, str], here: Mapping[str, str]) -> str:
 def question_of(folder: str | Path) -> dict[str, str]:
     """Return what a trial asks that was stopped beside the folder of a result."""
     return json.loads((_beside(folder) / _QUESTION).read_text(encoding="utf-8"))
+
+
+def notes_of(folder: str | Path) -> list[dict[str, Any]]:
+    """Return the notes of `TrialStore.ask` on a trial that was stopped beside the folder of a result."""
+    return _notes(_beside(folder))
+
+
+def _notes(path: Path) -> list[dict[str, Any]]:
+    file = path / _NOTES
+    return json.loads(file.read_text(encoding="utf-8"))["notes"] if file.is_file() else []
 
 
 def stopped(folder: str | Path) -> bool:
