@@ -24,7 +24,8 @@ from dosewright.agents.learning.counterfactual import CANDIDATES, Visits
 from dosewright.agents.learning.meanings import meanings
 from dosewright.agents.learning.preference import BALANCED, NAME, Drawn, PreferenceInput, Same, odds
 from dosewright.agents.learning.preset import BeliefPart, PPOPart
-from dosewright.envs import AutoresetMode, DosingVectorEnv, scenario
+from dosewright.envs import AutoresetMode, DosingVectorEnv, Noise, scenario
+from dosewright.evaluation import run_trial
 
 WARFARIN = scenario("warfarin")
 
@@ -131,6 +132,17 @@ def test_one_policy_doses_by_the_weight_it_is_told(folder: Path) -> None:
     doses = {w: arm(f"policy:{folder}@{w}", WARFARIN).predict(observation)[0] for w in (0.2, 0.5, 0.8)}
     np.testing.assert_array_equal(doses[0.5], arm(f"policy:{folder}", WARFARIN).predict(observation)[0])
     assert not np.array_equal(doses[0.2], doses[0.8])
+
+
+def test_harm_falls_with_the_weight_of_safety_in_the_policy_that_ships() -> None:
+    # docs/learning.md, 4,000 patients: 7.0, 2.2 and 1.1 % ever above INR 4; in range 82.7, 81.7 and 76.7 %
+    arms = {str(w): arm(f"policy@{w}", WARFARIN) for w in (0.2, 0.5, 0.8)}
+    result = run_trial(
+        WARFARIN, arms, WARFARIN.population, range(300), Noise("trial", 1), WARFARIN.preset("clinic")
+    )
+    events = [result.arm(name).ever_harm.mean() for name in arms]
+    assert events[0] > events[1] >= events[2]
+    assert result.arm("0.2").benefit.mean() > result.arm("0.8").benefit.mean() + 0.03
 
 
 def test_training_of_one_is_repeatable(folder: Path, tmp_path: Path) -> None:
