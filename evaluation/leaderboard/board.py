@@ -31,7 +31,7 @@ def board(
         Drug -> one entry a training seed, with "seed", "minutes", "weights", "preset", how that
         "differs" from the drug's, the shares "environment", "belief" and "networks" of the time; of so many
         `select` "patients" the "curve" ("steps", "benefit", "ever_harm"), and what "policy" and "monitoring"
-        have there; and whether it was "trained": else nothing surpassed monitoring, and the policy is
+        have there; and whether it was "trained": else nothing surpassed monitoring there, and the policy is
         monitoring itself.
     tried
         The same of trainings with other presets, whose policies are not compared.
@@ -41,12 +41,7 @@ def board(
         "cells": list(cells),
         "training": {drug: list(entries) for drug, entries in training.items()},
         "tried": {drug: list(entries) for drug, entries in tried.items()},
-        # an untrained policy doses as monitoring does
-        "monitoring_ships": [
-            drug
-            for drug, entries in training.items()
-            if entries and not any(entry["trained"] for entry in entries)
-        ],
+        "not_surpassed": _not_surpassed(cells),
         "answers": answers(cells),
     }
 
@@ -123,6 +118,18 @@ def answers(cells: Sequence[Record]) -> list[dict[str, Any]]:
             )
         )
     return found
+
+
+def _not_surpassed(cells: Sequence[Record]) -> list[str]:
+    """Return the drugs whose policies are in no realism of their own model shown to have more benefit than
+    monitoring, or fewer events."""
+    surpasses: dict[str, bool] = {}
+    for cell in cells:
+        if cell["world"] == "own" and cell["policies"]:
+            against = cell["against"]["monitoring"]
+            shown = against["benefit"]["low"] > 0 or against["event"]["high"] < 0
+            surpasses[cell["drug"]] = surpasses.get(cell["drug"], False) or shown
+    return [drug for drug, shown in surpasses.items() if not shown]
 
 
 def _but_wider(cells: Iterable[Record]) -> str:

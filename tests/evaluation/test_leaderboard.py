@@ -282,12 +282,27 @@ def test_trainings_are_drawn_and_their_time_is_summed_up(record: dict[str, Any])
     assert "hours in all" not in leaderboard_page(made(record, {"warfarin": []}))
 
 
-def test_where_nothing_was_learned_the_page_says_that_monitoring_ships(record: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("benefit", "event", "shown"),
+    [(-0.001, 0.001, False), (0.001, 0.001, True), (-0.001, -0.001, True)],
+)
+def test_monitoring_stays_where_it_is_nowhere_surpassed(benefit: float, event: float, shown: bool) -> None:
+    there, elsewhere = finding("a", realism="textbook"), finding("a", world="other")  # which is not asked
+    for cell in (there, here := finding("a")):
+        cell["against"]["monitoring"]["benefit"]["low"] = -0.001
+        cell["against"]["monitoring"]["event"]["high"] = 0.001
+    there["against"]["monitoring"]["benefit"]["low"] = benefit
+    there["against"]["monitoring"]["event"]["high"] = event
+    found = board([here, there, elsewhere, finding("b")], {}, {})
+    assert found["not_surpassed"] == ([] if shown else ["a"])
+
+
+def test_a_training_that_gave_nothing_is_shown_as_monitoring(record: dict[str, Any]) -> None:
     lost = {**ENTRY, "trained": False, "policy": ENTRY["monitoring"]}
     found = made(record, {"warfarin": [ENTRY, lost], "propofol": [lost, lost]}, {"propofol": [ENTRY]})
-    assert found["monitoring_ships"] == ["propofol"]  # of warfarin a seed was better
-    text = leaderboard_page(found)
-    assert "Bayesian monitoring of propofol: there the policy" in text
+    text = leaderboard_page({**found, "not_surpassed": ["propofol"]})
+    assert "Bayesian monitoring of propofol, in benefit or in events: there monitoring stays" in text
+    assert "monitoring stays" not in leaderboard_page({**found, "not_surpassed": []})
     assert "<td>80.5</td><td>monitoring</td>" in text and "<td>80.5</td><td>81.0</td>" in text
     assert "not as the drug’s" not in text
     tried = text[text.index("Other presets that were tried") :]
