@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,11 +14,19 @@ from dosewright.envs import AutoresetMode, DosingVectorEnv, Noise, names, scenar
 from dosewright.evaluation import run_trial
 
 POLICIES = shipped()
+BOARD = json.loads((Path(__file__).parents[2] / "docs/leaderboard/result.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("drug", names())
 def test_every_drug_has_one(drug: str) -> None:
     assert drug in POLICIES
+
+
+@pytest.mark.parametrize("drug", BOARD["training"])
+def test_what_ships_is_of_the_board_and_monitoring_where_that_is_not_surpassed(drug: str) -> None:
+    card = load(drug).card
+    (entry,) = (entry for entry in BOARD["training"][drug] if entry["weights"] == card["weights"])
+    assert entry["trained"] == card["trained"] == (drug not in BOARD["not_surpassed"])
 
 
 def test_what_is_not_there_is_refused_with_what_is() -> None:
