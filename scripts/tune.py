@@ -24,7 +24,7 @@ _SHOWN = 5  # trials in the table
     "--space",
     metavar="TOML",
     type=click.Path(path_type=Path),
-    help="What is varied (docs/learning.md). Default: nine keys of warm start, PPO, network and harm.",
+    help="What is varied (docs/learning.md). Default: up to nine keys of warm start, PPO, network and harm.",
 )
 @click.option(
     "--trials",

@@ -49,8 +49,8 @@ def board(
 def answers(cells: Sequence[Record]) -> list[dict[str, Any]]:
     """Return what was asked of the policies, each with the drugs that meet it.
 
-    *Better*: the interval of the difference is above 0. *Harm not higher*: the upper 95 % limit of the
-    difference in patients with the event is at most the scenario's margin. *Guideline*: that arm, or the
+    *Better*: the interval of the difference is above 0. *Events higher by no more than the margin*: the upper
+    95 % limit of the difference in patients with the event is at most that. *Guideline*: that arm, or the
     label where the drug has none. Where a question speaks of an estimate, or of nothing else, the interval is
     not asked; the page shows it.
     """
@@ -63,9 +63,10 @@ def answers(cells: Sequence[Record]) -> list[dict[str, Any]]:
             lambda cell: _benefit(cell, "monitoring")["low"] > -POINT,
         ),
         _answer(
-            "better than Bayesian monitoring in `clinic`, by an estimate of a point or more, harm not higher",
+            "better than Bayesian monitoring in `clinic`, by an estimate of a point or more, and events higher "
+            "by no more than the scenario's margin",
             clinic,
-            lambda cell: _better_by_a_point(cell) and _harm_not_higher(cell),
+            lambda cell: _better_by_a_point(cell) and _within_margin(cell),
         ),
         _answer(
             "estimate of events in `clinic` at most 0.8 times those of Bayesian monitoring",
@@ -161,7 +162,7 @@ def _gaps_known(cell: Record) -> bool:
     return gaps is not None and not any(gap["reason"] for gap in gaps.values())
 
 
-def _harm_not_higher(cell: Record) -> bool:
+def _within_margin(cell: Record) -> bool:
     return cell["against"]["monitoring"]["event"]["high"] <= cell["margin"]
 
 
