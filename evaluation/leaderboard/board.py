@@ -63,8 +63,8 @@ def answers(cells: Sequence[Record]) -> list[dict[str, Any]]:
             lambda cell: _benefit(cell, "monitoring")["low"] > -POINT,
         ),
         _answer(
-            "better than Bayesian monitoring in `clinic`, by an estimate of a point or more, and events higher "
-            "by no more than the scenario's margin",
+            "better than Bayesian monitoring in `clinic`, by an estimate of a point or more, and events "
+            "higher by no more than the scenario's margin",
             clinic,
             lambda cell: _better_by_a_point(cell) and _within_margin(cell),
         ),
