@@ -23,10 +23,12 @@ def test_every_drug_has_one(drug: str) -> None:
 
 
 @pytest.mark.parametrize("drug", BOARD["training"])
-def test_what_ships_is_of_the_board_and_monitoring_where_that_is_not_surpassed(drug: str) -> None:
+def test_what_ships_is_of_the_board_or_monitoring_where_that_is_not_surpassed(drug: str) -> None:
     card = load(drug).card
-    (entry,) = (entry for entry in BOARD["training"][drug] if entry["weights"] == card["weights"])
-    assert entry["trained"] == card["trained"] == (drug not in BOARD["not_surpassed"])
+    if drug in BOARD["not_surpassed"]:
+        assert not card["trained"]  # doses as monitoring does
+    else:
+        assert card["weights"] in [entry["weights"] for entry in BOARD["training"][drug]]
 
 
 def test_what_is_not_there_is_refused_with_what_is() -> None:
