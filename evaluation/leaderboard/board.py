@@ -54,7 +54,7 @@ def answers(cells: Sequence[Record]) -> list[dict[str, Any]]:
     label where the drug has none. Where a question speaks of an estimate, or of nothing else, the interval is
     not asked; the page shows it.
     """
-    own = [cell for cell in cells if cell["world"] == "own" and cell["policies"]]
+    own = _own(cells)
     clinic = [cell for cell in own if cell["realism"] == "clinic"]
     found = [
         _answer(
@@ -124,13 +124,18 @@ def answers(cells: Sequence[Record]) -> list[dict[str, Any]]:
 def _not_surpassed(cells: Sequence[Record]) -> list[str]:
     """Return the drugs whose policies are in no realism of their own model shown to have more benefit than
     monitoring, or fewer events."""
-    surpasses: dict[str, bool] = {}
-    for cell in cells:
-        if cell["world"] == "own" and cell["policies"]:
-            against = cell["against"]["monitoring"]
-            shown = against["benefit"]["low"] > 0 or against["event"]["high"] < 0
-            surpasses[cell["drug"]] = surpasses.get(cell["drug"], False) or shown
-    return [drug for drug, shown in surpasses.items() if not shown]
+    own = _own(cells)
+    surpassed = {
+        cell["drug"]
+        for cell in own
+        if _benefit(cell, "monitoring")["low"] > 0 or cell["against"]["monitoring"]["event"]["high"] < 0
+    }
+    return [drug for drug in dict.fromkeys(cell["drug"] for cell in own) if drug not in surpassed]
+
+
+def _own(cells: Sequence[Record]) -> list[Record]:
+    """Return the cells of policies in the model that they were trained on."""
+    return [cell for cell in cells if cell["world"] == "own" and cell["policies"]]
 
 
 def _but_wider(cells: Iterable[Record]) -> str:
