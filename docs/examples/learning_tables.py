@@ -1,4 +1,4 @@
-"""Write the tables of docs/leaderboard/README.md and docs/learning.md: the board, and the policies that ship.
+"""Write the tables of docs/leaderboard/README.md, docs/learning.md and docs/peers.md: board, policies, peers.
 
 python docs/examples/learning_tables.py docs
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from dosewright.evaluation.answer import change
 
 Record = Mapping[str, Any]
 
-BEGIN, END = "<!-- tables: docs/examples/learning_tables.py -->\n", "<!-- end of the tables -->\n"
+BEGIN, END = "<!-- {}: docs/examples/learning_tables.py -->\n", "<!-- end of the tables -->\n"
 HEAD = (
     "| drug | patients | benefit, points | patients with the event, points | × monitoring's events "
     "| benefit from the better planner | gap closed | another model: benefit | another model: events |\n"
@@ -98,22 +98,114 @@ def shipped() -> str:
     return "\n".join(lines) + "\n"
 
 
-def put(page: Path, text: str) -> None:
-    """Put tables between the two marks of a page."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+def figure(row: Record, key: str) -> str:
+    """A peer's figure with its interval."""
+    mean, low, high = (f"{row['figures'][key][part]:.1f}" for part in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})"
+
+
+def by_arm(
+    rows: Sequence[Record], others: Sequence[Record], heads: Sequence[str], keys: Sequence[str]
+) -> str:
+    """A line an arm: the figures of `keys` in two settings."""
+    lines = [f"| arm | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
+    for here, there in zip(rows, others, strict=True):
+        cells = [figure(row, key) for row in (here, there) for key in keys]
+        arm = "**learned policy**" if here["arm"] == "policy" else here["arm"]
+        lines.append(f"| {arm} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def group(trial: Record, name: str) -> list[Record]:
+    """The rows of a group in a trial's one table."""
+    return [row for row in trial["tables"][0]["rows"] if row["group"] == name]
+
+
+def in_settings(*figures: str) -> list[str]:
+    """Column heads: every figure in both settings of the random effects."""
+    return [f"{setting}: {name}" for setting in ("cut", "whole") for name in figures]
+
+
+def anzabi_zadeh(cut: Record, whole: Record) -> str:
+    """All patients, then group by group."""
+    everybody, heads = "all patients", in_settings("latent INR", "INR with its error")
+    parts = [
+        "All patients, time in range, %:\n",
+        by_arm(group(cut, everybody), group(whole, everybody), heads, ("in_range", "counted")),
+    ]
+    heads = in_settings("time in range, %", "ever above 4, %")
+    for name, patients in ((at["name"], at["n"]) for at in cut["groups"]):
+        parts += [
+            f"\nThe {name}, {patients} of them, latent INR:\n",
+            by_arm(group(cut, name), group(whole, name), heads, ("in_range", "ever_above_4")),
+        ]
+    parts += [
+        "\nThe learned policy beside the best of the five clinical arms, latent INR:\n",
+        ahead(cut, whole),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def ahead(cut: Record, whole: Record) -> str:
+    """What the policy gains on the best clinical arm, everywhere and among the highly sensitive."""
+    heads = ("setting", "patients", "best clinical arm", "its time in range, %", "learned policy", "points")
+    heads += ("ever above 4, %: clinical arm", "policy")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for setting, trial in (("cut", cut), ("whole", whole)):
+        for name in ("all patients", "highly sensitive"):
+            clinical, learned = best_and_policy(trial, name)
+            points = learned["figures"]["in_range"]["mean"] - clinical["figures"]["in_range"]["mean"]
+            cells = (
+                setting,
+                name,
+                clinical["arm"],
+                figure(clinical, "in_range"),
+                figure(learned, "in_range"),
+            )
+            cells += (f"**{points:+.1f}**", figure(clinical, "ever_above_4"), figure(learned, "ever_above_4"))
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def best_and_policy(trial: Record, name: str) -> tuple[Record, Record]:
+    """The clinical arm with most time in range in a group, and the learned policy."""
+    rows = {row["arm"]: row for row in group(trial, name)}
+    clinical = [rows[arm] for arm in ("AAA", "CAA", "PGAA", "PGPGA", "PGPGI")]
+    return max(clinical, key=lambda row: row["figures"]["in_range"]["mean"]), rows["policy"]
+
+
+def augustin(trial: Record) -> str:
+    """A table a largest dose: the model that was learned on, and the other one."""
+    columns, tables = trial["columns"], iter(trial["tables"])
+    heads = [f"{model}: {at['label']}, %" for model in ("own model", "other model") for at in columns]
+    parts = []
+    for own, other in zip(tables, tables, strict=True):
+        rows = by_arm(own["rows"], other["rows"], heads, [at["key"] for at in columns])
+        parts.append(f"{own['name'].partition(';')[0]}:\n\n{rows}\n")
+    return "\n".join(parts)
+
+
+def put(page: Path, name: str, text: str) -> None:
+    """Put the tables of a name between their two marks in a page."""
+    mark = BEGIN.format(name)
+    before, begin, rest = page.read_text(encoding="utf-8").partition(mark)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError(f"{page}: expected the lines {BEGIN.strip()!r} and {END.strip()!r}; put them back")
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+        raise ValueError(f"{page}: expected the lines {mark.strip()!r} and {END.strip()!r}; put them back")
+    page.write_text(f"{before}{mark}\n{text}\n{END}{after}", encoding="utf-8")
     print(page)
 
 
 def main() -> None:
     """Write them."""
     docs = Path(sys.argv[1] if len(sys.argv) > 1 else "docs")
-    board = json.loads((docs / "leaderboard" / "result.json").read_text(encoding="utf-8"))
-    put(docs / "leaderboard" / "README.md", tables(board))
-    put(docs / "learning.md", shipped())
+    folders = ("leaderboard", "peers/anzabi-zadeh-cut", "peers/anzabi-zadeh-full", "peers/augustin")
+    texts = ((docs / folder / "result.json").read_text(encoding="utf-8") for folder in folders)
+    board, cut, whole, nineteen = map(json.loads, texts)
+    put(docs / "leaderboard" / "README.md", "the board", tables(board))
+    put(docs / "learning.md", "policies that ship", shipped())
+    put(docs / "peers.md", "anzabi-zadeh", anzabi_zadeh(cut, whole))
+    put(docs / "peers.md", "augustin", augustin(nineteen))
 
 
 if __name__ == "__main__":
