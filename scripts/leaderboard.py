@@ -260,7 +260,7 @@ def leaderboard(
     write_summary(record, out)
     write_whole(out / _PAGE, lambda new: new.write(leaderboard_page(record).encode()))
     for answer in record["answers"]:
-        median = "" if answer.get("median") is None else f" {100 * answer['median']:.0f} %;"
+        median = "" if answer.get("median") is None else f" {round(100 * answer['median'])} %;"
         met = f"{len(answer['met'])} of {len(answer['asked'])}" if answer["asked"] else "no drug to ask"
         click.echo(f"{answer['question']}:{median} {met}")
     click.echo(f"board: {out / _PAGE}")

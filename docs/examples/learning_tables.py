@@ -42,7 +42,7 @@ def row(own: Record, other: Record) -> str:
         difference(here["event"]),
         "–" if ratio is None else f"{ratio['mean']:.2f}",
         difference(own["against"]["planner"]["benefit"]),
-        "–" if closed is None else f"{100 * closed['mean']:.0f} %".replace("-", "−"),
+        "–" if closed is None else f"{round(100 * closed['mean'])} %".replace("-", "−"),
         difference(there["benefit"]),
         difference(there["event"]),
     ]
@@ -64,7 +64,7 @@ def tables(board: Record) -> str:
         parts.append(f"¹ no second model: another one is the same, but wider ({', '.join(wide)}).")
     asked = ["| asked of the policies | met by | drugs |\n|---|---|---|"]
     for answer in board["answers"]:
-        median = "" if answer.get("median") is None else f": {100 * answer['median']:.0f} %"
+        median = "" if answer.get("median") is None else f": {round(100 * answer['median'])} %"
         met = f"{len(answer['met'])} of {len(answer['asked'])}"
         asked.append(f"| {answer['question']}{median} | {met} | {', '.join(answer['met']) or 'none'} |")
     return "\n\n".join([*parts, "\n".join(asked)]) + "\n"
