@@ -106,19 +106,19 @@ def question(result: TrialResult, found: Mapping[str, Any]) -> str:
         return f"Does {found['arm']} give more {gain} than {rivals}, without more {harm}?"
     competing = sum(not arm.upper_bound for arm in result.arms.values())
     if competing < 2:
-        much = "much" if _graded(scenario) else "many"
+        much = "much" if graded(scenario) else "many"
         return f"How {much} {gain} does {found['arm']} give, and how many patients {scenario.event.label}?"
     return f"Which of {competing} regimens gives the most {gain}, and are there more {harm}?"
 
 
-def _graded(scenario: Scenario) -> bool:
+def graded(scenario: Scenario) -> bool:
     """Whether a unit is more or less on target, not in range or out of it."""
     return isinstance(scenario.benefit, Ramp)
 
 
 def _gain(scenario: Scenario) -> str:
     """What there is to gain, as it stands behind "more" or "most"."""
-    what = "of the score for" if _graded(scenario) else f"{scenario.clock.units} with"
+    what = "of the score for" if graded(scenario) else f"{scenario.clock.units} with"
     return f"{what} {scenario.benefit.label}"
 
 
@@ -199,7 +199,7 @@ def _sentences(
     in_range = number(result.estimate(focus, "benefit").mean, "share")
     harmed = number(result.estimate(focus, "ever_harm").mean, "share")
     who = focus if learned or not rivals else f"{focus}, the arm with the highest return,"
-    days = f"{in_range} {'' if _graded(scenario) else 'of '}{_gain(scenario)}"
+    days = f"{in_range} {'' if graded(scenario) else 'of '}{_gain(scenario)}"
     ever = f"{harmed} of patients {scenario.event.label}"
     if not rivals:
         return f"{who} gives {days}; no other arm competes with it.", f"In harm: {ever}."

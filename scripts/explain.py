@@ -12,7 +12,9 @@ import click
 @click.argument("drug")
 @click.option("--policy", metavar="PATH", help="Folder of a trained policy. Default: the one that ships.")
 @click.option("--patients", type=click.IntRange(2), default=500, show_default=True, help="Virtual patients.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of everything.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True, help="Seed of everything."
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the result. Default: reports/explain-DRUG."
 )
@@ -34,7 +36,7 @@ def explain(
     from dosewright.evaluation.report.explanation import PAGE_FILE, write_explanation
 
     chosen = load(drug) if policy is None else LearnedPolicy.load(policy)
-    if chosen.scenario is not known:
+    if chosen.scenario.name != known.name:
         raise ValueError(f"--policy {policy}: a policy for {chosen.scenario.name}, this is {drug}")
     record = explained(chosen, patients, seed)
     write_explanation(record, folder, overwrite)
@@ -55,8 +57,7 @@ def _print(record: dict[str, Any]) -> None:
         click.echo(sentence)
     table = Table(title=f"The policy's dose against {record['anchor']}, {record['visits']} visits")
     table.add_column("policy's dose")
-    for heading in ("visits, %", f"{scenario['units']} with {scenario['benefit']} a visit",
-                    f"patients {scenario['event']} per 1,000 visits"):  # fmt: skip
+    for heading in ("visits, %", f"{scenario['gain']} a visit", f"{scenario['event']} per 1,000 visits"):
         table.add_column(heading, justify="right")
     for row in (*record["differences"]["kinds"], record["differences"]["all"]):
         gains = (gain_cell(row["benefit"], 1, 3, "higher"), gain_cell(row["event"], 1000, 1, "lower"))

@@ -16,16 +16,28 @@ _PATIENTS, _ELSEWHERE, _PLANNED = 4000, 1000, 0.25
 _BLOCK = 500  # patients of a block, `dosewright.evaluation.trial.BLOCK`, without its imports
 _WORLDS = ("own", "other")
 _PAGE = "leaderboard.html"
+_CARDS = "*/policy/card.json"  # in a folder of training runs
 _CURVE = ("benefit", "ever_harm")
 
 
 def _learned(folder: Path | None, drugs: Iterable[str]) -> dict[str, dict[str, Path]]:
-    """Return drug -> `_policies`; one that cannot dose is refused here, before anybody is treated."""
-    from dosewright.agents.learning import LearnedPolicy
+    """Return drug -> `_policies`; one that cannot dose, or is of another training than the other seeds of its
+    drug, is refused here, before anybody is treated."""
+    from dosewright.agents.learning import LearnedPolicy, read_preset
 
     found = {drug: _policies(folder, drug) for drug in drugs}
-    for path in (path for policies in found.values() for path in policies.values()):
-        LearnedPolicy.load(path)
+    for drug, policies in found.items():
+        paths = list(policies.values())
+        for path in paths:
+            LearnedPolicy.load(path)
+        presets = [read_preset(str(path / "preset.toml")) for path in paths]
+        for path, preset in zip(paths, presets, strict=True):
+            if different := preset.differences(presets[0]):
+                raise ValueError(
+                    f"--policies {folder}: {path.parent.name} and {paths[0].parent.name} are of {drug}, but "
+                    f"not of one preset: {', '.join(different)}; what is compared is the mean over the seeds "
+                    "of one, other presets are for --tried"
+                )
     return found
 
 
@@ -58,13 +70,17 @@ def _policies(folder: Path | None, drug: str) -> dict[str, Path]:
 
 def _tried(folder: Path, drugs: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
     """Return drug -> what the cards of other trainings say; of the drugs of the board."""
+    if not any(folder.glob(_CARDS)):
+        raise ValueError(
+            f"--tried {folder}: holds no RUN/policy/ as `dosewright train` leaves it; name another folder"
+        )
     found = {drug: _training(path for path, _ in _cards(folder, drug)) for drug in drugs}
     return {drug: entries for drug, entries in found.items() if entries}
 
 
 def _cards(folder: Path, drug: str) -> list[tuple[Path, dict[str, Any]]]:
     """Return the policies of a drug in a folder of training runs, with their cards."""
-    found = [(file.parent, _card(file)) for file in sorted(folder.glob("*/policy/card.json"))]
+    found = [(file.parent, _card(file)) for file in sorted(folder.glob(_CARDS))]
     return [(path, card) for path, card in found if card.get("scenario") == drug]
 
 
@@ -257,8 +273,10 @@ def leaderboard(
         ),
         "provenance": provenance(started, seconds),
     }
+    # the page first: a folder that holds only the numbers would be taken for another result
+    text = leaderboard_page(record).encode()
+    write_whole(out / _PAGE, lambda new: new.write(text))
     write_summary(record, out)
-    write_whole(out / _PAGE, lambda new: new.write(leaderboard_page(record).encode()))
     for answer in record["answers"]:
         median = "" if answer.get("median") is None else f" {round(100 * answer['median'])} %;"
         met = f"{len(answer['met'])} of {len(answer['asked'])}" if answer["asked"] else "no drug to ask"

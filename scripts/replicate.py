@@ -5,8 +5,10 @@ A randomised trial, or the virtual trial of others.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,6 +145,18 @@ def augustin(patients: int, seed: int, policies: Sequence[Path]) -> PeerTrial:
         arms[most] = Arms(own, trial.INR_DAYS, protocol_arms(known, _AUGUSTIN, learned))
     with _progress(trial.NAME) as progress:
         return trial.replicate(arms, patients, seed, _REFERENCE, progress)
+
+
+def _told(peer: PeerTrial, policies: Sequence[Path]) -> PeerTrial:
+    """Return the result with the code, and the weights of the policies, that it depends on."""
+    from dosewright.evaluation.provenance import code_digest
+
+    arms = {}
+    for path in policies:
+        card = json.loads((path / "card.json").read_text(encoding="utf-8"))
+        arms[f"policy for {card['scenario']}"] = f"weights {card['weights']}"
+    made = {"code": f"dosewright, SHA-256 {code_digest()}", **({"arms": arms} if arms else {})}
+    return replace(peer, provenance={**peer.provenance, **made})
 
 
 @contextmanager
@@ -289,7 +303,7 @@ def replicate(
             if trial == "augustin"
             else anzabi_zadeh(number, seed, variability or "full", highly_sensitive or 0, policies)
         )
-        folder = write_replication(peer, out, overwrite)
+        folder = write_replication(_told(peer, policies), out, overwrite)
         _print_peer(peer)
     click.echo(f"report: {folder / 'report.html'}")
     click.echo("Research simulation, not for clinical use.")

@@ -18,7 +18,7 @@ import click
     help="Decision steps of the algorithm, instead of the preset's; rounded up to whole updates.",
 )
 @click.option("--realism", help="clinic or textbook; chooses the preset too, unless --config names one.")
-@click.option("--seed", type=click.IntRange(0), help="Seed of everything. Default: 1.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of everything. Default: 1.")
 @click.option(
     "-f",
     "--log-folder",

@@ -59,7 +59,9 @@ def dependence_records(
 
     curves = []
     for column, meaning in zip(columns, pair, strict=True):
-        values = np.unique(np.quantile(visits.features[:, column], np.linspace(0.02, 0.98, _POINTS)))
+        values = np.unique(
+            np.quantile(visits.features[:, column], np.linspace(0.02, 0.98, _POINTS), method="nearest")
+        )
         found = np.stack([answer({column: float(value)}) for value in values])
         curves.append(
             {
@@ -71,11 +73,10 @@ def dependence_records(
                 "dose": _spread(capped_dose(found, asked.unit, policy.scenario.doses)),
             }
         )
-    edges = [_edges(visits.features[:, column]) for column in columns]
+    edges, middle = zip(*(_cells(visits.features[:, column]) for column in columns), strict=True)
     met, _, _ = np.histogram2d(
         visits.features[:, columns[1]], visits.features[:, columns[0]], bins=(edges[1], edges[0])
     )
-    middle = [(edge[1:] + edge[:-1]) / 2 for edge in edges]
     cells = [
         [
             float(answer({columns[0]: float(x), columns[1]: float(y)}).mean()) if met[i, j] else None
@@ -97,7 +98,13 @@ def _spread(found: Floats) -> dict[str, list[float]]:
     return {"mean": found.mean(axis=1).tolist(), "low": low.tolist(), "high": high.tolist()}
 
 
-def _edges(values: NDArray[np.float32]) -> Floats:
-    """Edges of cells that hold about as many visits each; a few values of a flag get a cell each."""
+def _cells(values: NDArray[np.float32]) -> tuple[Floats, Floats]:
+    """Return the edges of cells, and where each is asked: a few values, as a flag has, get a cell each; many
+    are cut where cells hold about as many visits each."""
+    met = np.unique(values.astype(np.float64))
+    if len(met) <= _CELLS:
+        between = (met[1:] + met[:-1]) / 2
+        half = (met[1] - met[0], met[-1] - met[-2]) if len(met) > 1 else (1.0, 1.0)
+        return np.array([met[0] - half[0] / 2, *between, met[-1] + half[1] / 2]), met
     edges = np.unique(np.quantile(values.astype(np.float64), np.linspace(0, 1, _CELLS + 1)))
-    return edges if len(edges) > 1 else np.array([edges[0] - 0.5, edges[0] + 0.5])
+    return edges, (edges[1:] + edges[:-1]) / 2

@@ -36,7 +36,8 @@ def difference_records(visits: Visits, scenario: Scenario) -> dict[str, Any]:
     "limits" between the kinds of visit; "all", the visits together; "kinds", one record each: "name",
     "visits", "share" of all visits, "patients", the mean "multiple" of the anchor, the shares of visits with
     a "lower" and a "higher" dose, and "benefit" and "event", the mean gain a visit with its 95 % interval, in
-    units of the calendar and in events; "by_visit": the same by the time of the decision.
+    units of the calendar and in events, a part of the way to one counted as a part (`foreseen_scores`);
+    "by_visit": the same by the time of the decision.
     """
     which = kinds_of(visits)
     count = len(scenario.calendar)

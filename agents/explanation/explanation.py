@@ -16,6 +16,7 @@ from dosewright.agents.explanation.visits import collect
 from dosewright.agents.learning import LearnedPolicy, Preset
 from dosewright.agents.learning.meanings import meanings
 from dosewright.envs import Noise, Scenario
+from dosewright.evaluation.answer import graded
 from dosewright.evaluation.provenance import provenance
 from dosewright.evaluation.summary.trial import NOTICE
 
@@ -74,8 +75,9 @@ def explain(policy: LearnedPolicy, patients: int, seed: int) -> dict[str, Any]:
             "version": known.version,
             "units": known.clock.units,
             "unit": known.clock.unit,
-            "benefit": known.benefit.label,
-            "event": known.event.label,
+            "gain": _gain(known),
+            "event": _event(known),
+            "event_limit": known.event.limit(known.horizon),
             "dose_unit": known.doses.unit,
         },
         "policy": {
@@ -122,6 +124,18 @@ def _ahead(known: Scenario) -> int:
     return known.monitoring.after if part is None else part.ahead
 
 
+def _gain(known: Scenario) -> str:
+    """What a dose gains, as it stands behind a number."""
+    return f"{known.clock.units} {'of the score for' if graded(known) else 'with'} {known.benefit.label}"
+
+
+def _event(known: Scenario) -> str:
+    """What a dose avoids, as it stands behind a number: where several units make an event, every one of them
+    is a part of the way there."""
+    whole = "patients" if known.event.limit(known.horizon) == 1 else "full ways to a patient"
+    return f"{whole} {known.event.label}"
+
+
 def _answer(found: Mapping[str, Any]) -> list[str]:
     """Return the answer in sentences."""
     scenario, anchor = found["scenario"], found["anchor"]
@@ -133,8 +147,7 @@ def _answer(found: Mapping[str, Any]) -> list[str]:
         f"At {_percent(everything['lower'])} of {found['visits']:,} visits the policy gives at least 5 % "
         f"less than {anchor}, at {_percent(everything['higher'])} at least 5 % more.",
         f"Over the {scenario['units']} ahead that brings, per visit, {_signed(benefit, 1, 3)} "
-        f"{scenario['units']} with {scenario['benefit']}, and, per 1,000 visits, {_signed(event, 1000, 1)} "
-        f"patients {scenario['event']}.",
+        f"{scenario['gain']}, and, per 1,000 visits, {_signed(event, 1000, 1)} {scenario['event']}.",
         f"Its dose depends most on {ranked[0]['words']} and {ranked[1]['words']}.",
         f"A tree of depth {tree['depth']} gives the same dose of the grid at "
         f"{_percent(tree['fidelity']['same_tablet'])} of visits of patients that it was not fitted to, "

@@ -142,10 +142,10 @@ def _gains(record: Explained, name: str, listed: list[dict[str, Any]]) -> str:
     scenario = record["scenario"]
     panels = [
         Panel(
-            f"{scenario['units']} with {scenario['benefit']}",
+            scenario["gain"],
             f"gain of {scenario['units']} a visit\n(more is better)",
         ),
-        Panel(f"patients {scenario['event']}", "change per 1,000 visits\n(fewer is better)", 1000.0),
+        Panel(scenario["event"], "change per 1,000 visits\n(fewer is better)", 1000.0),
     ]
     rows = [Row("all visits", _both(record["differences"]["all"]), "about")]
     rows += [

@@ -40,7 +40,7 @@ def treated_on_ray(
     recipe, design, parts
         As for `dosewright.evaluation.trial.workers.treated_by_workers`.
     processes
-        Workers.
+        Workers, at most as many as there are processors.
 
     Raises
     ------
@@ -61,6 +61,8 @@ def treated_on_ray(
         )
         ray.init(**where, log_to_driver=False, logging_level="error")
     try:
+        # a worker for whom there is no processor would be waited for for ever
+        processes = max(1, min(processes, int(ray.cluster_resources().get("CPU", 1))))
         worker = ray.remote(num_cpus=1)(_Worker)
         threads = max(1, numba.get_num_threads() // processes)
         workers = [worker.remote(recipe, design.described(), threads) for _ in range(processes)]

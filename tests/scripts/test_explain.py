@@ -16,15 +16,26 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 from dosewright.agents.learning import LearnedPolicy, Scaling, read_preset
 from dosewright.agents.learning.policy import inputs_of
-from dosewright.agents.learning.preset import BeliefPart
+from dosewright.agents.learning.preset import BeliefPart, ScenarioPart
 from dosewright.envs import scenario
+from dosewright.envs.scenarios.scenario import GenotypeMode
 from dosewright.scripts.cli import cli
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A warfarin policy with an untrained network."""
-    known, preset = scenario("warfarin"), replace(read_preset("warfarin"), input=BeliefPart(16, 16, 0.9))
+    return untrained(tmp_path_factory.mktemp("run") / "policy", "diplotype")
+
+
+def untrained(path: Path, genotype: GenotypeMode) -> Path:
+    """A warfarin policy with an untrained network, for patients whose genotype is known so."""
+    preset = replace(
+        read_preset("warfarin"),
+        scenario=ScenarioPart("warfarin", "clinic", genotype),
+        input=BeliefPart(16, 16, 0.9),
+    )
+    known = scenario("warfarin").seen_as(genotype)
     inputs = inputs_of(preset, known)
     width = len(inputs.names)
     torch.manual_seed(0)
@@ -39,10 +50,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         network.action_net.weight.mul_(30.0)
     card = {
         "scenario": "warfarin", "scenario_version": known.version, "seed_namespace": "train",
-        "realism": "clinic", "genotype": "diplotype",
+        "realism": "clinic", "genotype": genotype,
     }  # fmt: skip
     scaling = Scaling(np.zeros(width, np.float32), np.ones(width, np.float32))
-    path = tmp_path_factory.mktemp("run") / "policy"
     LearnedPolicy(known, inputs, network, scaling, card).save(path, preset)
     return path
 
@@ -64,6 +74,14 @@ def test_explain_prints_what_the_page_says(folder: Path, tmp_path: Path) -> None
     assert ("do not describe it well" in page) == (told < 0.5)
     again = CliRunner().invoke(cli, [*arguments, str(tmp_path / "out")])
     assert isinstance(again.exception, ValueError) and "--overwrite" in str(again.exception)
+
+
+def test_a_policy_that_sees_phenotypes_is_of_the_same_drug(tmp_path: Path) -> None:
+    policy = untrained(tmp_path / "run" / "policy", "phenotype")
+    arguments = ["explain", "warfarin", "--policy", str(policy), "--patients", "4"]
+    done = CliRunner().invoke(cli, [*arguments, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.exception
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["genotype"] == "phenotype"
 
 
 def test_explain_refuses_a_policy_of_another_drug(folder: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from dosewright.envs import names, scenario
 from dosewright.evaluation.trial import run as running
 from dosewright.scripts.cli import cli
-from dosewright.scripts.leaderboard import _policies, _tried
+from dosewright.scripts.leaderboard import _learned, _policies, _tried
 from dosewright.scripts.leaderboard_cells import check_frozen, comparators, shipped_comparators
 
 
@@ -259,6 +259,20 @@ def test_another_result_is_not_overwritten(tmp_path: Path, frozen: Path) -> None
     assert there.read_text() == "{}"
 
 
+def test_a_board_whose_page_failed_goes_on(
+    tmp_path: Path, frozen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Any) -> str:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("dosewright.evaluation.report.leaderboard.leaderboard_page", full)
+        with pytest.raises(OSError, match="no space left"):
+            small(tmp_path / "board", frozen)
+    assert not (tmp_path / "board" / "result.json").exists()
+    assert len(small(tmp_path / "board", frozen)["cells"]) == 1
+
+
 def test_an_unknown_world_or_drug_is_named(tmp_path: Path, frozen: Path) -> None:
     with pytest.raises(ValueError, match="--worlds 'mars': known: own, other"):
         small(tmp_path / "board", frozen, "--worlds", "mars")
@@ -276,6 +290,19 @@ def test_a_policy_that_does_not_fit_is_refused_before_anybody_is_treated(
     with pytest.raises(ValueError, match="made for busulfan version 7, this is version 0; train it again"):
         small(tmp_path / "board", frozen, "--policies", tmp_path / "runs")
     assert not (tmp_path / "board").exists()
+
+
+def test_policies_of_two_presets_are_not_seeds_of_one_training(tmp_path: Path) -> None:
+    trained = Path(__file__).parents[2] / "docs" / "leaderboard" / "policies"
+    for name in ("busulfan-s1", "busulfan-s2"):
+        shutil.copytree(trained / name, tmp_path / "runs" / name)
+    assert _learned(tmp_path / "runs", ["busulfan"])["busulfan"].keys() == {"policy s1", "policy s2"}
+    other = trained.parent / "tried" / "fluorouracil-sac-s1"
+    for path in (trained / "fluorouracil-s2", other):
+        shutil.copytree(path, tmp_path / "mixed" / path.name)
+    two = "fluorouracil-sac-s1 and fluorouracil-s2 are of fluorouracil, but not of one preset: .*sac.*--tried"
+    with pytest.raises(ValueError, match=two):
+        _learned(tmp_path / "mixed", ["fluorouracil"])
 
 
 def test_policies_are_found_by_their_cards(tmp_path: Path) -> None:
@@ -296,6 +323,8 @@ def test_policies_are_found_by_their_cards(tmp_path: Path) -> None:
 
 
 def test_trainings_that_were_tried_are_told_by_their_cards(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--tried .*: holds no RUN/policy/ as `dosewright train` leaves it"):
+        _tried(tmp_path, {"tacrolimus"})
     shipped = Path(str(files("dosewright.agents.pretrained")))
     for drug in ("busulfan", "tacrolimus"):
         shutil.copytree(shipped / drug, tmp_path / drug / "policy")

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from dosewright.agents.learning import LearnedPolicy
 from dosewright.envs import scenario
+from dosewright.evaluation.provenance import code_digest
 from dosewright.evaluation.replications.augustin import SCENARIOS
 from dosewright.scripts.replicate import given_policies, protocol_arms, replicate
 
@@ -42,6 +43,18 @@ def test_a_virtual_trial_prints_a_table_by_group_and_writes_a_result(tmp_path: P
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"result.json", "report.html"}
     record = json.loads((tmp_path / "out" / "result.json").read_text())
     assert [len(table["rows"]) for table in record["tables"]] == [5] * 4
+    assert record["provenance"]["code"] == f"dosewright, SHA-256 {code_digest()}"
+
+
+def test_a_virtual_trial_says_which_weights_dosed(tmp_path: Path) -> None:
+    trained = Path(__file__).parents[2] / "docs" / "peers" / "warfarin-augustin-15-s1" / "policy"
+    arguments = ["augustin", "--patients", "4", "--policy", str(trained), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(replicate, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    weights = json.loads((trained / "card.json").read_text())["weights"]
+    record = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert record["provenance"]["arms"] == {"policy for warfarin-augustin-15": f"weights {weights}"}
+    assert weights in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,13 @@ from dosewright.agents.explanation.differences import (
     kinds_of,
     mean_over_visits,
 )
+from dosewright.agents.explanation.explanation import _event, _gain
 from dosewright.agents.explanation.importance import deletion_check, permutation_importance
 from dosewright.agents.explanation.surrogate import surrogate_records
 from dosewright.agents.explanation.visits import Visits
 from dosewright.agents.learning import LearnedPolicy, anchored_dose
 from dosewright.agents.learning.meanings import meanings
-from dosewright.envs import Scenario
+from dosewright.envs import Scenario, scenario
 from dosewright.evaluation.statistics import mean_interval
 
 Linear = Callable[[Mapping[str, float]], LearnedPolicy]
@@ -161,6 +162,30 @@ def test_dependence_on_one_feature_is_its_function(linear: Linear, visited: Visi
     assert met.sum() == len(visits)
     empty = [[value is None for value in row] for row in cells["multiple"]]
     np.testing.assert_array_equal(np.array(empty), met == 0)
+
+
+def test_a_flag_is_asked_at_its_values(linear: Linear, visited: Visited) -> None:
+    policy = linear({INNOVATION: 1.0})
+    visits, known = visited(policy, 20), {item.name: item for item in meanings(policy.inputs)}
+    features, column = visits.features.copy(), policy.inputs.names.index(INNOVATION)
+    features[:, column] = np.arange(len(visits)) % 20 == 0  # one visit in twenty
+    flagged = replace(visits, features=features)
+    found = dependence_records(policy, flagged, (known[INNOVATION], known[RESPONSE]), seed=1)
+    assert found["curves"][0]["values"] == [known[INNOVATION].natural(value) for value in (0.0, 1.0)]
+    cells = found["map"]
+    assert cells["edges"][0] == [known[INNOVATION].natural(value) for value in (-0.5, 0.5, 1.5)]
+    asked = anchored_dose(np.ones(2), np.array([0.0, 1.0]))
+    for row in cells["multiple"]:
+        for value, expected in zip(row, asked, strict=True):
+            assert value is None or value == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_part_of_the_way_to_an_event_is_not_called_a_patient() -> None:
+    # efavirenz: more than 25 % of 336 days, so 85; busulfan: a score that falls from 1 to 0
+    assert _event(scenario("efavirenz")) == "full ways to a patient above 4 mg/L on more than 25 % of days"
+    assert _event(scenario("warfarin")) == "patients ever above INR 4"
+    assert _gain(scenario("warfarin")) == "days with INR 2 to 3"
+    assert _gain(scenario("busulfan")).startswith("days of the score for AUC of the four days")
 
 
 # ---------------------------------------------------------------------------------------------------- rules
