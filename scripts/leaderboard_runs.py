@@ -20,7 +20,14 @@ from dosewright.evaluation.trial import TrialDesign, TrialResult, TrialStore, ru
 from dosewright.evaluation.trial.run import Backend
 from dosewright.evaluation.trial.store import differences, notes_of, question_of, stopped
 from dosewright.scripts.leaderboard_cells import REFERENCE, cell_design, cell_world, groups, without_truth
-from dosewright.scripts.leaderboard_recheck import only_made_otherwise, recheck
+from dosewright.scripts.leaderboard_recheck import (
+    FIRST,
+    check_first,
+    fingerprints,
+    note,
+    only_made_otherwise,
+    recheck,
+)
 from dosewright.scripts.trial_arms import question, told_where
 
 _HALF_WIDTH = 0.005  # half a point of benefit
@@ -95,10 +102,16 @@ class CellRuns:
         words = cell_world(cell, {REFERENCE: REFERENCE}, self.seed).words
         record = cell_record(cell, whole, planners, list(policies), words)
         record["rechecked"] = [
-            {"group": name, **note} for name in treated for note in notes_of(self._folder(cell, name))
+            {"group": name, **told} for name in treated for told in notes_of(self._folder(cell, name))
         ]
-        asked = self._asked(cell, arms, treated)
-        write_json({"asked": asked, "summed": _summed(), "record": record}, file)
+        everyone = whole.arms if planners is None else {**whole.arms, **planners.arms}
+        kept = {
+            "asked": self._asked(cell, arms, treated),
+            "summed": _summed(),
+            "first": fingerprints(everyone, FIRST),
+            "record": record,
+        }
+        write_json(kept, file)
         return record
 
     def _treated(self, cell: Cell, needed: int) -> dict[str, int]:
@@ -115,8 +128,9 @@ class CellRuns:
         return {group: self._design(cell, arms[group], n)[-1] for group, n in treated.items()}
 
     def _kept(self, file: Path, cell: Cell, arms: Mapping[str, Mapping[str, str]]) -> dict[str, Any] | None:
-        """Return the record of a cell that was finished, if the same is asked of it now; None where its
-        patients are there to be summed up anew, or rechecked before."""
+        """Return the record of a cell that was finished, if the same is asked of it now, or by other code
+        that treats its first patients just so; None where its patients are there to be summed up anew, or
+        rechecked before."""
         try:
             kept = json.loads(file.read_text(encoding="utf-8"))
             record, then, summed = kept["record"], kept["asked"], kept["summed"]
@@ -126,7 +140,7 @@ class CellRuns:
                 f"{file}: is no record of a cell ({error!r}); delete it, the cell is made again"
             ) from None
         now = self._asked(cell, arms, self._treated(cell, needed))
-        anew = differences(summed, _summed())
+        anew, made = differences(summed, _summed()), dict[str, tuple[dict[str, str], dict[str, str], int]]()
         for group in dict.fromkeys((*then, *now)):
             before, here = then.get(group, {}), now.get(group, {})
             different = differences(before, here)
@@ -138,15 +152,22 @@ class CellRuns:
                     "another --out, or delete the file; cells of other code that should make no difference "
                     "are kept by --recheck 20"
                 )
-            anew = anew or different
-        if not anew:
+            made[group] = before, here, self.recheck
+        if not (anew or made):
             return record
         if all(stopped(self._folder(cell, group)) for group in now):
             return None
-        raise ValueError(
-            f"{file}: the cell was summed up otherwise: {anew}; its patients are not here to be summed "
-            "up anew: name another --out, or delete the file"
-        )
+        if anew:
+            raise ValueError(
+                f"{file}: the cell was summed up otherwise: {anew}; its patients are not here to be summed "
+                "up anew: name another --out, or delete the file"
+            )
+        for group, (before, here, patients) in made.items():
+            _, design, _ = self._design(cell, arms[group], needed)
+            treated = check_first(kept.get("first", {}), design, patients, file, "delete it")
+            record["rechecked"].append({"group": group, **note(treated, before, here)})
+        write_json({**kept, "asked": now, "record": record}, file)
+        return record
 
     def _design(
         self, cell: Cell, arms: Mapping[str, str], patients: int

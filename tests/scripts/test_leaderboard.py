@@ -133,6 +133,25 @@ def test_a_cell_of_other_code_is_kept_where_its_patients_come_out_the_same(
     # from now on it is a cell of this code
     assert small(tmp_path / "board", frozen)["cells"] == kept["cells"]
 
+    # nor need its patients be there: it keeps fingerprints of the first
+    of_other_code()
+    (cells / "busulfan-textbook-own").rename(tmp_path / "patients")
+    (cell,) = small(tmp_path / "board", frozen, "--recheck", "2")["cells"]
+    assert [(item["group"], item["patients"]) for item in cell["rechecked"][3:]] == [
+        ("belief", 2), ("rules", 2), ("planner", 2)
+    ]  # fmt: skip
+    assert {**cell, "rechecked": []} == first["cells"][0]
+    of_other_code()
+    kept = json.loads(record.read_text())
+    kept["first"]["bayesian"][1] = 16 * "f"
+    record.write_text(json.dumps(kept))
+    with pytest.raises(ValueError, match="patient 1 under 'bayesian' is another by this code: the cell"):
+        small(tmp_path / "board", frozen, "--recheck", "2")
+    record.write_text(json.dumps({key: value for key, value in kept.items() if key != "first"}))
+    with pytest.raises(ValueError, match="holds no patients of 'bayesian' to compare with; delete it"):
+        small(tmp_path / "board", frozen, "--recheck", "2")
+    (tmp_path / "patients").rename(cells / "busulfan-textbook-own")
+
     of_other_code()
     (block,) = (cells / "busulfan-textbook-own" / "rules.partial").glob("block-*.npz")
     with np.load(block) as stored:
@@ -147,9 +166,7 @@ def test_a_cell_of_other_code_is_kept_where_its_patients_come_out_the_same(
     ]  # fmt: skip
     of_other_code()
     arms = list(first["cells"][0]["arms"])
-    with pytest.raises(
-        ValueError, match=f"doses of patient 2 under '{arms[1]}' is another by this code: the"
-    ):
+    with pytest.raises(ValueError, match=f"patient 2 under '{arms[1]}' is another by this code: the cell"):
         small(tmp_path / "board", frozen, "--recheck", "3")
     # what is asked otherwise is no matter of code
     with pytest.raises(ValueError, match="belief arms are of another board: seed"):
