@@ -14,6 +14,7 @@ from typing import Any
 
 from dosewright.agents.learning import read_preset
 from dosewright.evaluation.answer import change
+from dosewright.evaluation.replications.anzabi_zadeh import ARMS
 
 Record = Mapping[str, Any]
 
@@ -170,7 +171,7 @@ def ahead(cut: Record, whole: Record) -> str:
 def best_and_policy(trial: Record, name: str) -> tuple[Record, Record]:
     """The clinical arm with most time in range in a group, and the learned policy."""
     rows = {row["arm"]: row for row in group(trial, name)}
-    clinical = [rows[arm] for arm in ("AAA", "CAA", "PGAA", "PGPGA", "PGPGI")]
+    clinical = [rows[arm] for arm in ARMS]
     return max(clinical, key=lambda row: row["figures"]["in_range"]["mean"]), rows["policy"]
 
 
