@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -254,7 +254,7 @@ def advise(
         monitoring=monitoring,
         models=_models(known, prospects, monitoring, target, seed),
         regimens=regimens,
-        flags=_flags(known, prospects),
+        flags=_flags(known, prospects, advised),
         summary=_summary(regimens, monitoring, case.scenario.doses.unit),
     )
 
@@ -386,7 +386,7 @@ def _against(mine: Prospect, rival: Prospect, name: str) -> str:
     )
 
 
-def _flags(known: Person, prospects: Prospects) -> tuple[str, ...]:
+def _flags(known: Person, prospects: Prospects, advised: Sequence[Advised]) -> tuple[str, ...]:
     flags = []
     courses, line = known.courses, prospects.timeline
     if not courses.observed.any():
@@ -420,6 +420,14 @@ def _flags(known: Person, prospects: Prospects) -> tuple[str, ...]:
         flags.append(
             f"{line.case.scenario.clock.unit} {line.unit} is beyond the scenario's follow-up: target and "
             "harm of its last unit are used"
+        )
+    clock, learned = line.case.scenario.clock, np.unique(np.diff(line.case.scenario.days))
+    asked = any(item.name == "policy" and item.given is not None for item in advised)
+    if asked and line.ahead not in learned:
+        units = clock.unit if list(learned) == [1] else clock.units
+        flags.append(
+            f"the policy learned with visits {' or '.join(f'{gap:g}' for gap in learned)} {units} apart: its "
+            f"dose for {line.ahead} is an extrapolation"
         )
     return tuple(flags)
 

@@ -68,7 +68,7 @@ def make(preset: Preset, env: SB3VecEnv, seen: int, visits: int, seed: int) -> B
     Raises
     ------
     ValueError
-        For more batches than an update has pairs of decisions.
+        For more batches than an update has pairs of decisions, or so many that one decision is left over.
     """
     part, hidden = preset.algorithm, preset.policy.hidden
     shared: dict[str, Any] = {"seed": seed, "device": "cpu"}
@@ -101,11 +101,18 @@ def make(preset: Preset, env: SB3VecEnv, seen: int, visits: int, seed: int) -> B
             f"preset, [{preset.algorithm_name}]: batches = {part.batches}; an update has {decisions} "
             "decisions, of which a batch needs two"
         )
+    batch = decisions // part.batches
+    if decisions % batch == 1:
+        raise ValueError(
+            f"preset, [{preset.algorithm_name}]: batches = {part.batches}; of {decisions} decisions "
+            f"an update, in batches of {batch}, one is left over, whose advantage cannot be standardised; "
+            "choose another number"
+        )
     return _CLASSES[preset.algorithm_name](
         policy_class(preset),
         env,
         n_steps=steps,
-        batch_size=decisions // part.batches,
+        batch_size=batch,
         n_epochs=part.epochs,
         gamma=part.discount,
         gae_lambda=part.gae_lambda,
@@ -120,4 +127,5 @@ def make(preset: Preset, env: SB3VecEnv, seen: int, visits: int, seed: int) -> B
 def _falling(part: OnPolicyPart) -> Any:
     """A learning rate that falls linearly."""
     first, last = part.learning_rate, part.learning_rate_end
-    return lambda left: last + left * (first - last)
+    # an update takes whole courses, so the last one may end beyond the timesteps
+    return lambda left: last + max(left, 0.0) * (first - last)

@@ -31,7 +31,8 @@ def foreseen_scores(treatment: Treatment, dose: Floats, after: Floats, ahead: in
     Returns
     -------
     benefit, event : (n, c) benefit summed over the units foreseen, in units of the calendar; the event's
-        units as a share of those that make it happen, 1 in all once it has. 0 for who is not followed.
+        units as a share of those that make it happen, 1 in all once it has; where that is a share of the
+        course, of the whole one, also for who leaves before its end. 0 for who is not followed.
     """
     scenario, unit = treatment.scenario, np.arange(treatment.scenario.horizon)
     coming, whole, benefit = foreseen_courses(treatment, dose, after, ahead)

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 LEAST = 0.001  # events a patient: where monitoring harms nobody, one in a thousand may be
-_MOST = 100.0  # of benefit for one event: beyond it nothing but the event counts
+MOST = 100.0  # of benefit for one event: beyond it nothing but the event counts
 
 
 @dataclass
@@ -35,4 +35,4 @@ class Multiplier:
     def learn(self, events: float) -> None:
         """Take in how many events a patient there were under the present policy."""
         excess = max(min(events / self.budget - 1.0, 1.0), -1.0)
-        self.value = min(self.value * math.exp(self.rate * excess), _MOST)
+        self.value = min(self.value * math.exp(self.rate * excess), MOST)

@@ -10,6 +10,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from dosewright.agents.learning.multiplier import MOST
 from dosewright.envs import Randomisation, scenario
 from dosewright.envs.scenarios import protocol_names
 from dosewright.envs.scenarios.scenario import GenotypeMode
@@ -293,6 +294,12 @@ class Preset:
                 "Bayesian monitoring ([belief], action 'anchored'), elsewhere it is not known how much "
                 "exploring harms by itself: give 0"
             )
+        if self.harm.rate > 0 and self.randomisation is not None and self.randomisation.share == 1:
+            raise ValueError(
+                f"{where}, [randomisation]: share = 1 with [harm] rate = {self.harm.rate:g}; the price is "
+                "learned from the patients of the preset's own world, of whom there are none: give a smaller "
+                "share, or rate = 0"
+            )
         if self.warm_start is not None and not (plain and isinstance(self.input, BeliefPart)):
             raise ValueError(f"{where}: [warm_start] needs [belief] and [ppo]; leave it out")
         if self.warm_start is not None and self.warm_start.untrained >= self.warm_start.rounds:
@@ -475,7 +482,8 @@ _LEAST = {
 # Largest values
 _MOST = {
     "fade": 1.0, "discount": 1.0, "gae_lambda": 1.0, "critic_first": 1.0,
-    "learning_rate": 1.0, "learning_rate_end": 1.0,
+    "learning_rate": 1.0, "learning_rate_end": 1.0, "multiplier": MOST,
+    "quantiles_dropped": 24,  # of the 25 that a critic of TQC has
 }  # fmt: skip
 
 

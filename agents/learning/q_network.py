@@ -62,8 +62,11 @@ class QNetwork(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For shapes that do not match, no row, or a value that is not finite.
+            For shapes that do not match, no row, a value that is not finite, or a share of the rows held out
+            that is not in [0, 1).
         """
+        if not 0 <= self.held_out < 1:
+            raise ValueError(f"held_out = {self.held_out}; expected at least 0 and less than 1")
         features, values = _checked(X), _checked(y)
         if features.ndim != 2 or values.shape != features.shape[:1] or not len(values):
             raise ValueError(
@@ -136,5 +139,5 @@ def _checked(given: Any) -> Floats:
 
 
 def _spread(array: Floats) -> Any:
-    spread = array.std(axis=0)
-    return np.where(spread > 0.0, spread, 1.0)
+    # not where the SD is 0: that of equal numbers is rounded, and need not be
+    return np.where(np.ptp(array, axis=0) > 0.0, array.std(axis=0), 1.0)

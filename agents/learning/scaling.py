@@ -18,8 +18,13 @@ class Scaling:
     @classmethod
     def fit(cls, features: NDArray[np.float32]) -> Scaling:
         """Return the standardisation of features (n, f); one that never varies is only centred."""
-        sd = features.std(axis=0)
-        return cls(features.mean(axis=0), np.where(sd > 1e-6, sd, 1.0).astype(np.float32))
+        # the SD of equal numbers need not be 0, nor their mean be that number: both are rounded
+        constant = np.ptp(features, axis=0) == 0
+        mean, sd = features.mean(axis=0), features.std(axis=0)
+        return cls(
+            np.where(constant, features[0], mean).astype(np.float32),
+            np.where(constant | (sd <= 1e-6), 1.0, sd).astype(np.float32),
+        )
 
     def apply(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the standardised features (n, f), kept within ten SD."""

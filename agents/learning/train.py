@@ -188,8 +188,8 @@ class _Run:
             self.folder / "checkpoint.zip",
             env=SB3VecEnv(env, _SHOWN),
             device="cpu",
-            # other patients than those already seen
-            custom_objects={"seed": self.seed + progress["steps"]},
+            # other patients than those already seen; a seed of NumPy is below 2^32
+            custom_objects={"seed": (self.seed + progress["steps"]) % 2**32},
         )
         if isinstance(self.model, OffPolicyAlgorithm):
             self.model.load_replay_buffer(self.folder / "replay_buffer.pkl")

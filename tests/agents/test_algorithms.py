@@ -229,6 +229,33 @@ def test_a_policy_in_use_acts_as_its_model_does(name: str) -> None:
     assert spread > 0
 
 
+@pytest.mark.parametrize("name", ["busulfan", "busulfan-recurrent", "busulfan-tablets"])
+def test_the_learning_rate_falls_to_its_end_and_no_further(name: str) -> None:
+    preset = read_preset(name).algorithm
+    assert not isinstance(preset, SACPart)
+    rate: Any = model_of(name, 8)[0].lr_schedule
+    assert rate(1.0) == pytest.approx(preset.learning_rate)
+    assert rate(0.5) == pytest.approx((preset.learning_rate + preset.learning_rate_end) / 2)
+    # an update takes whole courses: with few timesteps it ends long after them
+    assert rate(-3.0) == rate(0.0) == pytest.approx(preset.learning_rate_end)
+
+
+@pytest.mark.parametrize("batches", [3, 9, 4, 5])
+def test_no_batch_is_of_one_decision(batches: int) -> None:
+    lanes = 7  # with four visits 28 decisions: batches of 9, 3, 7, 5, of which the last is of 1, 1, 7, 3
+    preset = tiny("busulfan", lanes)
+    assert not isinstance(preset.algorithm, SACPart)
+    preset = replace(preset, algorithm=replace(preset.algorithm, batches=batches))
+    env = DosingVectorEnv("busulfan", lanes, namespace="select", autoreset_mode=AutoresetMode.SAME_STEP)
+    learning = LearningVectorEnv(env, inputs_of(preset, BUSULFAN, training=1), None, "anchored")
+    if batches in (3, 9):
+        with pytest.raises(ValueError, match=rf"batches = {batches}; of 28 decisions .* one is left over"):
+            make(preset, SB3VecEnv(learning), learning.seen, 4, 1)
+    else:
+        model: Any = make(preset, SB3VecEnv(learning), learning.seen, 4, 1)
+        assert model.batch_size == 28 // batches
+
+
 def test_memory_of_a_recurrent_network_matters(trained: Callable[[str], Path]) -> None:
     policy = LearnedPolicy.load(trained("busulfan-recurrent") / "policy")
     seen = seen_by(policy, 20)

@@ -305,6 +305,15 @@ def test_all_levels_below_the_limit_are_flagged(tmp_path: Path) -> None:
     assert advice.record()["levels"][0]["measured"] is None
 
 
+def test_a_visit_as_far_off_as_none_in_training_is_flagged(tmp_path: Path) -> None:
+    path, genes, _, _ = recorded("vancomycin", 2, tmp_path)
+    case = read_case(scenario("vancomycin"), path, genotypes=genes)
+    flags = [flag for flag in advise(case).flags if "learned" in flag]
+    assert not flags  # a day, as the calendar has it
+    (flag,) = (flag for flag in advise(case, ahead=2).flags if "learned" in flag)
+    assert flag == "the policy learned with visits 1 day apart: its dose for 2 is an extrapolation"
+
+
 def test_record_is_json_and_holds_what_is_said(tmp_path: Path) -> None:
     advice = advise(read_case(scenario("tacrolimus"), table(tmp_path), genotypes=GENES))
     record = json.loads(json.dumps(advice.record(), allow_nan=False))

@@ -205,6 +205,7 @@ def edited(key: str, new: str, name: str = "warfarin") -> str:
         ("fade", "fade = nan", r", \[belief\]: fade = nan; expected at least 0"),
         ("fade", "fade = 2.0", r", \[belief\]: fade = 2.0; expected at least 0 and at most 1"),
         ("budget", "budget = inf", r", \[harm\]: budget = inf; expected at least 0, finite"),
+        ("multiplier", "multiplier = 101", r", \[harm\]: multiplier = 101.0; expected .* at most 100"),
         ("multiplier", "multiplier = 0", r", \[harm\]: multiplier = 0 with rate = 0.1; a price of 0 cannot"),
         ("discount", "discount = 1.5", r", \[ppo\]: discount = 1.5; expected .* at most 1"),
         ("gae_lambda", "gae_lambda = 7", r", \[ppo\]: gae_lambda = 7.0; expected .* at most 1"),
@@ -336,6 +337,23 @@ def test_a_warm_start_must_train_in_some_round(untrained: int) -> None:
     with pytest.raises(ValueError, match=expected):
         parsed(replace(usual, warm_start=part).text())
     assert parsed(replace(usual, warm_start=replace(part, rounds=untrained + 1)).text()).warm_start
+
+
+def test_a_critic_of_tqc_keeps_one_of_its_quantiles() -> None:
+    assert parsed(edited("quantiles_dropped", "quantiles_dropped = 24", "warfarin-tqc"))
+    with pytest.raises(ValueError, match=r"quantiles_dropped = 25; expected at least 0 and at most 24"):
+        parsed(edited("quantiles_dropped", "quantiles_dropped = 25", "warfarin-tqc"))
+
+
+def test_a_price_is_not_learned_where_nobody_lives_in_the_presets_own_world() -> None:
+    usual = read_preset("warfarin")
+    assert usual.randomisation is not None and usual.harm.rate > 0
+    all_elsewhere = replace(usual, randomisation=replace(usual.randomisation, share=1.0))
+    with pytest.raises(
+        ValueError, match=r"^somewhere, \[randomisation\]: share = 1 with \[harm\] rate = 0.1;"
+    ):
+        parsed(all_elsewhere.text())
+    assert parsed(replace(all_elsewhere, harm=replace(usual.harm, rate=0.0)).text())
 
 
 def test_history_with_a_critic_that_sees_the_truth_is_allowed() -> None:

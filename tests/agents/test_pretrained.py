@@ -57,6 +57,14 @@ def test_a_card_says_what_must_be_known(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", POLICIES)
+def test_no_feature_is_measured_in_roundings(name: str) -> None:
+    # what never varied in training, such as the days until the next visit, has no SD of its own: single
+    # precision gives it one of 1e-7 to 1e-5, by which another visit interval would be off the scale
+    scaling = load(name).scaling
+    assert (scaling.sd > 1e-3 * np.abs(scaling.mean)).all()
+
+
+@pytest.mark.parametrize("name", POLICIES)
 def test_it_doses_every_patient_within_the_grid_and_the_same_twice(name: str) -> None:
     policy, n = load(name), 12
     known = policy.scenario

@@ -76,3 +76,19 @@ def test_bad_input_is_named() -> None:
         QNetwork().fit(np.ones((2, 1)), np.ones(3))
     alone = QNetwork(max_epochs=50).fit(np.ones((1, 2)), np.array([4.0]))
     assert alone.predict(np.ones((1, 2))) == pytest.approx([4.0], abs=0.01)
+
+
+@pytest.mark.parametrize("share", [1.0, -0.1, float("nan")])
+def test_a_share_held_out_that_leaves_nothing_to_fit_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match=f"held_out = {share}; expected at least 0 and less than 1"):
+        QNetwork(held_out=share).fit(*a_curve(20))
+
+
+def test_a_constant_feature_counts_for_nothing_however_its_sd_is_rounded() -> None:
+    x, y = a_curve(300)
+    constant = np.full((300, 1), 0.1)
+    assert constant.std() > 0.0  # rounding: what made it a feature with an SD of its own
+    network = QNetwork(max_epochs=2, seed=1).fit(np.hstack([x, constant]), y)
+    assert network.scale_[2] == 1.0
+    near, far = (np.hstack([x[:5], np.full((5, 1), value)]) for value in (0.1, 0.1 + 1e-9))
+    assert network.predict(far) == pytest.approx(network.predict(near), rel=1e-6)

@@ -362,6 +362,14 @@ def test_resumed_run_meets_other_patients_at_the_price_of_its_checkpoint(
     assert steps.prices[0] == price != tiny().harm.multiplier
 
 
+@pytest.mark.parametrize("seed", [2**32 - 1])
+def test_the_largest_seed_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    train(tiny(2), seed, tmp_path / "run", progress=False)
+    seeds = patients_seen(monkeypatch)
+    train(tiny(3), seed, tmp_path / "run", resume=True, progress=False)
+    assert set(seeds) == {2 * UPDATE - 1}  # beyond 2^32, which NumPy's seeds end below, it begins anew
+
+
 class Stop:
     """Ctrl-C after so many steps of all lanes."""
 
