@@ -133,7 +133,7 @@ class CellRuns:
         rechecked before."""
         try:
             kept = json.loads(file.read_text(encoding="utf-8"))
-            record, then, summed = kept["record"], kept["asked"], kept["summed"]
+            record, then, summed, first = (kept[key] for key in ("record", "asked", "summed", "first"))
             needed = int(record["patients"])
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(
@@ -164,7 +164,7 @@ class CellRuns:
             )
         for group, (before, here, patients) in made.items():
             _, design, _ = self._design(cell, arms[group], needed)
-            treated = check_first(kept.get("first", {}), design, patients, file, "delete it")
+            treated = check_first(first, design, patients, file, "delete it")
             record["rechecked"].append({"group": group, **note(treated, before, here)})
         write_json({**kept, "asked": now, "record": record}, file)
         return record
