@@ -152,7 +152,7 @@ class Advice:
         residual); ``monitoring_dose`` (``exact``, then a prospect); ``candidates``, prospects: ``dose``,
         ``given``, ``in_target``, ``harm``, ``benefit``, ``loss``, ``response`` and ``level``, these with
         mean, low and high (5 and 95 %); ``models`` (name, weight, reason, prospect); ``regimens`` (name,
-        dose, given, why, prospect); ``flags``, ``notes``, ``seen_by_rules``, ``summary``.
+        dose, given, why, doubt, prospect); ``flags``, ``notes``, ``seen_by_rules``, ``summary``.
         """
         line, scenario, person = self.timeline, self.case.scenario, self.person
         found = {
@@ -421,14 +421,7 @@ def _flags(known: Person, prospects: Prospects, advised: Sequence[Advised]) -> t
             f"{line.case.scenario.clock.unit} {line.unit} is beyond the scenario's follow-up: target and "
             "harm of its last unit are used"
         )
-    clock, learned = line.case.scenario.clock, np.unique(np.diff(line.case.scenario.days))
-    asked = any(item.name == "policy" and item.given is not None for item in advised)
-    if asked and line.ahead not in learned:
-        units = clock.unit if list(learned) == [1] else clock.units
-        flags.append(
-            f"the policy learned with visits {' or '.join(f'{gap:g}' for gap in learned)} {units} apart: its "
-            f"dose for {line.ahead} is an extrapolation"
-        )
+    flags += [item.doubt for item in advised if item.doubt]
     return tuple(flags)
 
 

@@ -47,12 +47,15 @@ class Advised:
         As the regimen says it, and as it is given, of the grid; None where it says nothing.
     why
         In words and numbers: why this dose, or why none.
+    doubt
+        What throws doubt on it, in a sentence; empty where nothing does.
     """
 
     name: str
     dose: float | None
     given: float | None
     why: str
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def _advised(
     if not moment.dose >= 0:
         return Advised(name, None, None, "it has no dose for this patient")
     given = float(scenario.doses.snap(moment.dose))
-    return Advised(name, moment.dose, given, _why(found, moment, timeline))
+    return Advised(name, moment.dose, given, _why(found, moment, timeline), _doubt(found, timeline))
 
 
 def _replayed(found: Regimen, timeline: Timeline, observations: list[NDArray[np.float32]]) -> _Moment:
@@ -191,6 +194,21 @@ def _why(found: Regimen, moment: _Moment, timeline: Timeline) -> str:
     ratio = moment.dose / anchor if anchor > 0 else np.nan
     what = "its monitoring dose" if found.departs_from_monitoring else "the clinic's first dose"
     return f"learned: {ratio:.2f} × {what} of {_dose(timeline, anchor)}"
+
+
+def _doubt(found: Regimen, timeline: Timeline) -> str:
+    """What was learned holds between the shortest and the longest time to a next visit that training had."""
+    from dosewright.agents.learning import LearnedPolicy  # PyTorch
+
+    if not isinstance(found, LearnedPolicy) or not found.card.get("trained", True):
+        return ""
+    apart, clock = np.diff(found.scenario.days), timeline.case.scenario.clock
+    least, most = int(apart.min()), int(apart.max())
+    if least <= timeline.ahead <= most:
+        return ""
+    words = f"{least}" if least == most else f"{least} to {most}"
+    units, ahead = clock.unit if most == 1 else clock.units, timeline.ahead
+    return f"the policy learned with visits {words} {units} apart: its dose for {ahead} is an extrapolation"
 
 
 def _nomogram(found: Nomogram, moment: _Moment, timeline: Timeline) -> str:

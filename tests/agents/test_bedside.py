@@ -314,6 +314,24 @@ def test_a_visit_as_far_off_as_none_in_training_is_flagged(tmp_path: Path) -> No
     assert flag == "the policy learned with visits 1 day apart: its dose for 2 is an extrapolation"
 
 
+@pytest.mark.parametrize(("ahead", "flagged"), [(1, True), (2, False), (13, False), (20, False), (21, True)])
+def test_between_the_visits_of_training_nothing_is_extrapolated(
+    tmp_path: Path, ahead: int, flagged: bool
+) -> None:
+    case = read_case(scenario("tacrolimus"), table(tmp_path), genotypes=GENES)
+    flags = [flag for flag in advise(case, ahead=ahead).flags if "learned" in flag]
+    words = f"the policy learned with visits 2 to 20 days apart: its dose for {ahead} is an extrapolation"
+    assert flags == [words] * flagged
+
+
+def test_a_policy_that_is_monitoring_learned_no_calendar(tmp_path: Path) -> None:
+    path, genes, _, _ = recorded("fluorouracil", 2, tmp_path)
+    advice = advise(read_case(scenario("fluorouracil"), path, genotypes=genes), ahead=2)
+    doses = {row.advised.name: row.advised.dose for row in advice.regimens}
+    assert doses["policy"] == doses["bayesian-adaptive"]
+    assert not any("learned" in flag for flag in advice.flags)
+
+
 def test_record_is_json_and_holds_what_is_said(tmp_path: Path) -> None:
     advice = advise(read_case(scenario("tacrolimus"), table(tmp_path), genotypes=GENES))
     record = json.loads(json.dumps(advice.record(), allow_nan=False))
