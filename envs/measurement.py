@@ -60,6 +60,7 @@ class Measurement:
         """SD of the error on the log scale; 0 where the error is not of that kind."""
         return self.error.log_sd
 
-    def read(self, truth: Floats, error: Floats) -> Floats:
-        """Return the measured values of `truth` (n,) with standard normal `error` (n,), at most `high`."""
-        return np.minimum(self.error.apply(truth, error), self.high)
+    def read(self, truth: Floats, error: Floats, factor: Floats | float = 1.0) -> Floats:
+        """Return the measured values of `truth` (n,) with standard normal `error` (n,), by an assay that
+        shows `factor` times (n,) what is there; at most `high`."""
+        return np.minimum(factor * self.error.apply(truth, error), self.high)

@@ -54,6 +54,7 @@ class Stream(IntEnum):
     PAUSE = 20
     READS = 21
     WORLD = 22
+    SHIFT = 23
 
 
 def _philox(c0, c1, c2, c3, k0, k1):

@@ -277,6 +277,8 @@ class Life:
     start, sample, duration : (n, u, a or r) or (n, 1, 1)
         Standard normal deviates of the times of administrations and samples, and of durations; all 0 where
         nothing varies.
+    assay : (n, u + 1)
+        Factor on every value that is measured at the start of a unit: 1, but where an assay was changed.
     """
 
     theta: Floats
@@ -288,6 +290,7 @@ class Life:
     start: Floats
     sample: Floats
     duration: Floats
+    assay: Floats
 
     @classmethod
     def realise(
@@ -368,6 +371,7 @@ class Life:
             start=_deviates(realism.start_sd, patients, noise, Stream.START, u, a),
             sample=_deviates(realism.sample_sd, patients, noise, Stream.SAMPLE, u, span.readings),
             duration=_deviates(realism.duration_sd, patients, noise, Stream.DURATION, u, a),
+            assay=np.ones((n, u + 1)),
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -118,17 +118,24 @@ class Intake:
         vector = np.zeros((m, len(spec.names)), dtype=np.float32)
         for entry in scenario.seen_as(genotype).covariates:
             spec.write(vector, entry.name, known[entry.name])
-        now = outputs_now(
-            model, model.initial(life.theta[:, 0]), life.theta[:, 0], np.arange(len(model.outputs))
-        )
-        before = {output.name: now[:, i] for i, output in enumerate(model.outputs)}
         shown = {
             name: np.stack([now[name] for now in grown], axis=1)[:, stretch]
             for name in (grown[0] if grown else ())
             if name in {entry.name for entry in scenario.covariates}
         }
         elsewhere = np.zeros(m, dtype=bool) if worlds is None else worlds.other
-        return cls(patients, life, realism, vector, before, shown, elsewhere)
+        return cls(patients, life, realism, vector, _before(scenario, life), shown, elsewhere)
+
+    def living(self, scenario: Scenario, life: Life) -> Intake:
+        """Return the same people with other lives ahead, of whom the same is known."""
+        return replace(self, life=life, before=_before(scenario, life))
+
+
+def _before(scenario: Scenario, life: Life) -> dict[str, Floats]:
+    """Return every output (n,) before any drug."""
+    model = scenario.model
+    now = outputs_now(model, model.initial(life.theta[:, 0]), life.theta[:, 0], np.arange(len(model.outputs)))
+    return {output.name: now[:, i] for i, output in enumerate(model.outputs)}
 
 
 def _shown_genotype(
@@ -438,7 +445,9 @@ class Treatment:
         life, unit = self._life, np.minimum(self.day, self.scenario.horizon)
         rows = np.arange(len(self))
         value = item.read(
-            outputs_now(model, self._state, self.theta, output)[:, 0], life.residual[rows, unit, which, 0]
+            outputs_now(model, self._state, self.theta, output)[:, 0],
+            life.residual[rows, unit, which, 0],
+            life.assay[rows, unit],
         )
         low = here & (value < rule.below)
         for check in range(1, rule.at_most + 1):
@@ -450,7 +459,9 @@ class Treatment:
             self._clock = stop
             self._delays[low] = check
             value = item.read(
-                outputs_now(model, self._state, theta, output)[:, 0], life.residual[rows, unit, which, check]
+                outputs_now(model, self._state, theta, output)[:, 0],
+                life.residual[rows, unit, which, check],
+                life.assay[rows, unit],
             )
             self._result[low, which], self._result_at[low, which] = value[low], stop[low]
             self._fresh[low, which] = True
@@ -557,7 +568,7 @@ class Treatment:
                 lanes = rows[np.isin(unit[rows], item.units)]
             truth = values[item.output] if first else values[item.reading, item.output]
             at = unit[lanes]
-            value = item.read(truth[lanes], life.residual[lanes, at, i, 0])
+            value = item.read(truth[lanes], life.residual[lanes, at, i, 0], life.assay[lanes, at])
             drawn = self._clock[lanes] - (0.0 if first else self._age(item.reading, lanes))
             if item.units_ago is not None:
                 value, drawn = self._delayed(lanes, i, value, drawn)

@@ -14,6 +14,7 @@ from dosewright.envs.realism import Realism
 from dosewright.envs.scenarios.scenario import GenotypeMode
 from dosewright.evaluation.log_checks import BoolArray, FloatArray
 from dosewright.evaluation.logged import Trajectories
+from dosewright.evaluation.worlds import HiddenShift
 
 EVER_IN_HARM = "first_harm"
 """Outcome of a recorded log: 1 in the interval of the first harm."""
@@ -29,6 +30,8 @@ def record(
     genotype: GenotypeMode = "diplotype",
     *,
     arm: int | str | None = None,
+    world: HiddenShift | None = None,
+    enrolled: npt.ArrayLike = 0.0,
     block: int = 1000,
 ) -> Trajectories:
     """Treat a cohort by a stochastic regimen: log the doses, their probabilities, and what came of them.
@@ -42,6 +45,8 @@ def record(
     noise : namespace and seed, of the patients and of the regimen's draws
     genotype : whether the regimen sees the genotype
     arm : whose draws they are; the regimen's name when None
+    world : what differs for the patients without the regimen being told; None: nothing
+    enrolled : (n,) when each patient was enrolled, on the calendar of the world's ``since``
     block : patients simulated together; bounds the memory, does not change a number
 
     Returns
@@ -67,11 +72,14 @@ def record(
             "of its doses; wrap it in Clinician or Noisy of dosewright.agents.regimens"
         )
     patients = np.asarray(ids, dtype=np.int64)
+    begun = np.broadcast_to(np.asarray(enrolled, dtype=np.float64), patients.shape)
     name = regimen.name if arm is None else arm
     parts: list[dict[str, npt.NDArray[Any]]] = []
     for first in range(0, len(patients), block):
         people = population.draw(scenario.model, scenario.base, patients[first : first + block], noise)
         intake = Intake.prepare(scenario, people, noise, realism, genotype)
+        if world is not None:
+            intake = world.alter(scenario, intake, noise, begun[first : first + block])
         part = _record_block(scenario, regimen, intake, DrawKeys(noise, people.ids, name))
         strata = {f"stratum {key}": labels for key, labels in {**people.genotypes, **people.labels}.items()}
         parts.append(part | strata)
@@ -100,6 +108,7 @@ def record(
             "regimen": regimen.name,
             "namespace": noise.namespace,
             "seed": int(noise.seed),
+            **({} if world is None else {"world": world.name}),
         },
     )
 

@@ -18,6 +18,7 @@ from dosewright.scripts.export import export
 from dosewright.scripts.leaderboard import leaderboard
 from dosewright.scripts.log import log
 from dosewright.scripts.pgx import pgx
+from dosewright.scripts.registry import registry
 from dosewright.scripts.replicate import replicate
 from dosewright.scripts.scenarios import scenarios
 from dosewright.scripts.simulate import simulate
@@ -36,7 +37,7 @@ def cli() -> None:
 
 
 for _command in (
-    demo, dose, evaluate, explain, export, leaderboard, log, pgx,
+    demo, dose, evaluate, explain, export, leaderboard, log, pgx, registry,
     replicate, scenarios, simulate, train, trial, tune,
 ):  # fmt: skip
     cli.add_command(_command)

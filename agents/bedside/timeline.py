@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosewright.agents.bedside.case import LATE, Case, outputs_by_number
+from dosewright.agents.bedside.visits import Sample, Visit, drawn_at, observed
 from dosewright.envs import PatientRecords, Scenario
 from dosewright.envs.scenarios import Delay
 
@@ -22,26 +23,6 @@ Floats = NDArray[np.float64]
 _EXACT = 0.01  # relative difference of two amounts that is rounding
 _NEAR = 0.05  # share of a unit by which a sample may be off without a word
 _FAR = 0.5  # share of a unit beyond which it is no sample of that moment
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A measurement as a visit sees it: number of the measurement, value, and the time it counts as."""
-
-    measurement: int
-    value: float
-    drawn: float
-
-
-@dataclass(frozen=True)
-class Visit:
-    """A decision: the unit that it is for, its model time, how often it was put off, and the samples that
-    came in since the visit before."""
-
-    unit: int
-    clock: float
-    delays: int = 0
-    samples: tuple[Sample, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,35 +86,18 @@ class Timeline:
                 f"{scenario.clock.entry} {self.visits[-1].clock * shown:g} is beyond follow-up, which ends "
                 f"at {end:g}"
             )
-        newest: dict[int, Sample] = {}
-        found: list[NDArray[np.float32]] = []
-        for number, visit in enumerate(self.visits):
-            newest |= {sample.measurement: sample for sample in visit.samples}
-            people = self.case.people(visit.clock)
-            values = {entry.name: people[entry.name] for entry in scenario.covariates}
-            before = self.visits[number - 1] if number else None
-            after = self.visits[number + 1].unit if number + 1 < len(self.visits) else visit.unit + self.ahead
-            values |= {
-                scenario.clock.entry: visit.clock * shown,
-                "interval": 0.0 if before is None else (visit.clock - before.clock) * shown,
-                "next_interval": min(after - visit.unit, scenario.horizon) * scenario.clock.shown,
-                "last_dose": math.nan if before is None else self.dose[visit.unit - 1],
-            }
-            if scenario.delay is not None:
-                values |= {"delays": visit.delays, "omitted": 0.0}
-            fresh = {sample.measurement for sample in visit.samples}
-            for i, item in enumerate(scenario.measurements):
-                sample = newest.get(i)
-                missing = math.nan
-                values |= {
-                    item.name: missing if sample is None else min(sample.value, item.high),
-                    f"{item.name}_age": missing if sample is None else (visit.clock - sample.drawn) * shown,
-                    f"{item.name}_new": float(i in fresh),
-                    f"late_{item.name}": missing,
-                    f"late_{item.name}_age": missing,
-                }
-            found.append(spec.encode(values))
-        return found
+        after = [visit.unit for visit in self.visits[1:]] + [self.visits[-1].unit + self.ahead]
+        seen = observed(
+            scenario,
+            self.visits,
+            [
+                float(self.dose[visit.unit - 1]) if number else math.nan
+                for number, visit in enumerate(self.visits)
+            ],
+            self.case.people,
+            [then - visit.unit for then, visit in zip(after, self.visits, strict=True)],
+        )
+        return [spec.encode(values) for values in seen]
 
 
 def timeline(case: Case, ahead: int | None = None) -> Timeline:
@@ -369,22 +333,16 @@ def _moments(
     """Return the moments at which samples are drawn: unit of the visit that sees them, number of the
     measurement, model time."""
     scenario, people = case.scenario, case.people(case.now)
-    readings = {item.name: item for item in scenario.readings}
     found: list[tuple[int, int, float]] = []
     for number, item in enumerate(scenario.measurements):
         if item.baseline:
             found.append((0, number, 0.0))
         ago = 0 if item.units_ago is None else int(item.units_ago(people)[0])
-        at = readings[item.reading].at
         for u in range(len(start)):
             if item.units is not None and u + 1 not in item.units:
                 continue
-            here = np.nan_to_num(dose[[u]])[None]
-            within = at if isinstance(at, float | int) else float(at(here, people, np.array([[u]]))[0, 0])
-            _, base = _put_off(scenario, start, u, begin)
-            drawn = base + within
-            if scenario.delay is not None and item.name == scenario.delay.measurement:
-                drawn = _put_off(scenario, start, u + 1, begin)[1]
+            here, then = (_put_off(scenario, start, v, begin)[1] for v in (u, u + 1))
+            drawn = drawn_at(scenario, item, people, float(dose[u]), u, here, then)
             found.append((u + 1 + ago, number, drawn))
     return found
 

@@ -12,7 +12,7 @@ its points are quasi-random and the same for every patient.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 
@@ -140,6 +140,18 @@ class Belief:
                 changed[field.name][rows] = theirs
         return Belief(**changed)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Belief]) -> Belief:
+        """Return the beliefs about all patients of several parts, of one filter, in order."""
+        if len(parts) == 1:
+            return parts[0]
+        arrays = {
+            f.name: np.concatenate([getattr(part, f.name) for part in parts])
+            for f in fields(Belief)
+            if f.name != "prior"
+        }
+        return cls(prior=Prior.joined([part.prior for part in parts]), **arrays)
+
     def select(self, rows: Ints) -> Belief:
         """Return the beliefs about some patients."""
         parts = {f.name: getattr(self, f.name) for f in fields(Belief) if f.name != "prior"}
@@ -183,6 +195,8 @@ class BeliefFilter:
         constant parameters, less follows drift.
     seed
         Of the quasi-random points, the same for every patient.
+    visits
+        Visits that a belief can hold; by default those of the calendar.
 
     Attributes
     ----------
@@ -190,12 +204,20 @@ class BeliefFilter:
         Names of what is known of people, in the order of `Belief.people`.
     """
 
-    def __init__(self, scenario: Scenario, particles: int = 128, fade: float = 1.0, seed: int = 0) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        particles: int = 128,
+        fade: float = 1.0,
+        seed: int = 0,
+        visits: int | None = None,
+    ) -> None:
         if particles < 2 or particles & (particles - 1):
             raise ValueError(f"particles = {particles}; expected a power of two")
         if not 0 < fade <= 1:
             raise ValueError(f"fade = {fade}; expected a number above 0, at most 1")
         self.scenario, self.particles, self.fade, self.seed = scenario, particles, fade, seed
+        self.visits = len(scenario.days) if visits is None else visits
         self._spec, self._length = scenario.observation, scenario.clock.length
         seen = (entry.name for entry in scenario.covariates)
         self.covariates = tuple(dict.fromkeys((*scenario.unseen, *seen)))
@@ -232,20 +254,20 @@ class BeliefFilter:
             Patients at their first visit; their part of `belief` is begun anew.
         """
         if belief is None:
-            return self._weigh(self._begin(observation), observation)
+            return self.weigh(self._begin(observation), observation)
         if episode_start is None or not np.any(episode_start):
-            return self._weigh(self._advance(belief, observation), observation)
+            return self.weigh(self._advance(belief, observation), observation)
         new, old = np.flatnonzero(episode_start), np.flatnonzero(~np.asarray(episode_start, dtype=bool))
-        begun = self._weigh(self._begin(observation[new]), observation[new])
+        begun = self.weigh(self._begin(observation[new]), observation[new])
         if not len(old):
             return begun
         going = self.step(belief.select(old), observation[old])
         return belief.replace_rows(old, going).replace_rows(new, begun)
 
-    def expect(self, belief: Belief, observation: NDArray[np.float32]) -> tuple[Belief, Floats]:
+    def expect(self, belief: Belief | None, observation: NDArray[np.float32]) -> tuple[Belief, Floats]:
         """Return the beliefs at a visit before its results are taken in, and the results (n, w, m) that came
-        in, laid out as `Belief.predicted`; NaN where none did."""
-        moved = self._advance(belief, observation)
+        in, laid out as `Belief.predicted`; NaN where none did. `weigh` goes on from there."""
+        moved = self._begin(observation) if belief is None else self._advance(belief, observation)
         return moved, self._arrived(moved, observation)
 
     def _begin(self, observation: NDArray[np.float32]) -> Belief:
@@ -256,7 +278,7 @@ class BeliefFilter:
         x = before.at(z, u)
         theta = parameters(scenario, before.theta, x)
         trend, stretch = self._trend(people, before)
-        visits, m = len(scenario.days) + 1, len(self._samples)
+        visits, m = self.visits + 1, len(self._samples)
         nothing, none = np.zeros((n, visits)), np.full((n, visits, m), np.nan)
         start = scenario.model.initial(theta.reshape(n * k, -1)).reshape(n, k, -1)
         sampled = none.copy()
@@ -453,8 +475,9 @@ class BeliefFilter:
 
     # ------------------------------------------------------------------------------------------ results
 
-    def _weigh(self, belief: Belief, observation: NDArray[np.float32]) -> Belief:
-        """Take in the results that came in, those of the oldest visit first; draw anew where it is needed."""
+    def weigh(self, belief: Belief, observation: NDArray[np.float32]) -> Belief:
+        """Return the beliefs of `expect` with the results that came in, those of the oldest visit first;
+        particles are drawn anew where that is needed."""
         arrived = self._arrived(belief, observation)
         for offset in range(self._window - 1, -1, -1):
             if not np.isnan(arrived[:, offset]).all():
@@ -695,7 +718,8 @@ class BeliefFilter:
         samples = self._samples_of_past(belief, x[:, None] + beside)
         centre = before.nearest(x)
         score = before.log_density(x[:, None])[:, 0]
-        slope = -(x - centre) @ before.precision
+        # no matrix product: its last bit depends on how many patients there are
+        slope = -np.einsum("nd,de->ne", x - centre, before.precision)
         curvature = np.repeat(before.precision[None], len(x), axis=0)
         width = beside[1:].sum(axis=1)
         for i, item in enumerate(self._samples):

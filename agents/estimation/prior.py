@@ -10,6 +10,7 @@ patient's ancestry, and by the phenotype where that is seen.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -99,6 +100,18 @@ class Prior:
         """Return the prior of some patients."""
         return Prior(self.mean[rows], self.log_weight[rows], self.covariance, self.theta[rows])
 
+    @classmethod
+    def joined(cls, parts: Sequence[Prior]) -> Prior:
+        """Return the priors of all patients of several parts, with one covariance, in order."""
+        c = max(part.mean.shape[1] for part in parts)
+        padded = [_padded(part, c) for part in parts]
+        return cls(
+            np.concatenate([mean for mean, _ in padded]),
+            np.concatenate([weight for _, weight in padded]),
+            parts[0].covariance,
+            np.concatenate([part.theta for part in parts]),
+        )
+
     def replace(self, rows: NDArray[np.int64], other: Prior) -> Prior:
         """Return this prior with `rows` taken from `other`, in order."""
         c = max(self.mean.shape[1], other.mean.shape[1])
@@ -125,7 +138,7 @@ def known_people(scenario: Scenario, observation: NDArray[np.float32]) -> dict[s
     return {**{name: np.full(n, value) for name, value in scenario.unseen.items()}, **seen}
 
 
-def prior(scenario: Scenario, people: dict[str, Floats]) -> Prior:
+def prior(scenario: Scenario, people: Mapping[str, Floats]) -> Prior:
     """Return the prior of n people from what is known of their covariates and genotype (`known_people`).
 
     Raises
@@ -138,14 +151,8 @@ def prior(scenario: Scenario, people: dict[str, Floats]) -> Prior:
     known = dict(people)
     if scenario.base is not None:
         known["baseline"] = np.full(n, scenario.base[0])
-    options = [_options(scenario, term, known) for term in model.genotype_terms]
     typical, weights = [], []
-    for combination in itertools.product(*(range(option[0].shape[1]) for option in options)):
-        effects = {
-            term.effect: value[:, i]
-            for term, (value, _), i in zip(model.genotype_terms, options, combination, strict=True)
-        }
-        weight = sum((w[:, i] for (_, w), i in zip(options, combination, strict=True)), np.zeros(n))
+    for effects, weight in alternatives(scenario, known):
         theta = _typical(model, known, effects, weight)
         typical.append(theta)
         # a genotype without any enzyme that the model cannot compute is none of the alternatives
@@ -162,6 +169,19 @@ def prior(scenario: Scenario, people: dict[str, Floats]) -> Prior:
         covariance[-1, -1] = scenario.base[1] ** 2
     weight -= logsumexp(weight, axis=1, keepdims=True)
     return Prior(means, weight, covariance, first)
+
+
+def alternatives(scenario: Scenario, people: Mapping[str, Floats]) -> list[tuple[dict[str, Floats], Floats]]:
+    """Return the genotypes that n people may have, in the order of the prior's components: effect of the
+    model's genotype terms -> (n,), and the log probability (n,)."""
+    terms, n = scenario.model.genotype_terms, len(next(iter(people.values())))
+    options = [_options(scenario, term, people) for term in terms]
+    found: list[tuple[dict[str, Floats], Floats]] = []
+    for combination in itertools.product(*(range(option[0].shape[1]) for option in options)):
+        chosen = list(zip(options, combination, strict=True))
+        effects = {term.effect: value[:, i] for term, ((value, _), i) in zip(terms, chosen, strict=True)}
+        found.append((effects, sum((weight[:, i] for (_, weight), i in chosen), np.zeros(n))))
+    return found
 
 
 def _typical(
@@ -182,7 +202,7 @@ def _typical(
 def _told_apart(scenario: Scenario, typical: list[Floats], weight: Floats) -> None:
     """Refuse genotypes that x does not tell apart."""
     model = scenario.model
-    fixed = np.setdiff1d(np.arange(len(model.parameters)), _columns(scenario))
+    fixed = np.setdiff1d(np.arange(len(model.parameters)), columns(scenario))
     for theta, other in zip(typical[1:], weight.T[1:], strict=True):
         apart = np.any((theta != typical[0])[:, fixed] & np.isfinite(other)[:, None], axis=0)
         if apart.any():
@@ -193,36 +213,36 @@ def _told_apart(scenario: Scenario, typical: list[Floats], weight: Floats) -> No
             )
 
 
-def _columns(scenario: Scenario) -> list[int]:
-    """Columns of theta that x stands for, in its order."""
+def columns(scenario: Scenario) -> list[int]:
+    """Return the columns of theta that x stands for, in its order."""
     model = scenario.model
-    columns = list(model.random_effects)
+    found = list(model.random_effects)
     if scenario.base is not None:
         assert model.baseline is not None
-        columns.append(model.column(model.baseline))
-    return columns
+        found.append(model.column(model.baseline))
+    return found
 
 
-def _scales(scenario: Scenario) -> list[str]:
-    """Scale of every unknown: "log", "logit" or "linear"."""
-    scales: list[str] = [scenario.model.parameters[i].effect for i in scenario.model.random_effects]
-    return scales + (["linear"] if scenario.base is not None else [])
+def scales(scenario: Scenario) -> list[str]:
+    """Return the scale of every unknown: "log", "logit" or "linear"."""
+    found: list[str] = [scenario.model.parameters[i].effect for i in scenario.model.random_effects]
+    return found + (["linear"] if scenario.base is not None else [])
 
 
 def names(scenario: Scenario) -> list[str]:
     """Return the name of every unknown, with its scale."""
-    names = [scenario.model.parameters[i].name for i in _columns(scenario)]
+    names = [scenario.model.parameters[i].name for i in columns(scenario)]
     return [
         name if scale == "linear" else f"{scale} {name}"
-        for name, scale in zip(names, _scales(scenario), strict=True)
+        for name, scale in zip(names, scales(scenario), strict=True)
     ]
 
 
 def unknowns(scenario: Scenario, theta: Floats) -> Floats:
     """Return x (..., d) of parameters theta (..., p)."""
-    x = theta[..., _columns(scenario)].copy()
+    x = theta[..., columns(scenario)].copy()
     with np.errstate(divide="ignore", invalid="ignore"):
-        for j, scale in enumerate(_scales(scenario)):
+        for j, scale in enumerate(scales(scenario)):
             if scale == "log":
                 x[..., j] = np.log(x[..., j])
             elif scale == "logit":
@@ -234,7 +254,7 @@ def parameters(scenario: Scenario, theta: Floats, x: Floats) -> Floats:
     """Return parameters (n, k, p) of x (n, k, d), the rest of them from `theta` (n, p)."""
     model: PopulationModel = scenario.model
     full = np.repeat(theta[:, None, :], x.shape[1], axis=1)
-    for j, (column, scale) in enumerate(zip(_columns(scenario), _scales(scenario), strict=True)):
+    for j, (column, scale) in enumerate(zip(columns(scenario), scales(scenario), strict=True)):
         value = x[..., j]
         if scale == "log":
             value = np.exp(value)
@@ -246,7 +266,7 @@ def parameters(scenario: Scenario, theta: Floats, x: Floats) -> Floats:
     return full
 
 
-def _options(scenario: Scenario, term: GenotypeTerm, seen: dict[str, Floats]) -> tuple[Floats, Floats]:
+def _options(scenario: Scenario, term: GenotypeTerm, seen: Mapping[str, Floats]) -> tuple[Floats, Floats]:
     """Return the values (n, c) that the term may take, and their log probabilities (n, c).
 
     Of everybody whose alleles are seen there is one; else one for every pair of modelled alleles that has a
@@ -283,7 +303,7 @@ def _options(scenario: Scenario, term: GenotypeTerm, seen: dict[str, Floats]) ->
 
 
 def _chances(
-    scenario: Scenario, term: GenotypeTerm, pairs: list[tuple[str, str]], seen: dict[str, Floats]
+    scenario: Scenario, term: GenotypeTerm, pairs: list[tuple[str, str]], seen: Mapping[str, Floats]
 ) -> Floats:
     """(n, c) probability of every pair of modelled alleles, given the ancestry where the race is seen (the
     scenario's population otherwise), and the phenotype where that is seen."""
@@ -304,7 +324,7 @@ def _mixed(
     term: GenotypeTerm,
     pairs: list[tuple[str, str]],
     groups: list[tuple[float, str]],
-    seen: dict[str, Floats],
+    seen: Mapping[str, Floats],
 ) -> Floats:
     """(n, c) probability of every pair, up to a constant, among people of several groups (share, group)."""
     n, alleles, entry = len(next(iter(seen.values()))), list(term.per_allele), phenotype_entry(term.gene)

@@ -122,17 +122,21 @@ class LearnedPolicy:
                 "deterministic=False: the policy doses deterministically; exploration belongs to training"
             )
         memory = self.inputs.update(None if state is None else state.memory, observation, episode_start)
+        if not self.recurrent:
+            return self.decide(*self.inputs(memory, observation)), PolicyState(memory)
         features, anchor = self.inputs(memory, observation)
-        if self.recurrent:
-            before = None if state is None else state.recurrent
-            action, recurrent = self._recur(features, before, episode_start)
-        else:
-            action, recurrent = self.act(features), None
+        before = None if state is None else state.recurrent
+        action, recurrent = self._recur(features, before, episode_start)
+        return self._dose(anchor, action), PolicyState(memory, recurrent)
+
+    def decide(self, features: NDArray[np.float32], anchor: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the dose (n,) for what its input shows: features (n, f) and anchor (n,)."""
+        return self._dose(anchor, self.act(features))
+
+    def _dose(self, anchor: NDArray[np.float64], action: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.action == "tablet":
-            dose = self.scenario.doses.doses[action.astype(np.int64)]
-        else:
-            dose = anchored_dose(anchor, action)
-        return dose, PolicyState(memory, recurrent)
+            return self.scenario.doses.doses[action.astype(np.int64)]
+        return anchored_dose(anchor, action)
 
     def anchor(self, state: PolicyState, observation: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the dose (n,) that it departs from, at a visit after which `state` is remembered."""
@@ -159,6 +163,31 @@ class LearnedPolicy:
             )
         other = copy.copy(self)
         other.inputs = PreferenceInput(self.inputs.inner, Same(weight))
+        return other
+
+    def standing_on(self, kept: BeliefFilter) -> LearnedPolicy:
+        """Return this policy with another belief: that of a refitted population, which moves features and
+        anchor at once, or one that others use as well.
+
+        Raises
+        ------
+        ValueError
+            For a policy that sees no belief or has a memory besides, and for a belief about another drug or
+            with other features.
+        """
+        if not isinstance(self.inputs, BeliefFeatures) or self.recurrent:
+            raise ValueError(
+                f"policy of {self.scenario.name}: it does not dose by the belief alone; train one with the "
+                "preset of the drug"
+            )
+        inputs = BeliefFeatures(kept)
+        if kept.scenario.name != self.scenario.name or inputs.names != self.inputs.names:
+            raise ValueError(
+                f"policy of {self.scenario.name} version {self.scenario.version}; this belief is about "
+                f"{kept.scenario.name} version {kept.scenario.version}"
+            )
+        other = copy.copy(self)
+        other.scenario, other.inputs = kept.scenario, inputs
         return other
 
     def act(self, features: NDArray[np.float32]) -> NDArray[np.float64]:

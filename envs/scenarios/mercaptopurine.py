@@ -252,4 +252,5 @@ SCENARIO = Scenario(
         "The residual error of the neutrophils is large: 50 % (published variance 0.25).",
     ),
     sources=(*MODEL.sources, GUIDELINE.source, STEPS.source, POPULATION.source),
+    need="Keff",
 )  # fmt: skip

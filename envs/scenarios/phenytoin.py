@@ -209,4 +209,5 @@ SCENARIO = Scenario(
         "days.",
     ),
     sources=(*MODEL.sources, GUIDELINE.source, STEPS.source, POPULATION.source),
+    need="Vmax",
 )  # fmt: skip

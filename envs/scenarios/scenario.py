@@ -471,6 +471,8 @@ class Scenario:
     trend
         ``trend(people, units) -> (u, covariates)``: covariates (n,) in each of u units, for people who
         change; None where they do not.
+    need
+        Parameter of the model to which the dose that people need is proportional, or nearly so.
     """
 
     name: str
@@ -517,6 +519,7 @@ class Scenario:
     constants: Mapping[str, float] = field(default_factory=dict[str, float])
     delay: Delay | None = None
     trend: Callable[[People, int], list[dict[str, Floats]]] | None = None
+    need: str = "CL"
 
     @property
     def output(self) -> str:

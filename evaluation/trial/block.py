@@ -79,6 +79,8 @@ def treat(
     scenario = design.scenario
     patients = design.population.draw(scenario.model, scenario.base, ids, design.noise)
     intake = Intake.prepare(scenario, patients, design.noise, design.realism, design.genotype)
+    if design.world is not None:
+        intake = design.world.alter(scenario, intake, design.noise)
     arms: dict[str, ArmResult] = {}
     for name, regimen in design.arms.items():
         arms[name] = _course(name, regimen, scenario, intake)

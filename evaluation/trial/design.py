@@ -14,6 +14,7 @@ from dosewright.envs import Noise, Population, Regimen, Scenario, Treatment
 from dosewright.envs.genotypes import allele_entry, phenotyped
 from dosewright.envs.realism import Realism
 from dosewright.envs.scenarios.scenario import GenotypeMode
+from dosewright.evaluation.worlds import HiddenShift
 
 
 @runtime_checkable
@@ -41,6 +42,8 @@ class TrialDesign:
         Namespace and seed.
     genotype
         What the regimens see of the genotype.
+    world
+        What differs for the patients without anybody being told; None: nothing.
 
     Raises
     ------
@@ -55,6 +58,7 @@ class TrialDesign:
     noise: Noise
     realism: Realism
     genotype: GenotypeMode = "diplotype"
+    world: HiddenShift | None = None
 
     def __post_init__(self) -> None:
         if not self.arms:
@@ -99,6 +103,7 @@ class TrialDesign:
             "genotype seen": self.genotype,
             "seed": f"{self.noise.seed} of namespace {self.noise.namespace}",
             "arms": ", ".join(self.arms),
+            **({} if self.world is None else {"world": str(self.world)}),
         }
 
     def people(self, ids: NDArray[int64]) -> str:

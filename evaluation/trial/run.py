@@ -27,6 +27,7 @@ from dosewright.evaluation.trial.precision import Precision, check_wanted, look
 from dosewright.evaluation.trial.result import TrialResult
 from dosewright.evaluation.trial.store import TrialStore
 from dosewright.evaluation.trial.workers import Recipe, treated_by_workers
+from dosewright.evaluation.worlds import HiddenShift
 
 Progress = Callable[[str, int], None]
 Backend = Literal["processes", "ray"]
@@ -48,12 +49,13 @@ def run_trial(
     genotype: GenotypeMode = "diplotype",
     block: int = BLOCK,
     progress: Progress | None = None,
+    world: HiddenShift | None = None,
 ) -> TrialResult:
     """Treat the same patients by every arm, here; `run_design` can do it in several processes.
 
     Parameters
     ----------
-    scenario, arms, population, noise, realism, genotype
+    scenario, arms, population, noise, realism, genotype, world
         As in `TrialDesign`.
     ids : (n,) int
         Patients of `population`, each once.
@@ -68,7 +70,7 @@ def run_trial(
         As `TrialDesign`; for fewer than two patients, one listed twice, or a dose that is missing or
         negative.
     """
-    design = TrialDesign(scenario, arms, population, noise, realism, genotype)
+    design = TrialDesign(scenario, arms, population, noise, realism, genotype, world)
     return run_design(design, ids, block=block, progress=progress)
 
 

@@ -1,0 +1,101 @@
+"""Likelihood factors of streamed patients: what each one's events say, and nothing else.
+
+A factor is made under the published model, so it is a pure function of the patient's own events: neither the
+population that was refitted from others nor the version that doses changes a bit of it. That is what lets a
+patient be taken out again as if they had never been there.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from dosewright.agents.estimation import Belief, BeliefFilter
+from dosewright.agents.estimation.factor import LikelihoodFactor
+from dosewright.agents.estimation.population import Evidence, GroupTerm, reference
+from dosewright.agents.estimation.prior import known_people
+from dosewright.agents.refinement.events import Event
+from dosewright.agents.refinement.ward import Ward
+from dosewright.envs import Scenario
+
+PARTICLES = 128
+"""Particles of a factor."""
+_ARRAYS = ("eta", "log_likelihood", "log_reference", "variance", "centres", "log_share")
+
+
+class FactorMaker:
+    """Makes factors from events.
+
+    Parameters
+    ----------
+    scenario
+        The published decision problem.
+    particles
+        Of each factor, a power of two.
+    """
+
+    def __init__(self, scenario: Scenario, particles: int = PARTICLES) -> None:
+        self.scenario = scenario
+        self._filter = BeliefFilter(reference(scenario), particles, 1.0, visits=most_visits(scenario))
+
+    def evidence(self, events: Iterable[Event]) -> tuple[list[str], Evidence | None]:
+        """Return what the patients of some events say of their population: those with at least one result,
+        by name, and their evidence in that order; None where there is nobody.
+
+        Parameters
+        ----------
+        events
+            `understood` ones, all of each patient's.
+        """
+        ward = Ward(self._filter)
+        ward.take(events)
+        names = sorted(name for name, patient in ward.patients.items() if patient.innovations)
+        if not names:
+            return [], None
+        patients = [ward.patients[name] for name in names]
+        parts = [patient.belief for patient in patients if patient.belief is not None]
+        factor = LikelihoodFactor.of_beliefs(self._filter, Belief.joined(parts))
+        first = ward.observation([patient.chart.course.visits[0].values for patient in patients])
+        return names, Evidence.of(self.scenario, known_people(self.scenario, first), factor)
+
+
+def most_visits(scenario: Scenario) -> int:
+    """Return how many visits a belief of a streamed patient has to hold: one a unit of follow-up, and the
+    end."""
+    return scenario.horizon + 1
+
+
+def packed(evidence: Evidence, patient: int) -> bytes:
+    """Return the evidence of one patient, by number, as bytes that `unpacked` reads."""
+    one, file = evidence.select([patient]), io.BytesIO()
+    terms = np.array([["|".join(term.covariates), term.effect] for term in one.terms]).reshape(-1, 2)
+    arrays = {name: getattr(one.factor, name) for name in _ARRAYS}
+    np.savez(file, names=np.array(one.factor.names), terms=terms, groups=one.groups, **arrays)
+    return file.getvalue()
+
+
+def unpacked(blobs: Sequence[bytes]) -> Evidence:
+    """Return the evidence of all patients of some `packed` bytes, in order, each counting in full.
+
+    Raises
+    ------
+    ValueError
+        For no patient, or bytes that are none of a factor.
+    """
+    parts: list[Evidence] = []
+    for number, blob in enumerate(blobs):
+        try:
+            with np.load(io.BytesIO(blob)) as file:
+                terms = tuple(
+                    GroupTerm(tuple(name for name in covariates.split("|") if name), effect)
+                    for covariates, effect in file["terms"].tolist()
+                )
+                factor = LikelihoodFactor(
+                    tuple(file["names"].tolist()), **{name: file[name] for name in _ARRAYS}
+                )
+                parts.append(Evidence(factor, file["groups"], terms, np.ones(1)))
+        except (ValueError, KeyError, OSError) as error:
+            raise ValueError(f"factor {number} is broken ({error}); make it again from the events") from None
+    return Evidence.joined(parts)

@@ -1,0 +1,224 @@
+"""A simulated clinic: patients who come, are measured, ask for a dose, and take what they are given.
+
+It is the other side of live dosing. What it tells are events of the public schema and nothing else; the
+world that its patients live in may differ from the one that the models describe.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dosewright.agents.refinement.events import SCHEMA, Event
+from dosewright.envs import Intake, Noise, Patients, Population, Scenario, Treatment
+from dosewright.envs.pharmacology.units import factor
+from dosewright.envs.realism import Realism
+from dosewright.evaluation.worlds import HiddenShift
+
+BEGIN = datetime(2026, 1, 5, 8, tzinfo=UTC)  # a Monday; nothing depends on it
+
+Asked = Callable[[Sequence[Event]], Mapping[str, float]]
+
+
+@dataclass(eq=False)
+class _Cohort:
+    """Patients who were enrolled on one day."""
+
+    names: tuple[str, ...]
+    people: Patients
+    treatment: Treatment
+    enrolled: datetime
+    visits: int = 0
+    given: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+
+@dataclass(frozen=True)
+class SimulatedClinic:
+    """Patients of one site.
+
+    Attributes
+    ----------
+    scenario, realism
+        The decision problem as it is published, and how messy the world is.
+    world
+        What differs without anybody being told.
+    noise
+        Of the patients and their lives.
+    patients
+        How many come.
+    every
+        Units of the scenario's clock between two enrolments.
+    together
+        How many are enrolled at a time.
+    site
+        Name of the clinic; patients are called after it.
+    population
+        Where they come from; None: the scenario's.
+    first
+        Number of the first patient.
+    """
+
+    scenario: Scenario
+    realism: Realism
+    world: HiddenShift
+    noise: Noise
+    patients: int
+    every: float = 1.0
+    together: int = 10
+    site: str = "site-1"
+    population: Population | None = None
+    first: int = 0
+
+    def run(self, asked: Asked) -> Iterator[list[Event]]:
+        """Treat all patients, in the order of their visits; yield the events of each moment, once answered.
+
+        Parameters
+        ----------
+        asked
+            Called with the events of a moment, the visits that ask for a dose among them; returns patient ->
+            dose in the scenario's unit. Whoever asks and gets none goes on with the dose in force, or, at the
+            first visit, with none.
+        """
+        due: list[tuple[float, int]] = []
+        cohorts = list(range(0, self.patients, self.together))
+        for number in range(len(cohorts)):
+            heapq.heappush(due, (number * self.every + float(self.scenario.days[0]), number))
+        running: dict[int, _Cohort] = {}
+        while due:
+            _, number = heapq.heappop(due)
+            cohort = running.get(number)
+            events: list[Event] = []
+            if cohort is None:
+                cohort = running[number] = self._enrol(number, cohorts[number])
+                events += self._introduced(cohort)
+            events += self._visited(cohort)
+            wanted = asked(events)
+            events += self._dosed(cohort, wanted)
+            yield events
+            if cohort.treatment.active.any():
+                when = number * self.every + float(np.max(self._clock(cohort)[cohort.treatment.active]))
+                heapq.heappush(due, (when, number))
+            else:
+                yield self._finished(cohort)
+                del running[number]
+
+    # ------------------------------------------------------------------------------------------ people
+
+    def _enrol(self, number: int, first: int) -> _Cohort:
+        scenario = self.scenario
+        ids = self.first + np.arange(first, min(first + self.together, self.patients))
+        people = (self.population or scenario.population).draw(scenario.model, scenario.base, ids, self.noise)
+        begun = number * self.every
+        intake = self.world.alter(
+            scenario, Intake.prepare(scenario, people, self.noise, self.realism), self.noise, begun
+        )
+        names = tuple(f"{self.site}-{i}" for i in ids)
+        enrolled = BEGIN + self._span(begun * scenario.clock.length)
+        return _Cohort(names, people, Treatment(scenario, intake), enrolled, given=np.full(len(ids), np.nan))
+
+    def _introduced(self, cohort: _Cohort) -> list[Event]:
+        """Enrolment, covariates and genotypes."""
+        found: list[Event] = []
+        entries = {entry.name: entry for entry in self.scenario.covariates}
+        for row, name in enumerate(cohort.names):
+            at = cohort.enrolled
+            found.append(self._event(name, at, "enrolled", code=self.scenario.name))
+            for covariate, values in cohort.people.covariates.items():
+                if covariate in entries and not np.isnan(values[row]):
+                    unit = entries[covariate].unit
+                    found.append(self._event(name, at, "covariate", covariate, float(values[row]), unit))
+            for gene, pairs in cohort.people.genotypes.items():
+                found.append(self._event(name, at, "genotype", gene, str(pairs[row])))
+        return found
+
+    # ------------------------------------------------------------------------------------------ visits
+
+    def _clock(self, cohort: _Cohort) -> NDArray[np.float64]:
+        return cohort.treatment.clock / self.scenario.clock.length
+
+    def _span(self, time: float) -> timedelta:
+        return timedelta(hours=time * factor(self.scenario.model.time_unit, "h"))
+
+    def _results(self, cohort: _Cohort, rows: NDArray[np.int64]) -> list[Event]:
+        """Results that came in by now."""
+        treatment, spec, clock = cohort.treatment, cohort.treatment.spec, self.scenario.clock
+        observation, found = treatment.observe(), list[Event]()
+        for item in self.scenario.measurements:
+            fresh = spec.read(observation, f"{item.name}_new") > 0.5
+            for value, age in (
+                (spec.read(observation, f"late_{item.name}"), f"late_{item.name}_age"),
+                (np.where(fresh, spec.read(observation, item.name), np.nan), f"{item.name}_age"),
+            ):
+                ago = spec.read(observation, age) / clock.shown * clock.length
+                for row in rows[~np.isnan(value[rows])]:
+                    at = cohort.enrolled + self._span(float(treatment.clock[row] - ago[row]))
+                    found.append(
+                        self._event(
+                            cohort.names[row], at, "measurement", item.name, float(value[row]), item.unit
+                        )
+                    )
+        return found
+
+    def _visited(self, cohort: _Cohort) -> list[Event]:
+        treatment = cohort.treatment
+        rows = np.flatnonzero(treatment.active)
+        found = self._results(cohort, rows)
+        for row in rows:
+            at = cohort.enrolled + self._span(float(treatment.clock[row]))
+            found.append(self._event(cohort.names[row], at, "visit"))
+        return found
+
+    def _dosed(self, cohort: _Cohort, wanted: Mapping[str, float]) -> list[Event]:
+        """Give what was answered."""
+        treatment = cohort.treatment
+        rows = np.flatnonzero(treatment.active)
+        at = [cohort.enrolled + self._span(float(treatment.clock[row])) for row in rows]
+        before = np.nan_to_num(cohort.given)
+        dose = np.array([wanted.get(name, before[row]) for row, name in enumerate(cohort.names)])
+        cohort.given = treatment.give(dose).dose
+        cohort.visits += 1
+        return [
+            self._event(
+                cohort.names[row], when, "dose", self.scenario.name, float(cohort.given[row]),
+                self.scenario.doses.unit,
+            )
+            for row, when in zip(rows, at, strict=True)
+        ]  # fmt: skip
+
+    def _finished(self, cohort: _Cohort) -> list[Event]:
+        """The last results, and who left."""
+        treatment = cohort.treatment
+        stayed = treatment.day >= self.scenario.horizon
+        found = self._results(cohort, np.flatnonzero(stayed))
+        for row, name in enumerate(cohort.names):
+            at = cohort.enrolled + self._span(float(treatment.clock[row]))
+            found.append(self._event(name, at, "left", "finished" if stayed[row] else "lost"))
+        return found
+
+    def _event(
+        self,
+        patient: str,
+        at: datetime,
+        kind: Any,
+        code: str | None = None,
+        value: float | str | None = None,
+        unit: str | None = None,
+    ) -> Event:
+        """Return an event whose id says what it is: told again it is the same."""
+        return Event(
+            schema=SCHEMA,
+            id=f"{patient}/{kind}/{code or ''}/{at.isoformat()}",
+            patient=patient,
+            time=at,
+            kind=kind,
+            code=code,
+            value=value,
+            unit=unit,
+            site=self.site,
+        )
