@@ -37,7 +37,10 @@ WORTH = 20.0
 VERY_STRONG = 5.0
 """Log Bayes factor from which a group has a shift of its own: 150 to 1, "very strong" of Kass RE, Raftery AE
 (J Am Stat Assoc 1995;90:773-795)."""
-_ROUNDS, _STILL = 400, 1e-5  # of EM, and the change of a shift in published SD that ends it
+ROUNDS = 400
+"""Most rounds of EM."""
+STILL = 1e-5
+"""Change of a shift, in published SD, below which EM ends."""
 _LEAST_MEMBERS = 10.0  # of a group, and of the others: fewer say nothing of a contrast
 _SCHEMA = 1
 
@@ -177,7 +180,8 @@ class RefittedPopulation:
         Raises
         ------
         ValueError
-            For another scenario, another version of it, or one whose model has other unknowns.
+            For another scenario, another version of it, or one whose model has other unknowns; and for a
+            group that it cannot tell apart.
         """
         if (published.name, published.version) != (self.drug, self.version):
             raise ValueError(
@@ -189,6 +193,7 @@ class RefittedPopulation:
                 f"population over {', '.join(self.names)}; the model of {published.name} has "
                 f"{', '.join(names(published))}: refit it"
             )
+        _check_terms(self.terms, candidates(published), published.name)
         model = published.model
         effects = [model.parameters[i].name for i in model.random_effects]
         varied = dict(zip(effects, np.diagonal(self.omega), strict=False))
@@ -210,6 +215,14 @@ class RefittedPopulation:
         if base is not None:
             base = (base[0], math.sqrt(self.omega[-1, -1]))
         return replace(published, model=refitted, base=base)
+
+    def check(self) -> None:
+        """Refuse numbers that are none, and an `omega` that is no covariance."""
+        for name in ("coefficients", "omega", "patients"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise ValueError(f"{name} is not finite")
+        if not np.array_equal(self.omega, self.omega.T) or np.linalg.eigvalsh(self.omega)[0] <= 0:
+            raise ValueError("omega is no covariance: it is not symmetric and positive definite")
 
     def record(self) -> dict[str, Any]:
         """Return it as JSON-ready data, for `parse`."""
@@ -235,7 +248,8 @@ class RefittedPopulation:
         Raises
         ------
         ValueError
-            For a record of another schema, or one that is broken.
+            For a record of another schema, or one that is broken: numbers that are none, a covariance that
+            no distribution has.
         """
         if record.get("schema") != _SCHEMA:
             raise ValueError(
@@ -244,7 +258,7 @@ class RefittedPopulation:
         try:
             unknowns, terms = tuple(record["names"]), record["terms"]
             d, g = len(unknowns), len(terms)
-            return cls(
+            found = cls(
                 drug=str(record["drug"]),
                 version=int(record["scenario_version"]),
                 names=unknowns,
@@ -255,6 +269,8 @@ class RefittedPopulation:
                 patients=float(record["patients"]),
                 log_bayes_factor=tuple(float(item["log_bayes_factor"]) for item in terms),
             )
+            found.check()
+            return found
         except (KeyError, TypeError, ValueError) as error:
             why = f"{error} is missing" if isinstance(error, KeyError) else error
             raise ValueError(f"population record is broken ({why}); refit it") from None
@@ -342,8 +358,20 @@ class Evidence:
 
     @classmethod
     def joined(cls, parts: Sequence[Evidence]) -> Evidence:
-        """Return the evidence of all patients of several parts, in order."""
+        """Return the evidence of all patients of several parts, in order.
+
+        Raises
+        ------
+        ValueError
+            For no part, or parts whose effects, numbers of particles or groups differ.
+        """
         factor = LikelihoodFactor.joined([part.factor for part in parts])
+        for part in parts[1:]:
+            if part.terms != parts[0].terms:
+                raise ValueError(
+                    f"evidence that tells apart {_listed(part.terms)}, other that tells apart "
+                    f"{_listed(parts[0].terms)}; join that of one scenario version"
+                )
         most = factor.centres.shape[1]
         groups = [np.pad(part.groups, ((0, 0), (0, most - part.groups.shape[1]), (0, 0))) for part in parts]
         return cls(
@@ -354,11 +382,14 @@ class Evidence:
         )
 
     def select(self, patients: ArrayLike) -> Evidence:
-        """Return the evidence of some patients, by number."""
+        """Return the evidence of some patients, by number, as if there had never been others: without the
+        alternatives that only those had."""
         rows = np.asarray(patients, dtype=np.int64)
-        return replace(
-            self, factor=self.factor.select(rows), groups=self.groups[rows], weight=self.weight[rows]
-        )
+        factor = self.factor.select(rows)
+        had = np.flatnonzero(np.any(factor.log_share > -np.inf, axis=0))
+        last = 1 + int(had.max(initial=0))
+        factor = replace(factor, centres=factor.centres[:, :last], log_share=factor.log_share[:, :last])
+        return replace(self, factor=factor, groups=self.groups[rows, :last], weight=self.weight[rows])
 
     def fading(self, age: ArrayLike, half_life: float) -> Evidence:
         """Return the same with patients that count for less the longer ago they were seen.
@@ -368,14 +399,23 @@ class Evidence:
         age : (n,) time since each was seen, 0 or more
         half_life
             In which a patient's count halves.
+
+        Raises
+        ------
+        ValueError
+            For a half-life that is not above 0, and an age that is not known or below 0.
         """
         if not half_life > 0:
             raise ValueError(f"half_life = {half_life}; expected a time above 0")
-        return replace(self, weight=self.weight * 0.5 ** (np.asarray(age, dtype=np.float64) / half_life))
+        since = np.asarray(age, dtype=np.float64)
+        if not np.all(since >= 0):
+            row = int(np.argmin(since >= 0))
+            raise ValueError(f"patient {row}: age {since[row]:g}; expected a time of 0 or more")
+        return replace(self, weight=self.weight * 0.5 ** (since / half_life))
 
     def moments(self, population: RefittedPopulation) -> Moments:
         """Return the moments of all patients under a population: the E-step."""
-        design, effects, square, log_marginal = self._expected(population)
+        design, effects, square, log_marginal = self.expected(population)
         return Moments(
             float(self.weight.sum()),
             np.einsum("n,nij->ij", self.weight, design),
@@ -384,9 +424,15 @@ class Evidence:
             float(self.weight @ log_marginal),
         )
 
-    def _expected(self, population: RefittedPopulation) -> tuple[Floats, Floats, Floats, Floats]:
+    def expected(self, population: RefittedPopulation) -> tuple[Floats, Floats, Floats, Floats]:
         """Return each patient's expected z zᵀ (n, g, g), z effectsᵀ (n, g, d) and effects effectsᵀ (n, d, d),
-        and the log marginal likelihood (n,)."""
+        and the log marginal likelihood (n,), whatever the patient's weight.
+
+        Raises
+        ------
+        ValueError
+            For a population with a group that is none of `terms`.
+        """
         factor = self.factor
         z = self._design(population.terms)
         parts = factor.log_parts(z @ population.coefficients, population.omega)
@@ -410,6 +456,7 @@ class Evidence:
 
     def _design(self, terms: Sequence[GroupTerm]) -> Floats:
         """Return z (n, c, 1 + g) of some of the terms."""
+        _check_terms(terms, self.terms, "this evidence")
         columns = [self.terms.index(term) for term in terms]
         ones = np.ones((*self.groups.shape[:2], 1))
         return np.concatenate([ones, self.groups[:, :, columns]], axis=2)
@@ -508,15 +555,19 @@ class Refit:
     ) -> tuple[RefittedPopulation, float]:
         population = self.published if start is None else start
         population = replace(population, terms=terms)
-        scale = np.sqrt(np.diagonal(self.published.omega))
-        for _ in range(_ROUNDS):
+        for _ in range(ROUNDS):
             moments = _summed(sites, population)
             new = self.step(population, moments)
-            change = np.abs(new.coefficients - population.coefficients).max(axis=0) / scale
+            change = self.moved(population, new)
             population = new
-            if change.max() < _STILL:
+            if change < STILL:
                 break
         return population, _summed(sites, population).log_marginal
+
+    def moved(self, before: RefittedPopulation, after: RefittedPopulation) -> float:
+        """Return by how much a shift or contrast differs at most, in SD of the published effect."""
+        scale = np.sqrt(np.diagonal(self.published.omega))
+        return float((np.abs(after.coefficients - before.coefficients) / scale).max())
 
     def step(self, population: RefittedPopulation, moments: Moments) -> RefittedPopulation:
         """Return the next population: the M-step, with the published model as `worth` more patients."""
@@ -537,6 +588,17 @@ class Refit:
             omega=omega,
             patients=moments.patients,
         )
+
+
+def _check_terms(asked: Sequence[GroupTerm], known: Sequence[GroupTerm], where: str) -> None:
+    """Refuse groups that are none of those known."""
+    for term in asked:
+        if term not in known:
+            raise ValueError(f"group {term.name!r}: {where} tells apart {_listed(known)}; refit it")
+
+
+def _listed(terms: Sequence[GroupTerm]) -> str:
+    return ", ".join(term.name for term in terms) or "no groups"
 
 
 def _summed(sites: Sequence[Site], population: RefittedPopulation) -> Moments:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -49,9 +50,28 @@ class FactorMaker:
         events
             `understood` ones, all of each patient's.
         """
+        of: dict[str, list[Event]] = {}
+        for event in events:
+            of.setdefault(event.patient, []).append(event)
+        # a genotype that is not known is held open for all who are looked at together; who has the same genes
+        # known is, so that nobody's alternatives depend on who else there is
+        alike: dict[frozenset[str | None], list[Event]] = {}
+        for mine in of.values():
+            genes = frozenset(event.code for event in mine if event.kind == "genotype")
+            alike.setdefault(genes, []).extend(mine)
+        found = [self._alike(some) for some in alike.values()]
+        names = [name for some, _ in found for name in some]
+        if not names:
+            return [], None
+        order = sorted(range(len(names)), key=names.__getitem__)
+        joined = Evidence.joined([evidence for _, evidence in found if evidence is not None])
+        return [names[i] for i in order], joined.select(order)
+
+    def _alike(self, events: Iterable[Event]) -> tuple[list[str], Evidence | None]:
+        """Return the evidence of patients of whom the same genes are known."""
         ward = Ward(self._filter)
         ward.take(events)
-        names = sorted(name for name, patient in ward.patients.items() if patient.innovations)
+        names = [name for name, patient in ward.patients.items() if patient.innovations]
         if not names:
             return [], None
         patients = [ward.patients[name] for name in names]
@@ -96,6 +116,6 @@ def unpacked(blobs: Sequence[bytes]) -> Evidence:
                     tuple(file["names"].tolist()), **{name: file[name] for name in _ARRAYS}
                 )
                 parts.append(Evidence(factor, file["groups"], terms, np.ones(1)))
-        except (ValueError, KeyError, OSError) as error:
+        except (ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile) as error:
             raise ValueError(f"factor {number} is broken ({error}); make it again from the events") from None
     return Evidence.joined(parts)

@@ -34,7 +34,9 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX events_of_patient ON events (patient)",
         """CREATE TABLE quarantine (
             seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, text TEXT NOT NULL,
-            source TEXT NOT NULL, place TEXT NOT NULL, reason TEXT NOT NULL, digest BLOB NOT NULL UNIQUE)""",
+            source TEXT NOT NULL, place TEXT NOT NULL, reason TEXT NOT NULL, digest BLOB NOT NULL UNIQUE,
+            withheld INTEGER NOT NULL)""",  # 1: an event, whose id is taken
+        "CREATE INDEX withheld ON quarantine (id) WHERE withheld",
         """CREATE TABLE journal (
             seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, patient TEXT, time TEXT NOT NULL,
             body TEXT NOT NULL)""",
@@ -292,9 +294,9 @@ class Store:
             late = [_late(event) for event in fresh if _after_withdrawal(event, early)]
             new = self._insert(allowed)
             withdrawn = self._settle_consent(allowed)
-            refusals = [*refused, *(_conflicting(event) for event in conflicts), *late]
-            stored = self._quarantine(source, refusals)
-            self._quarantine("", [_late(event) for _, event in withdrawn])
+            refusals = [*refused, *(_conflicting(event) for event in conflicts)]
+            stored = self._quarantine(source, refusals) + self._quarantine(source, late, withheld=True)
+            self._quarantine("", [_late(event) for _, event in withdrawn], withheld=True)
             if position:
                 # where nothing moved nothing is written: a source that is followed says so all the time
                 self._db.execute(
@@ -302,7 +304,9 @@ class Store:
                     "DO UPDATE SET position = excluded.position WHERE position != excluded.position",
                     (source, position),
                 )
-        return Appended(new, duplicates + len(refusals) - stored, len(conflicts), stored, withdrawn)
+        return Appended(
+            new, duplicates + len(refusals) + len(late) - stored, len(conflicts), stored, withdrawn
+        )
 
     def note(self, notes: Sequence[Note]) -> None:
         """Store events of the server's own, in one transaction or in the one that is open.
@@ -363,19 +367,14 @@ class Store:
         """
         with self.transaction():
             salt = self._db.execute("SELECT salt FROM patients WHERE patient = ?", (patient,)).fetchone()
-            name = re.compile(rf"(?<![\w-]){re.escape(patient)}(?![\w-])")
-            refused = [
-                (seq,)
-                for seq, text in self._db.execute("SELECT seq, text FROM quarantine")
-                if _names(text, patient, name)
-            ]
-            if salt is None and not refused:
-                raise ValueError(f"patient {patient!r}: {self.path} has nothing of them; nothing was erased")
             hashed = sha256((os.urandom(16) if salt is None else salt[0]) + patient.encode()).hexdigest()
+            before = self._db.total_changes
             for table in ("events", "journal", "factors", "patients"):
                 self._db.execute(f"DELETE FROM {table} WHERE patient = ?", (patient,))
-            self._db.executemany("DELETE FROM quarantine WHERE seq = ?", refused)
+            self._erase_refused(patient)
             self._rename_in_journal(patient, hashed)
+            if self._db.total_changes == before:
+                raise ValueError(f"patient {patient!r}: {self.path} has nothing of them; nothing was erased")
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, '')", (_UNSCRUBBED,))
         try:
             self._scrub()
@@ -495,14 +494,17 @@ class Store:
         ids = json.dumps([event.id for event in events])
         known = dict(
             self._db.execute(
-                "SELECT id, digest FROM events WHERE id IN (SELECT value FROM json_each(?))", (ids,)
+                "WITH asked AS (SELECT value FROM json_each(?)) "
+                "SELECT id, digest FROM events WHERE id IN asked UNION ALL "
+                "SELECT id, digest FROM quarantine WHERE withheld AND id IN asked",
+                (ids,),
             )
         )
         fresh, duplicates, conflicts = [], 0, []
         for event in events:
             digest = event.digest()
             before = known.setdefault(event.id, digest)
-            if before is digest:
+            if before is digest:  # the very object: it was not there
                 fresh.append(event)
             elif before == digest:
                 duplicates += 1
@@ -569,24 +571,30 @@ class Store:
         self._db.executemany("DELETE FROM events WHERE seq = ?", [(seq,) for seq, _ in out])
         return tuple(out)
 
-    def _quarantine(self, source: str, records: Sequence[Refused]) -> int:
-        """Store refused records; return how many were not there already."""
+    def _quarantine(self, source: str, records: Sequence[Refused], withheld: bool = False) -> int:
+        """Store refused records; return how many were not there already. An event that is withheld for want
+        of consent keeps its id, where one that was sent wrongly may be sent again under the same."""
         rows = [
             (
                 record.id, record.text, source, record.place, record.reason,
-                blake2b(record.text.encode(), digest_size=16).digest(),
+                blake2b(record.text.encode(), digest_size=16).digest(), withheld,
             )
             for record in records
         ]  # fmt: skip
-        return (
-            self._db.executemany(
-                "INSERT INTO quarantine (id, text, source, place, reason, digest) VALUES (?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT (digest) DO NOTHING",
-                rows,
-            ).rowcount
-            if rows
-            else 0
+        before = self._db.total_changes
+        self._db.executemany(
+            "INSERT INTO quarantine (id, text, source, place, reason, digest, withheld) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING",
+            rows,
         )
+        return self._db.total_changes - before
+
+    def _erase_refused(self, patient: str) -> None:
+        """Delete the records in quarantine that name a patient."""
+        name = re.compile(rf"(?<![\w-]){re.escape(patient)}(?![\w-])")
+        found = self._db.execute("SELECT seq, text FROM quarantine")
+        seqs = [(seq,) for seq, text in found if _names(text, patient, name)]
+        self._db.executemany("DELETE FROM quarantine WHERE seq = ?", seqs)
 
     def _rename_in_journal(self, patient: str, hashed: str) -> None:
         """Put a hash in place of a patient whom notes of others list."""

@@ -138,6 +138,7 @@ def test_refused_records_stand_once(store: Store) -> None:
         (1, "file", bad),
         (2, "file", worse),
     ]
+    assert store.append([dose("x")]).new == ((2, dose("x")),)  # what was sent wrongly is sent again, mended
 
 
 def test_the_position_is_committed_with_its_events_or_not_at_all(store: Store) -> None:
@@ -203,8 +204,10 @@ def test_events_after_withdrawn_consent_are_refused_whichever_came_first(store: 
     assert [event.id for _, event in again.new] == ["never"]
     assert (again.duplicates, again.refused, again.conflicts) == (1, 1, 0)
     assert store.patients()[0] == Patient("P1", "withdrawn", START + timedelta(hours=2))
+    reused = [dose("after", "P3"), dose("late", "P3")]  # ids of events that are withheld are taken
+    assert store.append(reused).conflicts == 2
     kept = [item.record for item in store.quarantine()]
-    assert [record.id for record in kept] == ["late", "after", "again"]
+    assert [record.id for record in kept] == ["late", "after", "again", "after", "late"]
     assert kept[0].reason.startswith("the patient withdrew consent before this time")
     assert parse(kept[1].text, "") == after
 
@@ -514,6 +517,16 @@ def test_a_name_that_was_sent_as_a_number_is_found(store: Store) -> None:
     store.append([dose("a", "17")], [Refused(text, "", "", "no event") for text in numbers])
     store.erase("17")
     assert [item.record.text for item in store.quarantine()] == [numbers[1]]
+
+
+def test_who_is_only_noted_refused_or_a_factor_can_be_erased_too(store: Store) -> None:
+    store.note([Note("alarm", "P1", START, {})])
+    store.append([], [Refused('{"patient": "P2"', "", "", "no JSON")])
+    store.put_factors([StoredFactor("P3", 1, "0", b"x")])
+    store.note([Note("page", None, START, {"patients": ["P4"]})])
+    hashes = [store.erase(f"P{i}") for i in (1, 2, 3, 4)]
+    assert [note.body for _, note in store.journal()] == [{"patients": [hashes[3]]}]
+    assert len(set(hashes)) == 4 and list(store.quarantine()) == list(store.factors()) == []
 
 
 def test_an_erasure_that_a_reader_holds_up_is_made_up_for(
