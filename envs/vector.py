@@ -30,7 +30,8 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
     Parameters
     ----------
     drug
-        Name of the scenario.
+        Name of the scenario, or one that differs from those of the package, such as with a refitted
+        population.
     num_envs
         Lanes.
     realism
@@ -63,7 +64,7 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
 
     def __init__(
         self,
-        drug: str,
+        drug: str | Scenario,
         num_envs: int = 1,
         *,
         realism: str = "clinic",
@@ -81,7 +82,8 @@ class DosingVectorEnv(VectorEnv[Any, Any, Any]):
             raise ValueError(f"unknown action {action!r}; known: dose, tablet")
         if render_mode is not None:
             raise ValueError(f"render_mode {render_mode!r}: nothing is rendered; use None")
-        self.scenario: Scenario = scenario_named(drug).seen_as(genotype)
+        known = scenario_named(drug) if isinstance(drug, str) else drug
+        self.scenario: Scenario = known.seen_as(genotype)
         self.num_envs, self.namespace = num_envs, namespace
         self.genotype: GenotypeMode = genotype
         self.realism = self.scenario.preset(realism)

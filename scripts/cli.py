@@ -15,6 +15,7 @@ from dosewright.scripts.dose import dose
 from dosewright.scripts.evaluate import evaluate
 from dosewright.scripts.explain import explain
 from dosewright.scripts.export import export
+from dosewright.scripts.federate import federate
 from dosewright.scripts.leaderboard import leaderboard
 from dosewright.scripts.log import log
 from dosewright.scripts.pgx import pgx
@@ -37,7 +38,7 @@ def cli() -> None:
 
 
 for _command in (
-    demo, dose, evaluate, explain, export, leaderboard, log, pgx, registry,
+    demo, dose, evaluate, explain, export, federate, leaderboard, log, pgx, registry,
     replicate, scenarios, simulate, train, trial, tune,
 ):  # fmt: skip
     cli.add_command(_command)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import chdtri, ndtri
 from scipy.stats import qmc
 
-from dosewright.agents.estimation.importance import Effort, proposals
+from dosewright.agents.estimation.importance import DEFENCE, Effort, proposals
 from dosewright.agents.estimation.likelihood import deviance, log_likelihood, residual_variance
 from dosewright.agents.estimation.mixture import Mixture, quasi_random
 from dosewright.agents.estimation.outlook import Outlook, blocks, column_of
@@ -513,6 +513,14 @@ class BeliefFilter:
             for rows, mixture, _ in proposals(target, start, _EFFORT, self.seed):
                 drawn = drawn.replace_rows(doubtful[first + rows], self._from(target.select(rows), mixture))
         return drawn
+
+    def around(self, belief: Belief, components: int) -> Mixture:
+        """Return mixtures that the particles of beliefs may have been drawn from, to draw more: t densities
+        fitted to them, and the prior as a defence."""
+        chosen = systematic(belief.weight, 0.5, self.particles)
+        points = np.take_along_axis(belief.x, chosen[..., None], axis=1)
+        fitted = Mixture.fitted(points, components, belief.prior.covariance)
+        return Mixture.joined([(1.0 - DEFENCE, fitted), (DEFENCE, _Posterior(self, belief).prior())])
 
     def _from(self, target: _Posterior, mixture: Mixture) -> Belief:
         """Draw particles that weigh alike, by way of mixtures: resampled from more draws; moved where few of

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,12 +20,14 @@ from scipy.special import logsumexp
 from dosewright.agents.estimation.belief import Belief, BeliefFilter
 from dosewright.agents.estimation.courses import Courses
 from dosewright.agents.estimation.map import MapFit
+from dosewright.agents.estimation.mixture import quasi_random
 from dosewright.agents.estimation.particles import WeightedEffects, recorded_likelihood, sample
 from dosewright.agents.estimation.prior import names
 
 Floats = NDArray[np.float64]
 
 WIDER = 4.0  # reference variance over the model's: other populations lie within
+_COMPONENTS = 4  # of the mixture that particles are drawn from
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +43,7 @@ class LikelihoodFactor:
     names : (d,) names of the effects
     eta : (n, k, d) effects
     log_likelihood : (n, k) log density of the measurements
-    log_reference : (n, k) log density that the particles were drawn from, up to a constant of each patient
+    log_reference : (n, k) log density that the particles were drawn from
     variance : (n,) of the log of a marginal likelihood, that `log_reference` brings with it
     centres : (n, c, d) what each alternative expects; 0 where there is one
     log_share : (n, c) log probability of each alternative before the measurements; −∞ for one that a patient
@@ -91,8 +94,15 @@ class LikelihoodFactor:
         )
 
     @classmethod
-    def of_beliefs(cls, kept: BeliefFilter, belief: Belief) -> LikelihoodFactor:
+    def of_beliefs(
+        cls, kept: BeliefFilter, belief: Belief, patients: Sequence[str], particles: int = 128
+    ) -> LikelihoodFactor:
         """Return the factors of patients about whom a belief was kept.
+
+        Particles are drawn from a mixture that is fitted to each posterior, at quasi-random points that are
+        shifted by a number of the patient's own (Cranley R, Patterson TNL. SIAM J Numer Anal
+        1976;13:904-914): were they the same for everybody, their errors would be too, and a population would
+        be fitted to them.
 
         Parameters
         ----------
@@ -101,6 +111,9 @@ class LikelihoodFactor:
             counts in full.
         belief
             Beliefs about n patients.
+        patients : (n,) their names
+        particles
+            Of each factor, a power of two.
 
         Raises
         ------
@@ -112,14 +125,22 @@ class LikelihoodFactor:
                 f"a belief whose results fade by {kept.fade:g} is no likelihood factor; keep one with fade 1"
             )
         drawn = kept.refine(belief)
-        before = drawn.prior
+        mixture, before = kept.around(drawn, _COMPONENTS), drawn.prior
+        n, d = len(patients), len(before.sd)
+        points = quasi_random(particles, d + 2, kept.seed)
+        x = np.concatenate(
+            [
+                mixture.select(np.array([i])).at((points + _own(name, d + 2)) % 1.0)
+                for i, name in enumerate(patients)
+            ]
+        )
         first = before.mean[:, :1]
         return cls(
             tuple(names(kept.scenario)),
-            drawn.x - first,
-            drawn.log_likelihood,
-            before.log_density(drawn.x) - drawn.log_ratio,
-            np.zeros(len(drawn.x)),
+            x - first,
+            kept.relive(drawn, x)[0],
+            mixture.log_density(x),
+            np.zeros(n),
             before.mean - first,
             before.log_weight,
         )
@@ -228,3 +249,9 @@ class LikelihoodFactor:
         rows = np.asarray(patients, dtype=np.int64)
         fields = ("eta", "log_likelihood", "log_reference", "variance", "centres", "log_share")
         return replace(self, **{name: getattr(self, name)[rows] for name in fields})
+
+
+def _own(patient: str, columns: int) -> Floats:
+    """Return numbers (columns,) in [0, 1) that are a patient's own, whoever else there is."""
+    seed = int.from_bytes(sha256(patient.encode()).digest()[:8])
+    return np.random.default_rng(seed).random(columns)

@@ -431,13 +431,20 @@ class Evidence:
         Raises
         ------
         ValueError
-            For a population with a group that is none of `terms`.
+            For a population with a group that is none of `terms`, and for a patient of whom no particle has a
+            likelihood.
         """
         factor = self.factor
         z = self._design(population.terms)
         parts = factor.log_parts(z @ population.coefficients, population.omega)
         log_weight = parts + (factor.log_likelihood - factor.log_reference)[..., None]
-        log_marginal = np.asarray(logsumexp(log_weight, axis=(1, 2)))
+        n, k, c = log_weight.shape
+        log_marginal = np.asarray(logsumexp(log_weight.reshape(n, k * c), axis=1))
+        if not np.isfinite(log_marginal).all():
+            row = int(np.argmin(np.isfinite(log_marginal)))
+            raise ValueError(
+                f"patient {row}: no particle has a likelihood; make the factor again, or leave it"
+            )
         share = np.exp(log_weight - log_marginal[:, None, None])
         of_alternative = share.sum(axis=1)
         mean = np.einsum("nkc,nkd->ncd", share, factor.eta)

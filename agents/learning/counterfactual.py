@@ -15,8 +15,9 @@ with the whole course.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -127,6 +128,7 @@ def warm_start(
     budget: float,
     seed: int,
     progress: Callable[[int], object],
+    learned: Mapping[str, Any] | None = None,
 ) -> float:
     """Fit the actor of `policy` to what every dose would have done; return its events as a share of those
     under the anchor.
@@ -153,6 +155,9 @@ def warm_start(
         Of patients, exploration and batches.
     progress
         Called with the number of visits learned from after each.
+    learned
+        Weights that the network has from the end of the first rounds on, which the anchor treats: those of a
+        policy that is learned further. None: it goes on from the anchor.
     """
     run = _WarmStart(policy, env, part, price, seed, progress)
     of_anchor, share = run.events_without_exploration(), 1.0
@@ -163,6 +168,8 @@ def warm_start(
         features, events = run.course(features, part.exploration_sd, keep=True)
         if number < part.untrained:
             before.append(events)
+            if learned is not None and number == part.untrained - 1:
+                policy.load_state_dict(learned)
             continue
         price.budget = max(budget * float(np.mean(before)), LEAST)
         price.learn(events)

@@ -33,3 +33,10 @@ class Scaling:
     def of(self, columns: int) -> Scaling:
         """Return the standardisation of the first columns."""
         return Scaling(self.mean[:columns], self.sd[:columns])
+
+    def beginning_with(self, first: Scaling) -> Scaling:
+        """Return the same with another standardisation of the first columns."""
+        rest = slice(len(first.mean), None)
+        return Scaling(
+            np.concatenate([first.mean, self.mean[rest]]), np.concatenate([first.sd, self.sd[rest]])
+        )

@@ -9,7 +9,7 @@ import numpy as np
 from dosewright.agents.learning.multiplier import LEAST
 from dosewright.agents.learning.preset import BeliefPart, Preset
 from dosewright.agents.regimens import Bayesian
-from dosewright.envs import Noise, Regimen, scenario
+from dosewright.envs import Noise, Regimen, Scenario, scenario
 from dosewright.evaluation import run_trial
 
 SEED = 0
@@ -32,7 +32,9 @@ class Selection:
     Parameters
     ----------
     preset
-        Drug, realism, genotype mode, number of patients, and the budget of harm.
+        Realism, genotype mode, number of patients, and the budget of harm.
+    known
+        The preset's scenario with another population, seen as the preset says; None: as it is published.
 
     Attributes
     ----------
@@ -43,9 +45,9 @@ class Selection:
         Share of the patients that may have the event.
     """
 
-    def __init__(self, preset: Preset) -> None:
-        self._preset = preset
-        self._scenario = scenario(preset.scenario.drug).seen_as(preset.scenario.genotype)
+    def __init__(self, preset: Preset, known: Scenario | None = None) -> None:
+        published = scenario(preset.scenario.drug).seen_as(preset.scenario.genotype)
+        self._preset, self._scenario = preset, known or published
         seen = preset.input
         self.baseline = self.score(
             Bayesian(self._scenario, fade=seen.fade, particles=seen.particles)

@@ -32,7 +32,7 @@ from dosewright.agents.learning.policy import LearnedPolicy, inputs_of, weights_
 from dosewright.agents.learning.preset import BeliefPart, PPOPart, Preset, SACPart
 from dosewright.agents.learning.scaling import Scaling
 from dosewright.agents.learning.selection import SEED, Score, Selection
-from dosewright.envs import AutoresetMode, DosingVectorEnv, scenario
+from dosewright.envs import AutoresetMode, DosingVectorEnv, Scenario, scenario
 from dosewright.envs.sb3 import SHOWN, SB3VecEnv
 from dosewright.evaluation.provenance import code_digest
 from dosewright.evaluation.result_folder import write_whole
@@ -85,12 +85,13 @@ class _Progress(BaseCallback):
 class _Run:
     """One training run and its folder."""
 
-    def __init__(self, preset: Preset, seed: int, folder: Path) -> None:
-        self.preset, self.seed, self.folder = preset, seed, folder
-        self.scenario = scenario(preset.scenario.drug).seen_as(preset.scenario.genotype)
+    def __init__(self, preset: Preset, seed: int, folder: Path, start: LearnedPolicy | None) -> None:
+        self.preset, self.seed, self.folder, self.start = preset, seed, folder, start
+        known = scenario(preset.scenario.drug).seen_as(preset.scenario.genotype)
+        self.scenario = known if start is None else _where(start, known)
         self.inputs = inputs_of(preset, self.scenario, training=seed)
         self.begun = time.monotonic()
-        self.selection = Selection(preset)
+        self.selection = Selection(preset, self.scenario)
         self.price = Multiplier(preset.harm.multiplier, self.selection.budget, preset.harm.rate)
         self.curve: list[dict[str, float]] = []
         self.best: float | None = None
@@ -113,7 +114,7 @@ class _Run:
         """Return a training environment; whoever uses it seeds it."""
         preset = self.preset
         env = DosingVectorEnv(
-            preset.scenario.drug,
+            self.scenario,
             patients,
             realism=preset.scenario.realism,
             genotype=preset.scenario.genotype,
@@ -141,6 +142,8 @@ class _Run:
                 action = np.zeros((env.num_envs, 1), dtype=np.float32)
             seen.append(env.step(action)[0])
         self.scaling = Scaling.fit(np.concatenate(seen))
+        if self.start is not None:  # its network knows what it sees on its own scale
+            self.scaling = self.scaling.beginning_with(self.start.scaling)
 
     def begin(self) -> int:
         """Make a new model; return the steps taken, 0."""
@@ -149,13 +152,25 @@ class _Run:
         self.model = make(
             self.preset, SB3VecEnv(env, _SHOWN), env.seen, len(self.scenario.calendar), self.seed
         )
-        # the untrained policy is exactly Bayesian monitoring, or whatever the input's anchor is
+        self.follow_anchor()
+        return 0
+
+    def follow_anchor(self) -> None:
+        """Make the policy exactly Bayesian monitoring, or whatever the input's anchor is: untrained."""
         last = self._last_layer()
         if last is not None:
             with torch.no_grad():
                 last.weight.zero_()
                 last.bias.zero_()
-        return 0
+
+    def go_on_from(self, start: LearnedPolicy) -> None:
+        """Take over a policy, and keep it where it is better than monitoring."""
+        self.model.policy.load_state_dict(start.network.state_dict())
+        score = self.selection.score(self.policy())
+        if self.best is None or self.selection.rank(score) > self.best:
+            self.keep(score, 0)
+        if self.from_monitoring and self.warm:
+            self.share = score.ever_harm / max(self.selection.baseline.ever_harm, LEAST)
 
     @property
     def from_monitoring(self) -> bool:
@@ -202,8 +217,10 @@ class _Run:
         assert part is not None
         env = self.environment(part.patients)
         seed = self.seed + _OTHER_PATIENTS
+        learned = None if self.start is None else self.start.network.state_dict()
+        self.follow_anchor()
         self.share = warm_start(
-            self.model.policy, env, part, self.price, self.preset.harm.budget, seed, bar.update
+            self.model.policy, env, part, self.price, self.preset.harm.budget, seed, bar.update, learned
         )
         self.model.get_env().set_attr("multiplier", self.price.value)
         self.warm = True
@@ -368,6 +385,7 @@ def train(
     resume: bool = False,
     progress: bool = True,
     report: Callable[[int, Score], None] | None = None,
+    start: LearnedPolicy | None = None,
 ) -> Path:
     """Train a policy and return the folder of the best one.
 
@@ -386,11 +404,15 @@ def train(
     report
         Called with the steps taken and the score after every evaluation, once the checkpoint is written: what
         it raises ends the training and leaves the folder usable.
+    start
+        A policy to learn further, in the simulator of the population that its belief stands on
+        (`LearnedPolicy.standing_on`); it stays the best one until another is better. None: a new one.
 
     Raises
     ------
     ValueError
-        For a folder that holds another run, or none to resume.
+        For a folder that holds another run, or none to resume; for a policy to begin with that is of another
+        scenario or another network than the preset's.
 
     Notes
     -----
@@ -405,7 +427,7 @@ def train(
     run: _Run | None = None
     try:
         torch.set_num_threads(preset.machine.threads)
-        run = _Run(preset, seed, path)
+        run = _Run(preset, seed, path, start)
         run.report = report
         done = run.resume() if resume else run.begin()
         run.model.set_logger(configure(str(path / "tensorboard"), ["tensorboard"]))
@@ -420,6 +442,8 @@ def train(
         ) as bar:
             if run.from_monitoring and not (resume and run.warm):
                 run.keep(run.selection.baseline, 0, trained=False)
+            if start is not None and not resume:
+                run.go_on_from(start)
             if not run.warm:
                 run.warm_up(bar)
                 run.evaluate(0)
@@ -438,6 +462,17 @@ def train(
     finally:
         torch.set_num_threads(threads)
     return path / "policy"
+
+
+def _where(start: LearnedPolicy, known: Scenario) -> Scenario:
+    """Return the scenario that a policy is learned further in."""
+    here = start.scenario
+    if (here.name, here.version) != (known.name, known.version):
+        raise ValueError(
+            f"policy of {here.name} version {here.version} to begin with; the preset is for {known.name} "
+            f"version {known.version}"
+        )
+    return here
 
 
 def time_shares(seconds: Mapping[str, float]) -> dict[str, float]:

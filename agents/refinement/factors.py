@@ -23,6 +23,7 @@ from dosewright.envs import Scenario
 
 PARTICLES = 128
 """Particles of a factor."""
+_KEPT = 128  # particles of the belief that a factor's mixture is fitted to
 _ARRAYS = ("eta", "log_likelihood", "log_reference", "variance", "centres", "log_share")
 
 
@@ -39,7 +40,8 @@ class FactorMaker:
 
     def __init__(self, scenario: Scenario, particles: int = PARTICLES) -> None:
         self.scenario = scenario
-        self._filter = BeliefFilter(reference(scenario), particles, 1.0, visits=most_visits(scenario))
+        self.particles = particles
+        self._filter = BeliefFilter(reference(scenario), _KEPT, 1.0, visits=most_visits(scenario))
 
     def evidence(self, events: Iterable[Event]) -> tuple[list[str], Evidence | None]:
         """Return what the patients of some events say of their population: those with at least one result,
@@ -76,7 +78,7 @@ class FactorMaker:
             return [], None
         patients = [ward.patients[name] for name in names]
         parts = [patient.belief for patient in patients if patient.belief is not None]
-        factor = LikelihoodFactor.of_beliefs(self._filter, Belief.joined(parts))
+        factor = LikelihoodFactor.of_beliefs(self._filter, Belief.joined(parts), names, self.particles)
         first = ward.observation([patient.chart.course.visits[0].values for patient in patients])
         return names, Evidence.of(self.scenario, known_people(self.scenario, first), factor)
 

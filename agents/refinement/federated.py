@@ -72,13 +72,14 @@ class Privacy:
     """How a site hides each of its patients.
 
     What a patient adds to the sums is one vector: the memberships, the expected effects and the expected
-    products of effects, effects divided by their published SD, each entry of a symmetric matrix once. It is
-    shortened to length `clip`, and normal noise with an SD of ``noise × clip`` is added to every entry of the
-    site's sum. One patient more or less changes the sum by at most `clip`, so one answer is
-    1 / (2 noise²)-zCDP, and these add up over rounds, though each round depends on the ones before (Bun M,
-    Steinke T. TCC 2016; Propositions 1.3 and 1.6, Lemma 1.7). Sites have patients of their own, so that more
-    of them cost nothing. Log marginal likelihoods, the true number of patients and the share of those who
-    were clipped are not sent.
+    products of effects, each entry of a symmetric matrix once. Effects are divided by their published SD;
+    they and their products are counted from what the population that is asked about expects, which is no
+    secret, so that who is as expected has a short vector. It is shortened to length `clip`, and normal noise
+    with an SD of ``noise × clip`` is added to every entry of the site's sum. One patient more or less changes
+    the sum by at most `clip`, so one answer is 1 / (2 noise²)-zCDP, and these add up over rounds, though each
+    round depends on the ones before (Bun M, Steinke T. TCC 2016; Propositions 1.3 and 1.6, Lemma 1.7). Sites
+    have patients of their own, so that more of them cost nothing. Log marginal likelihoods, the true number
+    of patients and the share of those who were clipped are not sent.
 
     Attributes
     ----------
@@ -143,36 +144,35 @@ def contributions(
     """
     design, cross, square, _ = evidence.expected(population)
     n, (z, zz), (e, ee) = len(design), np.triu_indices(design.shape[1]), np.triu_indices(len(scale))
+    b = population.coefficients
+    apart = cross - design @ b
+    spread = square - _both(np.einsum("nid,ie->nde", apart, b)) - b.T @ design @ b - population.omega
     parts = (
         design[:, z, zz],
-        (cross / scale).reshape(n, -1),
-        (square / np.outer(scale, scale))[:, e, ee],
+        (apart / scale).reshape(n, -1),
+        (spread / np.outer(scale, scale))[:, e, ee],
     )
     vector = evidence.weight[:, None] * np.concatenate(parts, axis=1)
     length = np.sqrt(np.einsum("nq,nq->n", vector, vector))
     return vector * (privacy.clip / np.maximum(length, privacy.clip))[:, None]
 
 
-def _hidden(
-    evidence: Evidence,
-    population: RefittedPopulation,
-    scale: Floats,
-    privacy: Privacy,
-    rng: np.random.Generator,
-) -> Moments:
-    """Return clipped and noised moments."""
-    sums = contributions(evidence, population, scale, privacy).sum(axis=0)
-    sums = sums + rng.normal(0.0, privacy.sd, len(sums))
-    g, d = 1 + len(population.terms), len(scale)
+def _moments(sums: Floats, population: RefittedPopulation, scale: Floats) -> Moments:
+    """Return the moments of patients from the sum (q,) of `contributions`."""
+    b = population.coefficients
+    g, d = b.shape
     first = g * (g + 1) // 2
-    design, square = _symmetric(sums[:first], g), _symmetric(sums[first + g * d :], d)
-    return Moments(
-        float(design[0, 0]),
-        design,
-        sums[first : first + g * d].reshape(g, d) * scale,
-        square * np.outer(scale, scale),
-        math.nan,
-    )
+    design = _symmetric(sums[:first], g)
+    apart = sums[first : first + g * d].reshape(g, d) * scale
+    spread = _symmetric(sums[first + g * d :], d) * np.outer(scale, scale)
+    patients = float(design[0, 0])
+    square = spread + _both(apart.T @ b) + b.T @ design @ b + patients * population.omega
+    return Moments(patients, design, apart + design @ b, square, math.nan)
+
+
+def _both(matrix: Floats) -> Floats:
+    """Return matrices (..., d, d) and their transposes, added."""
+    return matrix + np.swapaxes(matrix, -1, -2)
 
 
 def _symmetric(upper: Floats, size: int) -> Floats:
@@ -258,7 +258,9 @@ class Answer:
         # every site and round has noise of its own, in tests as well
         key = None if seed is None else [seed, *sha256(f"{said} {site}".encode()).digest()]
         scale = np.sqrt(np.diagonal(published.omega))
-        moments = _hidden(evidence, population, scale, privacy, np.random.default_rng(key))
+        sums = contributions(evidence, population, scale, privacy).sum(axis=0)
+        sums += np.random.default_rng(key).normal(0.0, privacy.sd, len(sums))
+        moments = _moments(sums, population, scale)
         shown = replace(privacy, seeded=seed is not None)
         return cls(site, population.drug, population.version, said, moments, shown)
 
@@ -369,9 +371,7 @@ def stepped(refit: Refit, population: RefittedPopulation, answers: Sequence[Answ
     root = np.linalg.cholesky(refit.published.omega)
     whitening = np.linalg.inv(root)
     omega = root @ _floored(whitening @ found.omega @ whitening.T, _LEAST_VARIANCE) @ root.T
-    # what the step has set to 0 stays so
-    omega = np.where(found.omega == 0.0, 0.0, 0.5 * (omega + omega.T))
-    return replace(found, omega=omega)
+    return replace(found, omega=0.5 * (omega + omega.T))
 
 
 def _check_answer(answer: Answer, population: RefittedPopulation, before: Sequence[Answer]) -> None:

@@ -58,8 +58,8 @@ class FlowerSite(NumPyClient):
 class FlowerCoordinator:
     """What a Flower strategy needs to run rounds.
 
-    `config` is for its ``on_fit_config_fn``, `aggregate` for its ``fit_metrics_aggregation_fn``; it has to wait
-    for all sites in every round.
+    `config` is for its ``on_fit_config_fn``, `aggregate` for its ``fit_metrics_aggregation_fn``; it has
+    to wait for all sites in every round.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ world that its patients live in may differ from the one that the models describe
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,7 +23,7 @@ from dosewright.evaluation.worlds import HiddenShift
 
 BEGIN = datetime(2026, 1, 5, 8, tzinfo=UTC)  # a Monday; nothing depends on it
 
-Asked = Callable[[Sequence[Event]], Mapping[str, float]]
+Tell = Callable[[Sequence[Event]], Mapping[str, float]]
 
 
 @dataclass(eq=False)
@@ -75,15 +75,15 @@ class SimulatedClinic:
     population: Population | None = None
     first: int = 0
 
-    def run(self, asked: Asked) -> Iterator[list[Event]]:
-        """Treat all patients, in the order of their visits; yield the events of each moment, once answered.
+    def run(self, tell: Tell) -> None:
+        """Treat all patients, in the order of their visits.
 
         Parameters
         ----------
-        asked
-            Called with the events of a moment, the visits that ask for a dose among them; returns patient ->
-            dose in the scenario's unit. Whoever asks and gets none goes on with the dose in force, or, at the
-            first visit, with none.
+        tell
+            Called with the events of a moment: first what came in and the visits that ask for a dose, then
+            what was given. Returns patient -> dose in the scenario's unit for those who asked; who gets none
+            goes on with the dose in force, or, at the first visit, with none.
         """
         due: list[tuple[float, int]] = []
         cohorts = list(range(0, self.patients, self.together))
@@ -97,15 +97,13 @@ class SimulatedClinic:
             if cohort is None:
                 cohort = running[number] = self._enrol(number, cohorts[number])
                 events += self._introduced(cohort)
-            events += self._visited(cohort)
-            wanted = asked(events)
-            events += self._dosed(cohort, wanted)
-            yield events
+            wanted = tell([*events, *self._visited(cohort)])
+            tell(self._dosed(cohort, wanted))
             if cohort.treatment.active.any():
                 when = number * self.every + float(np.max(self._clock(cohort)[cohort.treatment.active]))
                 heapq.heappush(due, (when, number))
             else:
-                yield self._finished(cohort)
+                tell(self._finished(cohort))
                 del running[number]
 
     # ------------------------------------------------------------------------------------------ people

@@ -66,6 +66,11 @@ class Patient:
     innovations: list[tuple[int, int, float]] = field(default_factory=list[tuple[int, int, float]])
     aside: dict[str, str] = field(default_factory=dict[str, str])
 
+    def begin_anew(self) -> None:
+        """Believe nothing; the chart stays."""
+        self.belief, self.rows, self.innovations, self.aside = None, [], [], {}
+        self.chart.set_aside(())
+
 
 class Ward:
     """All patients of a stream.
@@ -98,6 +103,13 @@ class Ward:
         events
             `understood` ones, each once, in any order.
         """
+        names = self.add(events)
+        self.refresh(names)
+        return names
+
+    def add(self, events: Iterable[Event]) -> list[str]:
+        """Write events into their patients' charts, and leave the beliefs until they are asked for; return
+        those patients."""
         of: dict[str, list[Event]] = {}
         for event in events:
             of.setdefault(event.patient, []).append(event)
@@ -105,7 +117,6 @@ class Ward:
             if name not in self.patients:
                 self.patients[name] = Patient(Chart(self.scenario, name))
             self.patients[name].chart.add(mine)
-        self.refresh(of)
         return list(of)
 
     def forget(self, patient: str) -> None:
@@ -116,7 +127,7 @@ class Ward:
         """Keep beliefs by another filter from now on, those of present patients from their first visit."""
         self.filter = kept
         for patient in self.patients.values():
-            patient.belief, patient.rows = None, []
+            patient.begin_anew()
         self.refresh(self.patients)
 
     def aside(self, patients: Iterable[str]) -> list[Aside]:
@@ -159,8 +170,7 @@ class Ward:
             len(visits) < done
             or [row.tobytes() for row in self.observation([v.values for v in visits[:done]])] != patient.rows
         ):
-            patient.belief, patient.rows, patient.innovations, patient.aside = None, [], [], {}
-            patient.chart.set_aside(())
+            patient.begin_anew()
 
     def _step(self, patients: Sequence[Patient]) -> None:
         """Take in one more visit of each."""
@@ -216,21 +226,15 @@ class Ward:
         patient.chart.set_aside(patient.aside)
 
 
-def predictive_p(
-    item: Measurement, value: ArrayLike, predicted: Floats, weight: Floats, spread: float = 1.0
-) -> Floats:
-    """Return how probable results at least as far out as values (v,) are, two-sided (v,).
-
-    The logarithm of a result is taken as normal, with mean and SD of those of the predictions and of the
-    assay: what is off by a factor is asked for, and a level has no zero.
+def log_innovation(item: Measurement, value: ArrayLike, predicted: Floats, weight: Floats) -> Floats:
+    """Return standardised innovations (v,) of values (v,) on the log scale: there a factor is asked for, and
+    a level has no zero.
 
     Parameters
     ----------
     item
         What is measured.
     predicted, weight : (k,) true values by particle, and the particles' weights
-    spread
-        Factor on the SD.
     """
     truth = np.maximum(predicted, 1e-9)
     variance = residual_variance(item.error, truth)
@@ -238,15 +242,15 @@ def predictive_p(
         variance = variance / truth**2
     log = np.log(truth)
     mean = float(log @ weight)
-    sd = spread * np.sqrt(float(((log - mean) ** 2 + variance) @ weight))
-    z = (np.log(np.atleast_1d(np.asarray(value, dtype=np.float64))) - mean) / max(sd, 1e-12)
-    return 2.0 * ndtr(-np.abs(z))
+    sd = float(np.sqrt(((log - mean) ** 2 + variance) @ weight))
+    return (np.log(np.atleast_1d(np.asarray(value, dtype=np.float64))) - mean) / max(sd, 1e-12)
 
 
 def _tenfold(item: Measurement, value: float, predicted: Floats, weight: Floats, spread: float) -> str:
     """Say that a result looks like one in another unit; empty where it does not."""
     moved = [value * by for by in _TENFOLD]
-    p, *others = predictive_p(item, [value, *moved], predicted, weight, spread).tolist()
+    z = log_innovation(item, [value, *moved], predicted, weight) / spread
+    p, *others = (2.0 * ndtr(-np.abs(z))).tolist()
     best = int(np.argmax(others))
     if not (p < SURPRISING and others[best] > ORDINARY):
         return ""
