@@ -8,8 +8,8 @@ the present population every patient's stored particles are weighed, and the wei
 give the next population.
 
 The published model counts as `worth` patients who are just as it says, with the groups of those that were
-seen: Zellner's g-prior on the shifts (Bayesian inference and decision techniques, 1986, 233-243) and an
-inverse Wishart on Ω. Moments add, so hospitals may sum theirs for one and the same answer, a patient is
+seen, where the shifts are asked for: Zellner's g-prior (Bayesian inference and decision techniques, 1986,
+233-243). Where Ω is, it counts as `spread` patients: an inverse Wishart. Moments add, so hospitals may sum theirs for one and the same answer, a patient is
 forgotten by leaving out a factor, and old patients may count for less.
 """
 
@@ -33,7 +33,10 @@ from dosewright.envs.pharmacology import PopulationModel
 Floats = NDArray[np.float64]
 
 WORTH = 20.0
-"""Patients that the published model counts for."""
+"""Patients that the published model counts for, where the mean is asked for."""
+SPREAD = 1000.0
+"""Patients that its covariance counts for: missed doses and drift look like people who differ more, so the
+covariance is believed to have changed only where very many say so."""
 VERY_STRONG = 5.0
 """Log Bayes factor from which a group has a shift of its own: 150 to 1, "very strong" of Kass RE, Raftery AE
 (J Am Stat Assoc 1995;90:773-795)."""
@@ -477,25 +480,27 @@ class Refit:
     ----------
     scenario
         The published one.
-    worth
-        Patients that the published model counts for.
+    worth, spread
+        Patients that the published model counts for, where the shifts and where the covariance is asked for.
     threshold
         Log Bayes factor from which a group gets a shift of its own; infinite: none does.
 
     Raises
     ------
     ValueError
-        For a `worth` that is not above 0: the published model would be worth nothing, and the covariance of
+        For a `worth` or `spread` that is not above 0: the published model would be worth nothing, and the covariance of
         few patients is none.
     """
 
     scenario: Scenario
     worth: float = WORTH
+    spread: float = SPREAD
     threshold: float = VERY_STRONG
 
     def __post_init__(self) -> None:
-        if not 0 < self.worth < math.inf:
-            raise ValueError(f"worth = {self.worth}; expected a number of patients above 0")
+        for name, value in (("worth", self.worth), ("spread", self.spread)):
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} = {value}; expected a number of patients above 0")
 
     @cached_property
     def published(self) -> RefittedPopulation:
@@ -577,14 +582,14 @@ class Refit:
         return float((np.abs(after.coefficients - before.coefficients) / scale).max())
 
     def step(self, population: RefittedPopulation, moments: Moments) -> RefittedPopulation:
-        """Return the next population: the M-step, with the published model as `worth` more patients."""
+        """Return the next population: the M-step."""
         if not moments.patients > 0:
             raise ValueError("no patient to learn a population from; give the factors of at least one")
         share = self.worth / moments.patients
         coefficients = np.linalg.solve((1.0 + share) * moments.design, moments.cross)
         explained = coefficients.T @ ((1.0 + share) * moments.design) @ coefficients
-        omega = self.worth * self.published.omega + moments.square - explained
-        omega = omega / (self.worth + moments.patients)
+        omega = self.spread * self.published.omega + moments.square - explained
+        omega = omega / (self.spread + moments.patients)
         omega = 0.5 * (omega + omega.T)
         if self.scenario.base is not None:  # the baseline is drawn apart from the effects
             omega[-1, :-1] = omega[:-1, -1] = 0.0

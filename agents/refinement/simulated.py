@@ -106,6 +106,17 @@ class SimulatedClinic:
                 tell(self._finished(cohort))
                 del running[number]
 
+    def under(self, dose: float) -> list[Event]:
+        """Return all events of a clinic that gives everybody one dose."""
+        found: list[Event] = []
+
+        def tell(events: Sequence[Event]) -> dict[str, float]:
+            found.extend(events)
+            return {event.patient: dose for event in events if event.kind == "visit"}
+
+        self.run(tell)
+        return found
+
     # ------------------------------------------------------------------------------------------ people
 
     def _enrol(self, number: int, first: int) -> _Cohort:

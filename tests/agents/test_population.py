@@ -18,6 +18,7 @@ from scipy.stats import multivariate_normal
 
 from dosewright.agents.estimation import LikelihoodFactor, known_people, prior
 from dosewright.agents.estimation.population import (
+    SPREAD,
     WORTH,
     Evidence,
     GroupTerm,
@@ -123,9 +124,11 @@ def cohort(
     return Normal(y, spread, groups, np.zeros((n, 1, 2)), np.ones((n, 1)))
 
 
-def maximum(people: Normal, terms: tuple[GroupTerm, ...], worth: float) -> tuple[Floats, Floats, float]:
+def maximum(
+    people: Normal, terms: tuple[GroupTerm, ...], worth: float, spread: float
+) -> tuple[Floats, Floats, float]:
     """Return coefficients, Ω and the value at the maximum of the penalised marginal likelihood: as it is
-    documented, `worth` more patients who are just as published, with the groups of those that were seen."""
+    documented, a g-prior of `worth` patients on the shifts, an inverse Wishart of `spread` on Ω."""
     design = np.stack([people.design(replace(PUBLISHED, terms=terms), i, 0) for i in range(len(people.y))])
     g, n = design.shape[1], len(design)
     pseudo = worth / n * design.T @ design
@@ -135,8 +138,8 @@ def maximum(people: Normal, terms: tuple[GroupTerm, ...], worth: float) -> tuple
         apart = people.y - design @ coefficients
         z = np.linalg.solve(variance, apart[..., None])[..., 0]
         own = -0.5 * (np.linalg.slogdet(variance)[1] + np.einsum("nd,nd->n", apart, z)).sum()
-        scatter = worth * OMEGA + coefficients.T @ pseudo @ coefficients
-        there = worth * np.linalg.slogdet(omega)[1] + np.trace(np.linalg.solve(omega, scatter))
+        scatter = spread * OMEGA + coefficients.T @ pseudo @ coefficients
+        there = spread * np.linalg.slogdet(omega)[1] + np.trace(np.linalg.solve(omega, scatter))
         return float(own - 0.5 * there)
 
     def unpacked(x: Floats) -> tuple[Floats, Floats]:
@@ -151,15 +154,18 @@ def maximum(people: Normal, terms: tuple[GroupTerm, ...], worth: float) -> tuple
     return coefficients, omega, value(coefficients, omega)
 
 
-@pytest.mark.parametrize(("worth", "terms"), [(WORTH, ()), (3.0, ()), (WORTH, (MALE,))])
+@pytest.mark.parametrize(
+    ("worth", "spread", "terms"),
+    [(WORTH, SPREAD, ()), (3.0, 3.0, ()), (WORTH, WORTH, (MALE,)), (5.0, 60.0, (MALE,))],
+)
 def test_em_ends_at_the_maximum_of_the_penalised_marginal_likelihood(
-    worth: float, terms: tuple[GroupTerm, ...]
+    worth: float, spread: float, terms: tuple[GroupTerm, ...]
 ) -> None:
     people = cohort(50, 1, contrast=(0.8, 0.0))
-    refit = Refit(DRUG, worth, threshold=ANY if terms else math.inf)
+    refit = Refit(DRUG, worth, spread, ANY if terms else math.inf)
     found = refit.fit([people.evidence()], terms)
     assert found.terms == terms and found.patients == 50
-    coefficients, omega, _ = maximum(people, terms, worth)
+    coefficients, omega, _ = maximum(people, terms, worth, spread)
     # EM ends when a round moves a shift by less than 1e-5 SD; it gains half of what is left a round
     assert (found.coefficients / SD) == pytest.approx(coefficients / SD, abs=1e-4)
     assert (found.omega / np.outer(SD, SD)) == pytest.approx(omega / np.outer(SD, SD), abs=3e-4)
@@ -173,7 +179,7 @@ def test_the_published_model_counts_for_as_many_patients_as_it_is_worth() -> Non
         PUBLISHED.names, effects[:, None], np.zeros((n, 1)), np.zeros((n, 1)), np.zeros(n),
         np.zeros((n, 1, 2)), np.zeros((n, 1)),
     )  # fmt: skip
-    found = Refit(DRUG, worth, math.inf).fit([Evidence(factor, np.zeros((n, 1, 0)), (), np.ones(n))])
+    found = Refit(DRUG, worth, worth, math.inf).fit([Evidence(factor, np.zeros((n, 1, 0)), (), np.ones(n))])
     mean = effects.sum(axis=0) / (n + worth)
     apart, pseudo = effects - mean, worth * (OMEGA + np.outer(mean, mean))
     assert found.shift == pytest.approx(mean, rel=1e-12)

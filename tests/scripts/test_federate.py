@@ -36,8 +36,7 @@ def events(warfarin: Scenario) -> dict[str, list[Event]]:
             warfarin, warfarin.preset("textbook"), world("half-dose", warfarin), Noise("select", 20 + number),
             10, site=site,
         )  # fmt: skip
-        moments = clinic.run(lambda seen: {e.patient: 5.0 for e in seen if e.kind == "visit"})
-        found[site] = [event for moment in moments for event in moment]
+        found[site] = clinic.under(5.0)
     return found
 
 

@@ -23,11 +23,7 @@ def streamed(known: Scenario, patients: int, dose: float, realism: str = "clinic
     clinic = SimulatedClinic(
         known, known.preset(realism), world("none", known), Noise("select", 3), patients, together=4
     )
-    return [
-        event
-        for moment in clinic.run(lambda seen: {e.patient: dose for e in seen if e.kind == "visit"})
-        for event in moment
-    ]
+    return clinic.under(dose)
 
 
 def without(events: Sequence[Event], patient: str, genes: Sequence[str]) -> list[Event]:
