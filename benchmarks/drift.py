@@ -298,7 +298,7 @@ def followed(learn: Callable[[Plan], Baseline], world: Followed, runs: int, rng:
     print(f"  {'N':>5s}  {'':14s}{'says anything':26s}{'asks for action':26s}{'names the change':26s}oracle")
     power = {name: (list[float](), list[float]()) for name in world.changed}
     for n in SIZES:
-        baseline = learn(Plan(n, BACK, 0.10))
+        baseline = learn(Plan(n, BACK, 0.09))
         nobody = [_looked(world.run(n, None, rng), baseline) for _ in range(runs)]
         _row(n, "nobody", nobody, [])
         for name, (ours, oracle) in power.items():
@@ -380,25 +380,26 @@ def main(drug: str, patients: int, runs: int, seed: int, pools: str | None) -> N
     cohort = cast("Callable[..., Cohort]", Memory(pools, verbose=0).cache(treated))
     rng, some = np.random.default_rng(seed), patients // 4
     print(f"{load()}; {drug}, {patients} patients to learn from, {patients} to test with, seed {seed}")
-    usual = cohort(drug, seed, rng.uniform(-BACK, AHEAD, patients))
-    learned = rng.uniform(-BACK, AHEAD, some)
+    before, learned, now, begun = (
+        rng.uniform(-BACK, ahead, n)
+        for ahead, n in ((AHEAD, patients), (AHEAD, some), (0.0, patients), (0.0, some))
+    )
+    usual, fresh = cohort(drug, seed, before), cohort(drug, seed + 2, now)
     changed = {name: cohort(drug, seed + 1, learned, by).pool.signals for name, by in CHANGES.items()}
 
     def learn(plan: Plan) -> Baseline:
         return Baseline.learn(usual.pool.signals, changed, 0.0, plan, seed)
 
-    fresh = cohort(drug, seed + 2, rng.uniform(-BACK, 0.0, patients))
     baseline = learn(Plan())
     for stream, templates in baseline.templates.items():
         for each in templates:
             print(f"  {stream}, {each.name}: {each.information:.4f} of information a patient")
     quiet(baseline, fresh, QUIET, rng)
-    begun = rng.uniform(-BACK, 0.0, some)
+    different = cohort(drug, seed + 4, begun, FACTOR, None)
+    admitted(learn(Plan(BEFORE + NEW, (BEFORE + NEW) / RATE)), fresh, different, runs // 4, rng)
     same = cohort(drug, seed + 3, begun, oracles=tuple(CHANGES))
     others = {name: cohort(drug, seed + 4, begun, by, oracles=(name,)) for name, by in CHANGES.items()}
     followed(learn, Followed(same, others), runs, rng)
-    different = cohort(drug, seed + 4, begun, FACTOR, None)
-    admitted(learn(Plan(BEFORE + NEW, (BEFORE + NEW) / RATE)), fresh, different, runs // 4, rng)
 
 
 if __name__ == "__main__":

@@ -103,6 +103,16 @@ class LearnedPolicy:
         inputs = self.inputs.inner if isinstance(self.inputs, PreferenceInput) else self.inputs
         return isinstance(inputs, BeliefFeatures)
 
+    @property
+    def belief_filter(self) -> BeliefFilter:
+        """The filter of the belief that it sees; a policy that sees none is refused."""
+        if not isinstance(self.inputs, BeliefFeatures):
+            raise ValueError(
+                f"policy of {self.scenario.name}: it does not dose by the belief alone; train one with the "
+                "preset of the drug"
+            )
+        return self.inputs.filter
+
     def predict(
         self,
         observation: NDArray[np.float32],

@@ -18,6 +18,7 @@ from dosewright.agents.estimation.factor import LikelihoodFactor
 from dosewright.agents.estimation.population import Evidence, GroupTerm, reference
 from dosewright.agents.estimation.prior import known_people
 from dosewright.agents.refinement.events import Event
+from dosewright.agents.refinement.store import Store, StoredFactor
 from dosewright.agents.refinement.ward import Ward
 from dosewright.envs import Scenario
 
@@ -81,6 +82,30 @@ class FactorMaker:
         factor = LikelihoodFactor.of_beliefs(self._filter, Belief.joined(parts), names, self.particles)
         first = ward.observation([patient.chart.course.visits[0].values for patient in patients])
         return names, Evidence.of(self.scenario, known_people(self.scenario, first), factor)
+
+
+def factors_of(store: Store, maker: FactorMaker) -> tuple[list[StoredFactor], list[StoredFactor]]:
+    """Return the factors of a store's patients: those in it that hold all events of their patient and are of
+    this scenario version, and the others, made anew. Who has withdrawn consent, and who has no result yet,
+    has none."""
+    gone = {item.patient for item in store.patients() if item.consent == "withdrawn"}
+    last: dict[str, int] = {}
+    for seq, event in store.events():
+        if event.patient not in gone:
+            last[event.patient] = seq
+    version = str(maker.scenario.version)
+    held = [
+        item for item in store.factors() if item.version == version and item.through == last.get(item.patient)
+    ]
+    known = {item.patient for item in held}
+    names, evidence = maker.evidence(
+        event for patient in last if patient not in known for _, event in store.events(patient)
+    )
+    if evidence is None:
+        return held, []
+    return held, [
+        StoredFactor(name, last[name], version, packed(evidence, row)) for row, name in enumerate(names)
+    ]
 
 
 def most_visits(scenario: Scenario) -> int:

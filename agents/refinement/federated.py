@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosewright.agents.estimation.population import WORTH, Evidence, Moments, Refit, RefittedPopulation
-from dosewright.agents.refinement.factors import FactorMaker, packed, unpacked
+from dosewright.agents.refinement.factors import FactorMaker, factors_of, unpacked
 from dosewright.agents.refinement.store import Store
 from dosewright.envs import Scenario
 from dosewright.evaluation.result_folder import write_json
@@ -666,27 +666,9 @@ def read_population(file: Path) -> RefittedPopulation:
 
 def stored_evidence(store: Store, maker: FactorMaker) -> Evidence | None:
     """Return what the patients of a store say of their population; None where there is nobody with a result.
-
-    Stored factors are used as far as they hold all events of their patients; others are made here, and not
-    stored. Who has withdrawn consent is left out.
-    """
-    gone = {item.patient for item in store.patients() if item.consent == "withdrawn"}
-    last: dict[str, int] = {}
-    events = {}
-    for seq, event in store.events():
-        if event.patient not in gone:
-            last[event.patient] = seq
-            events.setdefault(event.patient, []).append(event)
-    blobs = {
-        item.patient: item.blob
-        for item in store.factors()
-        if item.version == str(maker.scenario.version) and item.through == last.get(item.patient)
-    }
-    names, made = maker.evidence(
-        event for patient, mine in events.items() if patient not in blobs for event in mine
-    )
-    if made is not None:
-        blobs |= {name: packed(made, row) for row, name in enumerate(names)}
+    Factors that have to be made are not stored."""
+    held, made = factors_of(store, maker)
+    blobs = {item.patient: item.blob for item in (*held, *made)}
     return unpacked([blobs[name] for name in sorted(blobs)]) if blobs else None
 
 

@@ -430,6 +430,12 @@ class Store:
             if row is not None:
                 yield StoredFactor(*row)
 
+    def hashes(self) -> dict[str, str]:
+        """Return patient -> SHA-256 of salt and name, in hexadecimal, by which a log may name them: what
+        `erase` returns of who is erased."""
+        rows = self._db.execute("SELECT patient, salt FROM patients ORDER BY rowid")
+        return {name: sha256(salt + name.encode()).hexdigest() for name, salt in rows}
+
     def position(self, source: str) -> str:
         """Return where to go on in a source; "" where nothing was taken from it."""
         row = self._db.execute("SELECT position FROM positions WHERE source = ?", (source,)).fetchone()

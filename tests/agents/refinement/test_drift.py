@@ -71,9 +71,9 @@ def clinic(
 
 @cache
 def baseline() -> Baseline:
-    """Learned from 40 times as many patients as a run has."""
+    """Learned from 80 times as many patients as a run has."""
     changed = {MORE: clinic(2, 4000, shift=-0.5, since=-40.0), LESS: clinic(3, 4000, shift=0.5, since=-40.0)}
-    return Baseline.learn(clinic(1, 10_000), changed, -40.0, PLAN, seed=4)
+    return Baseline.learn(clinic(1, 20_000), changed, -40.0, PLAN, seed=4)
 
 
 # -------------------------------------------------------------------------------------------------- charts
@@ -222,16 +222,19 @@ def false_alarms(runs: int) -> int:
     return sum(bool(watch(clinic(1000 + seed, 250), baseline(), 63.0).alarms) for seed in range(runs))
 
 
-def test_false_alarms_are_as_rare_as_planned() -> None:
-    """At most the 99.9 % quantile of a binomial with the 10 % that are allowed, and more than none:
+def as_rare_as_allowed(runs: int) -> bool:
+    """At most the 99.9 % quantile of a binomial with the 10 % that are allowed; and a tenth of that at least:
     thresholds that are never passed would be no achievement."""
-    assert 1 <= false_alarms(100) <= binom.ppf(0.999, 100, 0.10)
+    return runs // 100 <= false_alarms(runs) <= binom.ppf(0.999, runs, 0.10)
+
+
+def test_false_alarms_are_as_rare_as_planned() -> None:
+    assert as_rare_as_allowed(100)
 
 
 @pytest.mark.slow
-def test_false_alarms_of_a_thousand_runs() -> None:
-    share = false_alarms(1000) / 1000
-    assert 0.03 < share <= 0.10
+def test_false_alarms_of_many_runs() -> None:
+    assert as_rare_as_allowed(4000)
 
 
 def test_action_takes_more_than_a_warning() -> None:

@@ -1,0 +1,370 @@
+"""The refiner: from what streamed patients show to a version that may dose, or to the reason why not.
+
+Patients' likelihood factors give the population. It re-centres belief, anchor and simulator at once; the
+policy goes on from its weights, or is learned further in the refitted simulator. The candidate is judged
+by the gate, and its version, verdict included, goes into the registry, promoted or refused. A patient who is
+erased is taken out of every version that saw them: those are listed for retraining, and what doses now is
+made again from the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from dosewright.agents.estimation.population import Evidence, Refit, RefittedPopulation
+from dosewright.agents.learning import LearnedPolicy, read_preset, train
+from dosewright.agents.refinement.dosing import Dosing
+from dosewright.agents.refinement.factors import FactorMaker, factors_of, unpacked
+from dosewright.agents.refinement.gate import Gate, PredictiveFit, Verdict
+from dosewright.agents.refinement.registry import Registry, Version
+from dosewright.agents.refinement.serve import Service
+from dosewright.agents.refinement.served import served_log
+from dosewright.agents.refinement.store import Note, Store
+from dosewright.agents.refinement.usual import Usual, learn_usual
+from dosewright.agents.regimens import Bayesian
+from dosewright.envs import Regimen, Scenario
+
+BY = "refiner"
+NEWEST = 0.2
+"""Share of the patients, the newest, on whom predictions are judged: the population that is judged has not
+seen them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """What may dose next.
+
+    Attributes
+    ----------
+    population
+        Refitted.
+    fit
+        How well it would have predicted patients that it had not seen.
+    scenario
+        With that population.
+    policy
+        On its belief; None: Bayesian monitoring.
+    folder
+        Of the policy's weights; None: there are none.
+    patients
+        Whom it was learned from.
+    learned_further
+        Whether the policy was fine-tuned, or has the weights of the version before.
+    """
+
+    population: RefittedPopulation
+    fit: PredictiveFit
+    scenario: Scenario
+    policy: LearnedPolicy | None
+    folder: Path | None
+    patients: tuple[str, ...]
+    learned_further: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class InUse:
+    """A version with all that it takes to dose by it.
+
+    Attributes
+    ----------
+    version, population, usual
+        As it stands in the registry.
+    scenario
+        With its population.
+    policy
+        On its belief; None: Bayesian monitoring.
+    """
+
+    version: Version
+    population: RefittedPopulation
+    usual: Usual
+    scenario: Scenario
+    policy: LearnedPolicy | None
+
+    def dosing(self, seed: int, particles: int = 128) -> Dosing:
+        """Return it at work."""
+        return Dosing(self.scenario, self.usual.limits, self.version.name, self.policy, seed, particles)
+
+
+def in_use(version: Version, published: Scenario) -> InUse:
+    """Read a version.
+
+    Raises
+    ------
+    ValueError
+        If it was made for another scenario version, or edited by hand.
+    """
+    version.check_for(published)
+    population = RefittedPopulation.parse(version.population)
+    usual, scenario = Usual.parse(version.baseline), population.scenario(published)
+    policy = None
+    if version.policy is not None:
+        policy = _standing(LearnedPolicy.load(version.policy), scenario, usual)
+    return InUse(version, population, usual, scenario, policy)
+
+
+def begin(
+    registry: Registry,
+    published: Scenario,
+    policy_folder: Path | None,
+    *,
+    realism: str = "clinic",
+    seed: int = 0,
+) -> Version:
+    """Make the first version, the published model with a policy or with Bayesian monitoring, and let it
+    dose."""
+    population = RefittedPopulation.published(published)
+    scenario = population.scenario(published)
+    policy = None if policy_folder is None else LearnedPolicy.load(policy_folder)
+    usual = learn_usual(scenario, policy, realism=realism, seed=seed)
+    version = registry.create(
+        published,
+        population.record(),
+        usual.record(),
+        parent=None,
+        regimen="bayesian-adaptive" if policy is None else "policy",
+        by=BY,
+        reason="the published model",
+        policy_folder=policy_folder,
+    )
+    registry.promote(version, BY, "the first version", {})
+    return version
+
+
+@dataclass(eq=False)
+class Refiner:
+    """Learns from the patients of a service, and has what it learned tested.
+
+    Attributes
+    ----------
+    service
+        Whose store and ward it learns from.
+    registry
+        Of versions.
+    refit
+        How the population is learned.
+    gate
+        How candidates are judged.
+    seed
+        Of fine-tuning and trials.
+    """
+
+    service: Service
+    registry: Registry
+    refit: Refit
+    gate: Gate = field(default_factory=Gate)
+    seed: int = 0
+
+    @cached_property
+    def maker(self) -> FactorMaker:
+        """Makes the factors."""
+        return FactorMaker(self.published)
+
+    @property
+    def published(self) -> Scenario:
+        """The scenario as published."""
+        return self.service.published
+
+    @property
+    def store(self) -> Store:
+        """Of the service."""
+        return self.service.store
+
+    # -------------------------------------------------------------------------------------- learning
+
+    def evidence(self) -> tuple[list[str], Evidence]:
+        """Return who has said something of the population, those who enrolled first first, and what.
+
+        Raises
+        ------
+        ValueError
+            Where nobody has.
+        """
+        held, made = factors_of(self.store, self.maker)
+        self.store.put_factors(made)
+        blobs = {item.patient: item.blob for item in (*held, *made)}
+        enrolled = {
+            event.patient: (event.time, event.patient)
+            for _, event in self.store.events()
+            if event.kind == "enrolled"
+        }
+        names = sorted((name for name in blobs if name in enrolled), key=enrolled.__getitem__)
+        if not names:
+            raise ValueError(
+                f"{self.store.path}: no patient with a result; there is nothing to learn from yet"
+            )
+        return names, unpacked([blobs[name] for name in names])
+
+    def propose(self) -> Candidate:
+        """Return the candidate of the patients so far: the refitted population, and the policy that doses
+        now standing on it."""
+        now = in_use(self.registry.current(), self.published)
+        names, evidence = self.evidence()
+        newest = max(1, round(NEWEST * len(names)))
+        before, after = np.arange(len(names) - newest), np.arange(len(names) - newest, len(names))
+        fit = PredictiveFit(0, 0.0)
+        if len(before):
+            unseen = evidence.select(after)
+            earlier = self.refit.fit([evidence.select(before)])
+            gain = unseen.moments(earlier).log_marginal - unseen.moments(now.population).log_marginal
+            fit = PredictiveFit(newest, gain)
+        population = self.refit.fit([evidence])
+        scenario = population.scenario(self.published)
+        policy = None if now.policy is None else _standing(now.policy, scenario, now.usual)
+        return Candidate(population, fit, scenario, policy, now.version.policy, tuple(names))
+
+    def learn_further(self, candidate: Candidate, folder: str | Path, preset: str | None = None) -> Candidate:
+        """Return the candidate with its policy fine-tuned in its simulator.
+
+        Parameters
+        ----------
+        folder
+            Of the training run.
+        preset
+            Name or file; None: the drug's ``-refine``.
+
+        Raises
+        ------
+        ValueError
+            For a candidate without a policy.
+        """
+        if candidate.policy is None:
+            raise ValueError(
+                "the candidate doses by Bayesian monitoring; there is no policy to learn further"
+            )
+        recipe = read_preset(preset or f"{self.published.name}-refine")
+        found = train(recipe, self.seed, folder, progress=False, start=candidate.policy)
+        policy = LearnedPolicy.load(found).standing_on(candidate.policy.belief_filter)
+        return replace(candidate, policy=policy, folder=found, learned_further=True)
+
+    # ------------------------------------------------------------------------------------------ gate
+
+    def judge(self, candidate: Candidate) -> Verdict:
+        """Have a candidate judged against what doses now."""
+        now = in_use(self.registry.current(), self.published)
+        return self.gate.judge(
+            _named(candidate.policy, candidate.scenario, "candidate"),
+            _named(now.policy, now.scenario, "incumbent"),
+            {"refitted": candidate.scenario, "previous": now.scenario},
+            candidate.fit,
+            served_log(self.store, self.service.ward, self.published),
+            self.published,
+            attempt=self.attempts() + 1,
+            seed=self.seed + self.attempts(),
+        )
+
+    def attempts(self) -> int:
+        """Return how many candidates were refused since the last promotion."""
+        count = 0
+        for line in self.registry.audit():
+            if line.action == "promoted":
+                count = 0
+            elif line.action == "refused":
+                count += 1
+        return count
+
+    def settle(self, candidate: Candidate, verdict: Verdict, reason: str) -> Version | None:
+        """Put a judged candidate where it belongs: promoted it doses from now on, refused it is on record;
+        return the version that was promoted.
+
+        Raises
+        ------
+        ValueError
+            If another version doses now than the one that it was judged against.
+        """
+        record, now = verdict.record(), self.registry.current()
+        time = max((p.chart.last for p in self.service.ward.patients.values()), default=None)
+        if not verdict.promoted:
+            self.registry.refuse(_words(candidate), BY, reason, {"verdict": record})
+            if time is not None:
+                self.store.note([Note("verdict", None, time, record)])
+            return None
+        usual = learn_usual(candidate.scenario, candidate.policy, realism=self.gate.realism, seed=self.seed)
+        seen = {patient for version in self._chain(now) for patient in version.saw}
+        hashes = self.store.hashes()
+        version = self.registry.create(
+            self.published,
+            candidate.population.record(),
+            usual.record(),
+            parent=now,
+            regimen="bayesian-adaptive" if candidate.policy is None else "policy",
+            by=BY,
+            reason=reason,
+            saw=[hashes[name] for name in candidate.patients if hashes[name] not in seen],
+            verdict=record,
+            policy_folder=candidate.folder,
+        )
+        self.registry.promote(version, BY, reason, {"patients": len(candidate.patients)})
+        self.dose_by(version)
+        if time is not None:
+            self.store.note([Note("promotion", None, time, {"version": version.name, "verdict": record})])
+        return version
+
+    def dose_by(self, version: Version) -> None:
+        """Let the service dose by a version."""
+        found = in_use(version, self.published)
+        self.service.switch(
+            found.dosing(self.service.dosing.seed, self.service.dosing.particles), found.usual.spread
+        )
+
+    # --------------------------------------------------------------------------------------- erasure
+
+    def erase(self, patient: str, by: str, reason: str) -> tuple[list[Version], Version]:
+        """Erase a patient from store, ward and populations.
+
+        The versions that saw the patient are listed for retraining. If what doses now is one of them, the
+        newest version that had not seen the patient doses until the population of the others, made again
+        without the patient, has passed the gate.
+
+        Returns
+        -------
+        versions that saw the patient, and the one that doses now
+        """
+        hashed = self.service.erase(patient)
+        listed = self.registry.erase(hashed, by, reason)
+        names = {version.name for version in listed}
+        now = self.registry.current()
+        if now.name in names:
+            clean = next(version for version in self._chain(now) if version.name not in names)
+            now = self.registry.rollback(by, f"erasure: {reason}", clean.name)
+            self.dose_by(now)
+        return listed, now
+
+    def _chain(self, version: Version) -> list[Version]:
+        """Return a version and those it came from, the newest first."""
+        by_hash = {item.content_hash: item for item in self.registry.versions()}
+        found = [version]
+        while found[-1].parent is not None:
+            found.append(by_hash[found[-1].parent])
+        return found
+
+
+def _standing(policy: LearnedPolicy, scenario: Scenario, usual: Usual) -> LearnedPolicy:
+    return policy.standing_on(Dosing(scenario, usual.limits, "", policy).filter)
+
+
+def _named(policy: LearnedPolicy | None, scenario: Scenario, name: str) -> Regimen:
+    """Return a regimen under the name of a trial's arm."""
+    if policy is None:
+        return Bayesian(scenario, name, scenario.monitoring.fade)
+    named = policy.standing_on(policy.belief_filter)
+    named.name = name
+    return named
+
+
+def _words(candidate: Candidate) -> str:
+    """Say what a candidate is."""
+    moved = [
+        f"{name} {shift:+.2f}"
+        for name, shift in zip(candidate.population.names, candidate.population.shift, strict=True)
+    ]
+    groups = [term.name for term in candidate.population.terms]
+    return (
+        f"population of {candidate.population.patients:g} patients, {', '.join(moved)}"
+        + (f", with {', '.join(groups)}" if groups else "")
+        + (", policy learned further" if candidate.learned_further else "")
+    )
