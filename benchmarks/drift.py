@@ -8,7 +8,8 @@ them for the next time. Three tables:
 - without a shift: how often any chart says anything in a run of 1000 patients;
 - clearance +30 % (the parameter that the drug's need goes with) in 20 % of N patients who are followed when
   it happens, or as much less: the power of all charts together, at 10 % false alarms in the same time,
-  beside the likelihood ratio of who knows the date, the parameter, its size and how many, but not who;
+  beside the likelihood ratio of who knows the date, the parameter, its size and how many, but not who, and
+  of who does not know whether it is more or less;
 - clearance +30 % in 20 % of the patients who are enrolled from a date on, by how many have come since.
 
 Intervals are Wilson's, of the runs. Overrides are made up (5 % of the visits, beta-distributed over
@@ -266,7 +267,7 @@ class Followed:
         drawn = [(self.usual, n - count)] + ([] if name is None else [(self.changed[name], count)])
         # the days on which changes are looked for are not that of the change
         later, parts = rng.uniform(0.0, 28.0), list[Signals]()
-        oracle = dict.fromkeys(self.changed if name is None else (name,), 0.0)
+        oracle = dict.fromkeys(self.changed, 0.0)
         for cohort, size in drawn:
             rows = rng.integers(len(cohort.enrolled), size=size)
             signals = cohort.pool.drawn(rows, cohort.enrolled[rows] + later)
@@ -295,22 +296,39 @@ def _looked(run: tuple[Signals, dict[str, float]], baseline: Baseline) -> Looked
 def followed(learn: Callable[[Plan], Baseline], world: Followed, runs: int, rng: np.random.Generator) -> None:
     """Print the power against the number of followed patients."""
     print(f"\n{SHARE:.0%} of N followed patients change on one date; {runs} runs of each number")
-    print(f"  {'N':>5s}  {'':14s}{'says anything':26s}{'asks for action':26s}{'names the change':26s}oracle")
-    power = {name: (list[float](), list[float]()) for name in world.changed}
+    print(
+        f"  {'N':>5s}  {'':14s}{'says anything':26s}{'asks for action':26s}{'names the change':26s}"
+        f"{'oracle, not told whether':26s}oracle"
+    )
+    power = {name: (list[float](), list[float](), list[float]()) for name in world.changed}
     for n in SIZES:
         baseline = learn(Plan(n, BACK, 0.09))
         nobody = [_looked(world.run(n, None, rng), baseline) for _ in range(runs)]
         _row(n, "nobody", nobody, [])
-        for name, (ours, oracle) in power.items():
+        for name, curves in power.items():
             found = [_looked(world.run(n, name, rng), baseline) for _ in range(runs)]
-            limit = np.quantile([each.oracle[name] for each in nobody], 0.9)
-            best = np.array([each.oracle[name] > limit for each in found])
-            _row(n, name, found, [np.array([name in each.charts for each in found]), best])
-            ours.append(float(np.mean([bool(each.charts) for each in found])))
-            oracle.append(float(best.mean()))
+            named = np.array([name in each.charts for each in found])
+            best, blind = (_beyond(nobody, found, some) for some in ((name,), tuple(world.changed)))
+            _row(n, name, found, [named, blind, best])
+            said = np.array([bool(each.charts) for each in found])
+            for curve, passed in zip(curves, (said, blind, best), strict=True):
+                curve.append(float(np.mean(passed)))
     for name, curves in power.items():
-        needed, best = (_needed(curve) for curve in curves)
-        print(f"  {name}, 80 % power: {needed:.0f} patients, the oracle {best:.0f}: {needed / best:.2f} x")
+        needed, blind, best = (_needed(curve) for curve in curves)
+        print(
+            f"  {name}, 80 % power: {needed:.0f} patients; oracle {best:.0f}, {needed / best:.2f} times; "
+            f"oracle not told whether more or less {blind:.0f}, {needed / blind:.2f} times"
+        )
+
+
+def _beyond(nobody: Sequence[Looked], found: Sequence[Looked], changes: Sequence[str]) -> NDArray[np.bool_]:
+    """Return in which runs the likelihood ratio, its mean over changes, is beyond that of 90 % of the runs
+    without a change."""
+    usual, here = (
+        np.logaddexp.reduce([[each.oracle[change] for each in runs] for change in changes], axis=0)
+        for runs in (nobody, found)
+    )
+    return here > np.quantile(usual, 0.9)
 
 
 def _row(n: int, name: str, found: Sequence[Looked], more: Sequence[NDArray[np.bool_]]) -> None:
@@ -398,7 +416,7 @@ def main(drug: str, patients: int, runs: int, seed: int, pools: str | None) -> N
     different = cohort(drug, seed + 4, begun, FACTOR, None)
     admitted(learn(Plan(BEFORE + NEW, (BEFORE + NEW) / RATE)), fresh, different, runs // 4, rng)
     same = cohort(drug, seed + 3, begun, oracles=tuple(CHANGES))
-    others = {name: cohort(drug, seed + 4, begun, by, oracles=(name,)) for name, by in CHANGES.items()}
+    others = {name: cohort(drug, seed + 4, begun, by, oracles=tuple(CHANGES)) for name, by in CHANGES.items()}
     followed(learn, Followed(same, others), runs, rng)
 
 

@@ -55,6 +55,7 @@ class Stream(IntEnum):
     READS = 21
     WORLD = 22
     SHIFT = 23
+    OVERRIDE = 24
 
 
 def _philox(c0, c1, c2, c3, k0, k1):

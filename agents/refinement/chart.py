@@ -379,11 +379,8 @@ class _Reading:
                 off = abs(drawn - time)
                 if best is None or off < best[2]:
                     best = (unit + 1 + ago, number, off)
-        if (
-            best is not None
-            and time <= EARLY * self.length
-            and any(i.baseline for _, i in self._kinds(event))
-        ):
+        baseline = any(item.baseline for _, item in self._kinds(event))
+        if best is not None and baseline and abs(time) <= best[2]:
             return None  # that is the one before treatment
         return best
 
@@ -402,7 +399,7 @@ class _Reading:
         for event in self._used("measurement"):
             time, kinds = self.time(event), {number for number, _ in self._kinds(event)}
             first = [slot for slot in slots if slot[1] in kinds and slot[3]]
-            near = first if first and time <= EARLY * self.length else [s for s in slots if s[1] in kinds]
+            near = first if first and time <= 0 else [slot for slot in slots if slot[1] in kinds]
             if not near:
                 continue  # no visit can see it
             visit, number, drawn, baseline = min(near, key=lambda slot: abs(slot[2] - time))

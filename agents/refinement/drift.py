@@ -19,9 +19,10 @@ since the last promotion: neither the order in which they arrive nor a restart c
 
 Thresholds are set jointly. Whole patients, whose signals depend on each other, are resampled into runs with
 new dates of enrolment. In a run without any change *some* chart says something with probability `Plan.alpha`,
-and something that asks for action with half of that; and this though the baseline's own patients are a
-sample, for four of five samples (Gandy and Kvaløy, Scand J Stat 2013;40:647-668). That costs little power
-where a baseline has 40 times as many patients as a run. Each site is a run of its own.
+and something that asks for action with half of that. The baseline's own patients are a sample as well, so
+thresholds allow for means that are off as far as those of four of five samples are (Gandy and Kvaløy, Scand J
+Stat 2013;40:647-668): the fewer, the higher the thresholds; 40 times as many as a run has are enough.
+Each site is a run of its own.
 """
 
 from __future__ import annotations
@@ -419,7 +420,7 @@ class Baseline:
         Raises
         ------
         ValueError
-            For too few patients.
+            For too few patients, or a change that hardly anybody was followed after.
         """
         plan = Plan() if plan is None else plan
         pool = Pool.of(usual)

@@ -1,20 +1,31 @@
 """The gate: what a candidate must show before it doses anybody.
 
 A candidate and the incumbent treat the same virtual patients in two simulators, that of the refitted
-population and that of the population before. There the candidate must be non-inferior in every harm, and in
-benefit better in the one and not worse in the other. What the log of served doses says of both is asked
-off-policy: where it cannot answer, that is said, and the verdict rests on the trials and on how well the
-refitted population predicts patients it has not seen; where it shows harm, it is a veto.
+population and that of the population before. In both the candidate must be non-inferior in every harm. In
+benefit, and in the return, it must be better in the refitted one and not worse in the previous one; better
+there too, if the previous population predicts patients whom neither has seen the better of the two; and how
+much of them it has there does not matter once that prediction refutes the previous population. What the log
+of served doses says of both is asked off-policy: where it cannot answer, that is said, and the verdict rests
+on the trials and on predictive fit; where it shows harm, it is a veto.
 
-Attempts against one incumbent spend one error budget: the k-th is judged at alpha · 6 / (π² k²), which sums
-to alpha over all attempts (Bonferroni over a convergent series).
+Two kinds of error are kept apart:
+
+- *Promotion in error.* All that must be shown has to be shown, each at the same one-sided level, so the
+  chance that a candidate which fails in one of them passes is at most that level, however many there are (an
+  intersection-union test; Berger 1982, Technometrics 24:295-300): harms, simulators and benefit need no
+  correction for each other. Attempts against one incumbent spend one budget: the k-th is judged at
+  alpha · 6 / (π² k²), which sums to alpha (Bonferroni over a convergent series). That holds whatever the
+  attempts have in common, as long as no candidate was made in view of the patients it then meets: a new seed
+  an attempt. A promotion begins a new budget.
+- *Harm unseen.* Vetoes, by the log and by subgroups, ask for harm that is shown, at alpha whatever the
+  attempt: spent like the budget they would grow weaker with every failure.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +42,7 @@ from dosewright.evaluation.ope.decide import LARGEST_UNSUPPORTED
 from dosewright.evaluation.recording import EVER_IN_HARM
 from dosewright.evaluation.statistics import Difference, Interval, paired_difference
 from dosewright.evaluation.statistics.proportions import paired_proportion_difference
+from dosewright.evaluation.summary.harms import harms_of
 from dosewright.evaluation.trial import TrialResult, run_trial
 
 Floats = NDArray[np.float64]
@@ -44,7 +56,8 @@ whom neither has seen ("very strong", Kass and Raftery 1995)."""
 RATE_MARGIN = 0.38
 """Rise of a rate of events, as a share of the incumbent's, that is too much: the margin of a trial of strokes
 under another anticoagulant than warfarin, rate ratio 1.38 (ARISTOTLE; Granger CB et al. N Engl J Med
-2011;365:981-992). RECALLED."""
+2011;365:981-992). RECALLED. The scenario's margin is that of its event; here it serves for other shares, of
+patients and of time, as well (ASSUMPTION): of time it is wide, which is why the return has to be better."""
 _SMALLEST = 50  # patients of a subgroup that is judged
 
 
@@ -67,23 +80,36 @@ class Harm:
 
     Attributes
     ----------
-    name, label
-        Of the outcome.
+    name, label, unit
+        Of the outcome; "share" is one of patients or of time.
     difference
         Candidate minus incumbent.
     margin
         In the outcome's unit.
+    excess
+        Upper limit of what the candidate does beyond the margin. Of a share, that of the difference less the
+        margin. A margin that is part of the incumbent's rate is estimated from the same patients: there the
+        limit is of the candidate's rate less (1 + `RATE_MARGIN`) times the incumbent's, patient by patient;
+        held against a margin taken for known, the error is a multiple of the level.
     """
 
     name: str
     label: str
+    unit: str
     difference: Difference
     margin: float
+    excess: float
 
     @property
     def tolerable(self) -> bool:
         """Whether it is shown that the candidate does not do more of it than the margin."""
-        return self.difference.high < self.margin
+        return self.excess <= 0
+
+    def __str__(self) -> str:
+        most, allowed = self.margin + self.excess, self.margin
+        if self.unit == "share":
+            return f"{self.label} may rise by {_words(most)}, {_words(allowed)} allowed"
+        return f"{self.label} may rise by {most:.3g} {self.unit}, {allowed:.3g} allowed"
 
 
 @dataclass(frozen=True)
@@ -107,8 +133,8 @@ class Tried:
         Whose population the patients are of.
     patients
         Pairs.
-    benefit
-        Candidate minus incumbent.
+    benefit, returned
+        Candidate minus incumbent: benefit, and the return, which weighs harm against it.
     harms, groups
         As `Harm` and `Group`.
     harmed, worse
@@ -119,6 +145,7 @@ class Tried:
     where: Where
     patients: int
     benefit: Difference
+    returned: Difference
     harms: tuple[Harm, ...]
     groups: tuple[Group, ...]
     harmed: str
@@ -132,13 +159,14 @@ class OffPolicy:
     Attributes
     ----------
     verdict
-        "answered", or why there is no answer: "refused", "bounds only", or "no log".
+        "answered", "model-based" where only a model answers, "refused", "bounds only", or "no log".
     reason
-        In words.
+        Why there is no answer, or none about one of the two.
     patients
         In the log.
     benefit, harm
-        Candidate minus incumbent: return, and the share ever in harm; None without an answer.
+        Candidate minus incumbent: return, and the share ever in the scenario's band of harm; None without an
+        answer.
     """
 
     verdict: str
@@ -146,6 +174,11 @@ class OffPolicy:
     patients: int
     benefit: Interval | None = None
     harm: Interval | None = None
+
+    @property
+    def answers(self) -> bool:
+        """Whether the log says anything of the difference."""
+        return self.benefit is not None or self.harm is not None
 
 
 @dataclass(frozen=True)
@@ -158,15 +191,29 @@ class PredictiveFit:
         How many.
     log_bayes_factor
         Sum of the log marginal likelihoods under the refitted population, less that under the previous one.
+
+    Raises
+    ------
+    ValueError
+        For a log Bayes factor that is no number.
     """
 
     patients: int
     log_bayes_factor: float
 
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.log_bayes_factor):
+            raise ValueError(
+                f"log Bayes factor {self.log_bayes_factor} of {self.patients} patients; expected a number: "
+                "leave out whom one of the populations cannot predict at all, in both"
+            )
+
     @property
-    def refuted(self) -> bool:
-        """Whether the previous population is."""
-        return self.log_bayes_factor > REFUTED
+    def refuted(self) -> Where | None:
+        """The population that is refuted by the other, if one is."""
+        if abs(self.log_bayes_factor) <= REFUTED:
+            return None
+        return "previous" if self.log_bayes_factor > 0 else "refitted"
 
 
 @dataclass(frozen=True)
@@ -179,6 +226,8 @@ class Verdict:
         Whether it may dose; why not, or on what the promotion rests.
     attempt, alpha
         Number of the attempt against this incumbent, and the one-sided error it was judged at.
+    seed
+        Of the trials' patients.
     trials, off_policy, fit
         The evidence.
     """
@@ -187,6 +236,7 @@ class Verdict:
     reasons: tuple[str, ...]
     attempt: int
     alpha: float
+    seed: int
     trials: tuple[Tried, ...]
     off_policy: OffPolicy
     fit: PredictiveFit
@@ -199,11 +249,13 @@ class Verdict:
             "reason": "; ".join(self.reasons),
             "alpha": self.alpha,
             "attempt": self.attempt,
+            "seed": self.seed,
             "trials": [
                 {
                     "world": item.where,
                     "patients": item.patients,
                     "benefit": _limits(item.benefit),
+                    "return": _limits(item.returned),
                     "harms": [
                         {
                             "label": harm.label,
@@ -235,7 +287,7 @@ class Verdict:
             "predictive_fit": {
                 "patients": self.fit.patients,
                 "log_bayes_factor": self.fit.log_bayes_factor,
-                "previous_refuted": self.fit.refuted,
+                "refuted": self.fit.refuted,
             },
         }
 
@@ -257,9 +309,9 @@ class Gate:
     patients
         Pairs of each trial.
     alpha
-        Error of all attempts against one incumbent.
+        One-sided error of all attempts against one incumbent, and of every veto.
     tolerated
-        Loss of benefit in the previous simulator, as a share, that counts as not worse there.
+        Loss of benefit and of return in the previous simulator, as a share, that counts as not worse there.
     regressor
         Of the off-policy values; None: the default of `evaluate_offline`.
     """
@@ -299,25 +351,74 @@ class Gate:
         attempt
             Number of the attempt against this incumbent, from 1.
         seed
-            Of the trials' patients, of the `trial` namespace.
+            Of the trials' patients, of the `trial` namespace; another one each attempt.
+
+        Raises
+        ------
+        ValueError
+            For regimens of one name, which the log cannot tell apart; as `verdict`.
         """
-        alpha = spent(attempt, self.alpha)
-        tried = tuple(
-            self._tried(where, candidate, incumbent, scenario, 1.0 - 2.0 * alpha, seed)
+        if candidate.name == incumbent.name:
+            raise ValueError(f"candidate and incumbent are both called {candidate.name!r}; rename one")
+        _check_worlds(worlds)
+        level = self.level(attempt)
+        trials = [
+            self._tried(where, candidate, incumbent, scenario, level, seed)
             for where, scenario in worlds.items()
-        )
-        heard = self._heard(candidate, incumbent, published, log, 1.0 - 2.0 * alpha, seed)
-        reasons = [reason for item in tried for reason in self._against(item, fit)]
-        reasons += _vetoed(heard, published.margin)
-        if heard.verdict != "answered" and fit.log_bayes_factor < 0:
+        ]
+        heard = self.heard(candidate, incumbent, published, log, seed)
+        return self.verdict(trials, heard, fit, published.margin, attempt=attempt, seed=seed)
+
+    def level(self, attempt: int) -> float:
+        """Coverage of the two-sided intervals whose either side has the one-sided error of an attempt."""
+        return 1.0 - 2.0 * spent(attempt, self.alpha)
+
+    @property
+    def veto_level(self) -> float:
+        """Coverage of the intervals that vetoes read."""
+        return 1.0 - 2.0 * self.alpha
+
+    def verdict(
+        self,
+        trials: Sequence[Tried],
+        heard: OffPolicy,
+        fit: PredictiveFit,
+        margin: float,
+        *,
+        attempt: int,
+        seed: int,
+    ) -> Verdict:
+        """Return the verdict on evidence that was gathered.
+
+        Parameters
+        ----------
+        trials
+            One in each simulator, with intervals of `level` of the attempt, `veto_level` in subgroups.
+        heard, fit
+            What the log says, with intervals of `veto_level`; how well the populations predict.
+        margin
+            Rise of harm on the log that is too much.
+        attempt, seed
+            As in `judge`.
+
+        Raises
+        ------
+        ValueError
+            For an attempt before the first, or anything but one trial in either simulator.
+        """
+        _check_worlds([item.where for item in trials])
+        reasons = [reason for item in trials for reason in self._against(item, fit)]
+        reasons += _vetoed(heard, margin)
+        if fit.refuted == "refitted":
             reasons.append(
-                f"the log does not answer, and the refitted population predicts {fit.patients} new patients "
-                f"worse than the previous one, log Bayes factor {fit.log_bayes_factor:.1f}"
+                f"the refitted population is refuted by {fit.patients} patients whom it has not seen, log "
+                f"Bayes factor {fit.log_bayes_factor:.1f}"
             )
         promoted = not reasons
         if promoted:
-            reasons = self._grounds(tried, heard, fit)
-        return Verdict(promoted, tuple(reasons), attempt, alpha, tried, heard, fit)
+            reasons = self._grounds(trials, heard, fit)
+        alpha = spent(attempt, self.alpha)
+        return Verdict(promoted, tuple(reasons), attempt, alpha, seed, tuple(trials), heard, fit)
 
     # ----------------------------------------------------------------------------------------- trials
 
@@ -338,63 +439,86 @@ class Gate:
             Noise("trial", seed),
             scenario.preset(self.realism),
         )
-        return tried(where, result, level)
+        return tried(where, result, level, self.veto_level)
 
     def _against(self, item: Tried, fit: PredictiveFit) -> list[str]:
         """Say what a trial holds against the candidate."""
-        said = [
-            f"{item.where}: {harm.label} may rise by {_words(harm.difference.high)}, {_words(harm.margin)} "
-            "allowed"
-            for harm in item.harms
-            if not harm.tolerable
-        ]
-        binds = item.where == "refitted" or not fit.refuted
-        said += [f"{item.where}: {why}" for why in (item.harmed, item.worse if binds else "") if why]
-        if item.where == "refitted" and not item.benefit.low > 0:
-            said.append(
-                f"refitted: benefit not shown to be better, {_words(item.benefit.mean)} "
-                f"({_words(item.benefit.low)} to {_words(item.benefit.high)})"
-            )
-        if item.where == "previous" and binds and not item.benefit.low > -self.tolerated:
-            said.append(
-                f"previous: benefit may be {_words(-item.benefit.low)} worse, {_words(self.tolerated)} "
-                "tolerated while the previous population is not refuted"
-            )
+        least = self._least(item.where, fit)
+        said = [f"{item.where}: {harm}" for harm in item.harms if not harm.tolerable]
+        said += [f"{item.where}: {item.harmed}"] if item.harmed else []
+        if math.isinf(least):
+            return said
+        said += [f"{item.where}: {item.worse}"] if item.worse else []
+        for name, gain in (("benefit", item.benefit), ("return", item.returned)):
+            if not gain.low > least:
+                wanted = "better" if least == 0 else f"at most {_words(-least)} worse"
+                said.append(f"{item.where}: {name} not shown to be {wanted}, {_interval(gain)}")
         return said
+
+    def _least(self, where: Where, fit: PredictiveFit) -> float:
+        """Return the gain that the candidate must be shown to exceed in a simulator.
+
+        A gain in a world that the data speak against is no gain: where the previous population predicts the
+        better of the two, if by little, there must be one there as well. What was refuted cannot hold a
+        candidate back from patients as they are now, except by harm.
+        """
+        if where == "refitted" or fit.log_bayes_factor < 0:
+            return 0.0
+        return -math.inf if fit.refuted == "previous" else -self.tolerated
 
     # -------------------------------------------------------------------------------------------- log
 
-    def _heard(
+    def heard(
         self,
         candidate: Regimen,
         incumbent: Regimen,
         published: Scenario,
         log: Trajectories | None,
-        level: float,
         seed: int,
     ) -> OffPolicy:
+        """Return what a log says of candidate and incumbent, parameters as in `judge`.
+
+        The candidate may have been made from the same log. That flatters it there, by little as long as the
+        log's patients moved the population only: a veto is then a bit too rare, and nothing else rests on it.
+        """
         if log is None:
             return OffPolicy("no log", "nobody was dosed with known propensities yet", 0)
+        # nothing else is asked for, and each outcome is a fit for every fold and visit
+        kept = {name: values for name, values in log.outcomes.items() if name == EVER_IN_HARM}
         try:
             lacking = _lacking(log, candidate, published)
             if lacking:
                 return OffPolicy("refused", lacking, log.n_patients)
             found = evaluate_offline(
-                log, published, candidate, incumbent, regressor=self.regressor, seed=seed
+                replace(log, outcomes=kept),
+                published,
+                candidate,
+                incumbent,
+                regressor=self.regressor,
+                seed=seed,
             )
-        except ValueError as error:
+        except ValueError as error:  # a log too short for folds, or of doses without propensities
             return OffPolicy("refused", str(error), log.n_patients)
-        return _told(found, level, log.n_patients)
+        return _told(found, self.veto_level, log.n_patients)
 
     def _grounds(self, trials: Sequence[Tried], heard: OffPolicy, fit: PredictiveFit) -> list[str]:
         """Say on what a promotion rests."""
         refitted = next(item for item in trials if item.where == "refitted")
         said = [
-            f"benefit {_words(refitted.benefit.mean)} better ({_words(refitted.benefit.low)} to "
-            f"{_words(refitted.benefit.high)}) in {refitted.patients} pairs, no harm more than its margin"
+            f"benefit {_interval(refitted.benefit)} better in {refitted.patients} pairs, no harm more than "
+            "its margin"
         ]
-        if heard.verdict == "answered":
-            said.append(f"the log of {heard.patients} patients agrees")
+        if heard.answers:
+            parts = [
+                f"{name} {_interval(found)}"
+                for name, found in (("return", heard.benefit), ("harm", heard.harm))
+                if found is not None
+            ]
+            model = " by a model alone" if heard.verdict == "model-based" else ""
+            said.append(
+                f"the log of {heard.patients} patients shows nothing against it{model}: {', '.join(parts)}"
+                + (f"; {heard.reason}" if heard.reason else "")
+            )
         else:
             said.append(
                 f"the log does not answer ({heard.verdict}: {heard.reason}): it rests on the trials and on "
@@ -403,31 +527,56 @@ class Gate:
         return said
 
 
-def tried(where: Where, result: TrialResult, level: float) -> Tried:
-    """Return what a trial of the arms "candidate" and "incumbent" says, with intervals of a level."""
+def _check_worlds(given: Collection[str]) -> None:
+    """Refuse anything but both simulators: without one, nothing would be held against a candidate there."""
+    if sorted(given) != ["previous", "refitted"]:
+        raise ValueError(
+            f"simulators: {', '.join(given) or 'none'}; expected one 'refitted' and one 'previous'"
+        )
+
+
+def tried(where: Where, result: TrialResult, level: float, veto_level: float) -> Tried:
+    """Return what a trial of the arms "candidate" and "incumbent" says, with intervals of a level, and in
+    subgroups of the level of vetoes."""
     scenario = result.scenario
-    benefit = _difference(result, "benefit", level)
-    harms = [
-        Harm("ever_harm", scenario.event.label, _difference(result, "ever_harm", level), scenario.margin)
-    ]
-    for outcome in scenario.outcomes:
-        if outcome.better == "lower" and outcome.kind != "rosendaal":
-            margin = scenario.margin
-            if outcome.unit != "share":
-                margin = RATE_MARGIN * float(np.nanmean(result.arm("incumbent").values(outcome.name)))
-            harms.append(Harm(outcome.name, outcome.label, _difference(result, outcome.name, level), margin))
-    groups = _groups(result, level)
-    return Tried(where, len(result.ids), benefit, tuple(harms), groups, *_worst(groups, scenario.margin))
+    groups = _groups(result, veto_level)
+    return Tried(
+        where,
+        len(result.ids),
+        _difference(result, "benefit", level),
+        _difference(result, "return", level),
+        tuple(_harm(result, harm.name, harm.label, harm.unit, level) for harm in harms_of(scenario)),
+        groups,
+        *_worst(groups, scenario.margin),
+    )
+
+
+def _harm(result: TrialResult, name: str, label: str, unit: str, level: float) -> Harm:
+    difference = _difference(result, name, level)
+    if unit == "share":
+        margin = result.scenario.margin
+        return Harm(name, label, unit, difference, margin, difference.high - margin)
+    a, b = _both(result, name)
+    beyond = paired_difference(a, (1.0 + RATE_MARGIN) * b, level)
+    return Harm(name, label, unit, difference, RATE_MARGIN * float(b.mean()), beyond.high)
+
+
+def _both(
+    result: TrialResult, outcome: str, mask: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return an outcome under candidate and incumbent, of the patients who have it under both."""
+    a, b = (result.arm(name).values(outcome) for name in ("candidate", "incumbent"))
+    keep = np.isfinite(a) & np.isfinite(b) & (True if mask is None else mask)
+    return a[keep], b[keep]
 
 
 def _difference(
     result: TrialResult, outcome: str, level: float, mask: NDArray[np.bool_] | None = None
 ) -> Difference:
     """Return candidate minus incumbent with an interval of a level."""
-    a, b = (result.arm(name).values(outcome) for name in ("candidate", "incumbent"))
-    keep = np.isfinite(a) & np.isfinite(b) & (True if mask is None else mask)
+    a, b = _both(result, outcome, mask)
     paired = paired_proportion_difference if a.dtype == np.bool_ else paired_difference
-    return paired(a[keep], b[keep], level)
+    return paired(a, b, level)
 
 
 def _groups(result: TrialResult, level: float) -> tuple[Group, ...]:
@@ -462,10 +611,15 @@ def _worst(groups: Sequence[Group], margin: float) -> tuple[str, str]:
 
 
 def _lacking(log: Trajectories, candidate: Regimen, scenario: Scenario) -> str:
-    """Say that a log has too few of the candidate's doses; empty where it has them. Asked before the
-    estimates, which take their time and would be refused."""
+    """Say that a log has too few of the candidate's doses; empty where it has them.
+
+    Asked before the estimates, which take their time and would all be refused. What is left then are bounds,
+    and those of a course of many visits are those of the definition: nothing that could veto.
+    """
     ready = make_ready(log, scenario)
-    weights = importance_weights(ready.log, ask_target(ready.log, candidate, scenario).log_prob)
+    weights = importance_weights(
+        ready.log, ask_target(ready.log, candidate, scenario).log_prob, ready.follow_up
+    )
     lacking = Support.of(weights, None).lacking
     if lacking is None or lacking <= LARGEST_UNSUPPORTED:
         return ""
@@ -474,21 +628,28 @@ def _lacking(log: Trajectories, candidate: Regimen, scenario: Scenario) -> str:
 
 def _told(found: OfflineResult, level: float, patients: int) -> OffPolicy:
     """Return what an off-policy evaluation of candidate and incumbent says."""
-    candidate = next(iter(found.evidence.values()))
-    decision = candidate.decisions["return"]
-    benefit = found.difference("return", level)
-    harm = found.difference(EVER_IN_HARM, level) if EVER_IN_HARM in found.outcomes else None
-    if benefit is None and harm is None:
-        verdict = decision.verdict if decision.answer is None else "refused"
-        return OffPolicy(verdict, decision.reason or "no answer for the incumbent", patients)
-    return OffPolicy("answered", "", patients, benefit, harm)
+    decisions = next(iter(found.evidence.values())).decisions
+    asked = [name for name in ("return", EVER_IN_HARM) if name in decisions]
+    told = {name: found.difference(name, level) for name in asked}
+    silent = [
+        f"no answer about {'harm' if name == EVER_IN_HARM else name}: "
+        f"{decisions[name].reason or 'none for the incumbent'}"
+        for name in asked
+        if told[name] is None
+    ]
+    answered = [decisions[name].verdict for name in asked if told[name] is not None]
+    unanswered = decisions["return"]
+    verdict = unanswered.verdict if unanswered.answer is None else "refused"
+    if answered:
+        verdict = "model-based" if "model-based" in answered else "answered"
+    return OffPolicy(verdict, "; ".join(silent), patients, told["return"], told.get(EVER_IN_HARM))
 
 
 def _vetoed(heard: OffPolicy, margin: float) -> list[str]:
     """Say what a log holds against the candidate: harm that it shows, never that it cannot show none."""
     said: list[str] = []
     if heard.benefit is not None and heard.benefit.high < 0:
-        said.append(f"log: the return is shown to be worse, at most {_words(heard.benefit.high)}")
+        said.append(f"log: the return is shown to be worse, by {_words(-heard.benefit.high)} or more")
     if heard.harm is not None and heard.harm.low > margin:
         said.append(f"log: harm is shown to rise, by {_words(heard.harm.low)} or more")
     return said
@@ -496,3 +657,7 @@ def _vetoed(heard: OffPolicy, margin: float) -> list[str]:
 
 def _words(share: float) -> str:
     return f"{100 * share:.1f} points"
+
+
+def _interval(found: Interval) -> str:
+    return f"{_words(found.mean)} ({_words(found.low)} to {_words(found.high)})"

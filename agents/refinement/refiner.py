@@ -10,6 +10,7 @@ made again from the others.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
@@ -18,17 +19,20 @@ import numpy as np
 from dosewright.agents.estimation.population import Evidence, Refit, RefittedPopulation
 from dosewright.agents.learning import LearnedPolicy, read_preset, train
 from dosewright.agents.refinement.dosing import Dosing
+from dosewright.agents.refinement.drift import Response, Signals, Stage, Watch, response, watch
 from dosewright.agents.refinement.factors import FactorMaker, factors_of, unpacked
 from dosewright.agents.refinement.gate import Gate, PredictiveFit, Verdict
 from dosewright.agents.refinement.registry import Registry, Version
-from dosewright.agents.refinement.serve import Service
+from dosewright.agents.refinement.serve import OVERRIDE, RECOMMENDATION, Service
 from dosewright.agents.refinement.served import served_log
+from dosewright.agents.refinement.signals import streamed
 from dosewright.agents.refinement.store import Note, Store
 from dosewright.agents.refinement.usual import Usual, learn_usual
 from dosewright.agents.regimens import Bayesian
 from dosewright.envs import Regimen, Scenario
 
 BY = "refiner"
+ALARM, VERDICT, PROMOTION = "alarm", "verdict", "promotion"
 NEWEST = 0.2
 """Share of the patients, the newest, on whom predictions are judged: the population that is judged has not
 seen them."""
@@ -174,6 +178,49 @@ class Refiner:
         """Of the service."""
         return self.service.store
 
+    # ---------------------------------------------------------------------------------- surveillance
+
+    def look(self) -> tuple[Watch, Response]:
+        """Watch the signals since the version that doses was promoted, have monitoring dose at sites where an
+        alarm asks for it, and write new alarms down."""
+        now = in_use(self.registry.current(), self.published)
+        signals = self._signals()
+        if signals is None:
+            return Watch((), (), ()), response(())
+        found = watch(signals, now.usual.baseline)
+        known = {note.body["words"] for _, note in self.store.journal(ALARM)}
+        begin, notes = self._begin(), list[Note]()
+        for alarm in found.alarms:
+            if alarm.words not in known:
+                time = begin + timedelta(days=alarm.time)
+                notes.append(Note(ALARM, None, time, {"words": alarm.words, "site": alarm.site}))
+            if Stage.FALLBACK in response([alarm]).stages:
+                self.service.alarms.setdefault(alarm.site, alarm.words)
+        self.store.note(notes)
+        return found, response(found.alarms)
+
+    def _begin(self) -> datetime:
+        """Day 0 of the calendar: the first enrolment."""
+        return min(event.time for _, event in self.store.events() if event.kind == "enrolled")
+
+    def _signals(self) -> Signals | None:
+        """Return the signals since the last promotion."""
+        patients = self.service.ward.patients
+        if not any(patient.rows for patient in patients.values()):
+            return None
+        begin = self._begin()
+        overridden = {(note.patient, note.body["event"]) for _, note in self.store.journal(OVERRIDE)}
+        answered = [
+            (note.patient, note.time, (note.patient, note.body["event"]) in overridden)
+            for _, note in self.store.journal(RECOMMENDATION)
+            if note.patient is not None and note.body["revises"] is None
+        ]
+        signals = streamed(self.service.ward, answered, begin)
+        promoted = [note.time for _, note in self.store.journal(PROMOTION)]
+        if signals is None or not promoted:
+            return signals
+        return signals.select(signals.time >= (promoted[-1] - begin).total_seconds() / 86_400)
+
     # -------------------------------------------------------------------------------------- learning
 
     def evidence(self) -> tuple[list[str], Evidence]:
@@ -281,7 +328,7 @@ class Refiner:
         if not verdict.promoted:
             self.registry.refuse(_words(candidate), BY, reason, {"verdict": record})
             if time is not None:
-                self.store.note([Note("verdict", None, time, record)])
+                self.store.note([Note(VERDICT, None, time, record)])
             return None
         usual = learn_usual(candidate.scenario, candidate.policy, realism=self.gate.realism, seed=self.seed)
         seen = {patient for version in self._chain(now) for patient in version.saw}
@@ -299,9 +346,10 @@ class Refiner:
             policy_folder=candidate.folder,
         )
         self.registry.promote(version, BY, reason, {"patients": len(candidate.patients)})
+        self.service.alarms.clear()  # they spoke of the version before
         self.dose_by(version)
         if time is not None:
-            self.store.note([Note("promotion", None, time, {"version": version.name, "verdict": record})])
+            self.store.note([Note(PROMOTION, None, time, {"version": version.name, "verdict": record})])
         return version
 
     def dose_by(self, version: Version) -> None:

@@ -47,7 +47,7 @@ def served_log(store: Store, ward: Ward, scenario: Scenario) -> Trajectories | N
     scenario
         The published one.
     """
-    measured = _measured(scenario)
+    measured = measured_response(scenario)
     if measured is None:
         return None
     answers: dict[str, dict[str, Mapping[str, Any]]] = {}
@@ -63,8 +63,9 @@ def served_log(store: Store, ward: Ward, scenario: Scenario) -> Trajectories | N
     return _trajectories(found, scenario) if len(found) > 1 else None
 
 
-def _measured(scenario: Scenario) -> str | None:
-    """Return the measurement of the response that is dosed to."""
+def measured_response(scenario: Scenario) -> str | None:
+    """Return the name of the measurement of the response that is dosed to; None where it is not what is
+    measured."""
     reads = [item.reads for item in scenario.responses]
     return next((m.name for m in scenario.measurements if reads == [{(m.reading, m.output)}]), None)
 

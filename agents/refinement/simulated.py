@@ -34,8 +34,9 @@ class _Cohort:
     people: Patients
     treatment: Treatment
     enrolled: datetime
-    visits: int = 0
-    given: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    grown: tuple[str, ...]
+    given: NDArray[np.float64]
+    told: set[str] = field(default_factory=set[str])
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ class SimulatedClinic:
         )
         names = tuple(f"{self.site}-{i}" for i in ids)
         enrolled = BEGIN + self._span(begun * scenario.clock.length)
-        return _Cohort(names, people, Treatment(scenario, intake), enrolled, given=np.full(len(ids), np.nan))
+        treatment, nothing = Treatment(scenario, intake), np.full(len(ids), np.nan)
+        return _Cohort(names, people, treatment, enrolled, tuple(intake.grown), nothing)
 
     def _introduced(self, cohort: _Cohort) -> list[Event]:
         """Enrolment, covariates and genotypes."""
@@ -172,12 +174,30 @@ class SimulatedClinic:
                             cohort.names[row], at, "measurement", item.name, float(value[row]), item.unit
                         )
                     )
+        # a monitor goes on showing its first result until the next one is through
+        found = [event for event in found if event.id not in cohort.told]
+        cohort.told |= {event.id for event in found}
+        return found
+
+    def _weighed(self, cohort: _Cohort, rows: NDArray[np.int64]) -> list[Event]:
+        """Covariates that are not any more what they were on enrolment."""
+        if not cohort.grown or np.isnan(cohort.given).all():  # these were told on enrolment
+            return []
+        observation, found = cohort.treatment.observe(), list[Event]()
+        units = {entry.name: entry.unit for entry in self.scenario.covariates}
+        for name in cohort.grown:
+            values = cohort.treatment.spec.read(observation, name)
+            for row in rows:
+                at = cohort.enrolled + self._span(float(cohort.treatment.clock[row]))
+                found.append(
+                    self._event(cohort.names[row], at, "covariate", name, float(values[row]), units[name])
+                )
         return found
 
     def _visited(self, cohort: _Cohort) -> list[Event]:
         treatment = cohort.treatment
         rows = np.flatnonzero(treatment.active)
-        found = self._results(cohort, rows)
+        found = self._results(cohort, rows) + self._weighed(cohort, rows)
         for row in rows:
             at = cohort.enrolled + self._span(float(treatment.clock[row]))
             found.append(self._event(cohort.names[row], at, "visit"))
@@ -191,7 +211,6 @@ class SimulatedClinic:
         before = np.nan_to_num(cohort.given)
         dose = np.array([wanted.get(name, before[row]) for row, name in enumerate(cohort.names)])
         cohort.given = treatment.give(dose).dose
-        cohort.visits += 1
         return [
             self._event(
                 cohort.names[row], when, "dose", self.scenario.name, float(cohort.given[row]),

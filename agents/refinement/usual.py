@@ -8,7 +8,7 @@ own population, in the world that its realism preset describes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,21 +16,28 @@ from numpy.typing import NDArray
 
 from dosewright.agents.learning import LearnedPolicy
 from dosewright.agents.refinement.dosing import Dosing
+from dosewright.agents.refinement.drift import Baseline, Plan, Signals
 from dosewright.agents.refinement.shield import Limits, foresee
-from dosewright.agents.refinement.ward import log_innovation
+from dosewright.agents.refinement.signals import Results, followed, simulated
 from dosewright.agents.regimens import Bayesian, Noisy
-from dosewright.envs import Noise, Scenario
+from dosewright.envs import Noise, Scenario, Stream
+from dosewright.envs.realism import Realism
 from dosewright.evaluation.logged import Trajectories
 from dosewright.evaluation.recording import record
+from dosewright.evaluation.worlds import HiddenShift
 
 Floats = NDArray[np.float64]
 
 PATIENTS = 1000
-"""Simulated patients that the usual is learned from."""
+"""Simulated patients that the limits are learned from."""
 RISE = 4.6
 """Largest rise of a dose at a time: the largest load of the anchored action."""
 SILENCE = 3
 """Visits in a row without a result after which a policy is not asked (ASSUMPTION)."""
+CHANGES = {"needs more": 1.3, "needs less": 1 / 1.3}
+"""Changes of the needed dose that the surveillance looks for."""
+BEFORE, AFTER = 0.67, 0.22
+"""Share of follow-up before and after a change in which those are enrolled from whom it is learned."""
 _HULL = (0.0005, 0.9995)  # quantiles of a feature that bound what was seen
 _WIDER = 0.25  # by so much of their distance on either side
 _HARM = 0.995  # quantile of P(harm) under the doses that are usually given
@@ -47,48 +54,58 @@ class Usual:
         Of the shield.
     spread
         Measurement -> SD of its standardised innovations on the log scale, 1 or more.
+    baseline
+        Of the surveillance.
     """
 
     limits: Limits
     spread: Mapping[str, float]
+    baseline: Baseline
 
     def record(self) -> dict[str, Any]:
         """Return it as JSON-ready data, for `parse`."""
-        return {"limits": self.limits.record(), "spread": dict(self.spread)}
+        return {
+            "limits": self.limits.record(),
+            "spread": dict(self.spread),
+            "surveillance": self.baseline.record(),
+        }
 
     @classmethod
     def parse(cls, record: Mapping[str, Any]) -> Usual:
         """Return what a `record` says; a broken one is an error."""
         try:
             spread = {str(name): float(value) for name, value in record["spread"].items()}
-            return cls(Limits.parse(record["limits"]), spread)
+            return cls(Limits.parse(record["limits"]), spread, Baseline.parse(record["surveillance"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"what is usual of a version is broken ({error}); make the version again"
             ) from None
 
 
-def learn_usual(
-    scenario: Scenario,
-    policy: LearnedPolicy | None,
-    *,
-    realism: str = "clinic",
-    patients: int = PATIENTS,
-    seed: int = 0,
-) -> Usual:
-    """Return what is usual where a policy, or Bayesian monitoring, doses patients of a scenario.
+@dataclass(frozen=True)
+class Rehearsal:
+    """The simulated patients that a version doses before anybody else.
 
-    Parameters
+    Attributes
     ----------
-    scenario
-        With the version's population.
-    policy
-        None: monitoring.
     realism
-        Preset of the simulated world.
+        Preset of their world.
     patients, seed
-        How many, of the `select` namespace.
+        How many, of the `select` namespace. The more, the nearer is the rate of false alarms to the plan's.
+    plan
+        What the surveillance is for.
     """
+
+    realism: str = "clinic"
+    patients: int = 4000
+    plan: Plan = field(default_factory=Plan)
+    seed: int = 0
+
+
+def learn_usual(scenario: Scenario, policy: LearnedPolicy | None, rehearsal: Rehearsal) -> Usual:
+    """Return what is usual where a policy, or Bayesian monitoring where it is None, doses patients of a
+    scenario with the version's population."""
+    patients, seed = rehearsal.patients, rehearsal.seed
     open_limits = Limits(scenario.doses.maximum, RISE, 1.0, SILENCE, (), np.zeros(0), np.zeros(0))
     dosing = Dosing(scenario, open_limits, "simulated", policy)
     doses = (
@@ -96,15 +113,13 @@ def learn_usual(
         if policy is None
         else policy.standing_on(dosing.filter)
     )
-    log = record(
-        scenario,
-        Noisy(scenario, doses),
-        scenario.population,
-        np.arange(patients),
-        Noise("select", seed),
-        scenario.preset(realism),
-    )
-    features, harm, scatter = _followed(dosing, log)
+    clinic = _Clinic(dosing, Noisy(scenario, doses), scenario.preset(rehearsal.realism), patients, seed)
+    log, results, signals = clinic.treated(None)
+    changed = {
+        name: clinic.treated(HiddenShift(name, name, {scenario.need: factor}, since=0.0))[2]
+        for name, factor in CHANGES.items()
+    }
+    features, harm = _seen(dosing, log, min(patients, PATIENTS))
     low, high = np.quantile(features, _HULL, axis=0)
     width = _WIDER * np.maximum(high - low, 1e-6)
     limits = Limits(
@@ -116,32 +131,51 @@ def learn_usual(
         low=low - width,
         high=high + width,
     )
-    spread = {name: max(float(np.std(values)), 1.0) for name, values in scatter.items() if values}
-    return Usual(limits, spread)
+    spread = {
+        item.name: max(float(np.std(results.z[results.measurement == number])), 1.0)
+        for number, item in enumerate(scenario.measurements)
+        if (results.measurement == number).any()
+    }
+    return Usual(limits, spread, Baseline.learn(signals, changed, 0.0, rehearsal.plan, seed))
 
 
-def _followed(
-    dosing: Dosing, log: Trajectories
-) -> tuple[NDArray[np.float32], Floats, dict[str, list[float]]]:
-    """Return the features of all visits, P(harm) under the doses given, and the log-scale innovations of
-    every measurement."""
+@dataclass(frozen=True, eq=False)
+class _Clinic:
+    """Simulated patients of a version."""
+
+    dosing: Dosing
+    treats: Noisy
+    realism: Realism
+    patients: int
+    seed: int
+
+    def treated(self, world: HiddenShift | None) -> tuple[Trajectories, Results, Signals]:
+        """Treat them, in a world that changes on day 0 of a calendar on which they are enrolled around it."""
+        scenario, ids = self.dosing.scenario, np.arange(self.patients)
+        noise = Noise("select", self.seed)
+        days = scenario.clock.days
+        span = scenario.horizon * days
+        when = noise.uniforms(ids, Stream.ROWS)[:, 0, 0]
+        enrolled = (when * (BEFORE + AFTER) - BEFORE) * span
+        log = record(
+            scenario, self.treats, scenario.population, ids, noise, self.realism, world=world,
+            enrolled=enrolled / days,
+        )  # fmt: skip
+        results = followed(self.dosing, log)
+        return log, results, simulated(scenario, log, results, enrolled, noise)
+
+
+def _seen(dosing: Dosing, log: Trajectories, patients: int) -> tuple[NDArray[np.float32], Floats]:
+    """Return the features of all visits of some patients, and P(harm) under the doses given."""
     kept, belief = dosing.filter, None
+    some = log.select(np.arange(patients))
     features: list[NDArray[np.float32]] = []
     harm: list[Floats] = []
-    scatter: dict[str, list[float]] = {item.name: [] for item in dosing.scenario.measurements}
-    for visit in range(log.horizon):
-        rows = np.flatnonzero(log.mask[:, visit])
-        observation = log.observations[rows, visit].astype(np.float32)
-        moved, arrived = kept.expect(None if belief is None else belief.select(rows), observation)
-        for number, item in enumerate(dosing.scenario.measurements):
-            for row, offset in np.argwhere(~np.isnan(arrived[:, :, number])).tolist():
-                value = float(arrived[row, offset, number])
-                if value > 0:
-                    predicted = moved.predicted[row, offset, :, number]
-                    z = log_innovation(item, value, predicted, moved.weight[row])
-                    scatter[item.name].append(float(z[0]))
-        after = kept.weigh(moved, observation)
+    for visit in range(some.horizon):
+        rows = np.flatnonzero(some.mask[:, visit])
+        observation = some.observations[rows, visit].astype(np.float32)
+        after = kept.step(None if belief is None else belief.select(rows), observation)
         features.append(dosing.features(after, observation)[0])
-        harm.append(foresee(kept, after, log.actions[rows, visit][:, None]).harm[:, 0])
+        harm.append(foresee(kept, after, some.actions[rows, visit][:, None]).harm[:, 0])
         belief = after if belief is None else belief.replace_rows(rows, after)
-    return np.concatenate(features), np.concatenate(harm), scatter
+    return np.concatenate(features), np.concatenate(harm)

@@ -22,6 +22,7 @@ from dosewright.agents.estimation import Belief, BeliefFilter
 from dosewright.agents.estimation.likelihood import residual_variance
 from dosewright.agents.refinement.chart import Chart, Seen
 from dosewright.agents.refinement.events import Event
+from dosewright.envs import Scenario
 from dosewright.envs.measurement import Measurement
 
 Floats = NDArray[np.float64]
@@ -29,6 +30,7 @@ Floats = NDArray[np.float64]
 SURPRISING, ORDINARY = 1e-4, 0.05
 """Predictive p-values: below the first a result is a surprise, above the second a moved one is none."""
 _TENFOLD = (0.1, 10.0)
+_NOTHING = 1e-9  # of a level, and of an SD
 TOGETHER = 256
 """Patients whose beliefs are stepped at a time: bounds the memory, changes no number."""
 
@@ -55,7 +57,8 @@ class Patient:
     rows
         Observation (k,) of every visit that the belief has taken in.
     innovations
-        Standardised innovation of each result taken in: visit, measurement, value.
+        Of each result taken in: visit, number of the measurement, value, and standardised innovation on the
+        log scale.
     aside
         Results that are not believed: event's id -> reason.
     """
@@ -63,7 +66,9 @@ class Patient:
     chart: Chart
     belief: Belief | None = None
     rows: list[bytes] = field(default_factory=list[bytes])
-    innovations: list[tuple[int, int, float]] = field(default_factory=list[tuple[int, int, float]])
+    innovations: list[tuple[int, int, float, float]] = field(
+        default_factory=list[tuple[int, int, float, float]]
+    )
     aside: dict[str, str] = field(default_factory=dict[str, str])
 
     def begin_anew(self) -> None:
@@ -163,99 +168,120 @@ class Ward:
         return vector
 
     def _begin_where_changed(self, patient: Patient) -> None:
-        """Begin a belief anew where a visit that it has taken in is not what it was."""
+        """Begin a belief anew where a visit that it has taken in is not what it was, or may be what was set
+        aside is not to be any more."""
         visits = patient.chart.course.visits
         done = len(patient.rows)
         if done and (
-            len(visits) < done
+            patient.aside
+            or len(visits) < done
             or [row.tobytes() for row in self.observation([v.values for v in visits[:done]])] != patient.rows
         ):
             patient.begin_anew()
 
     def _step(self, patients: Sequence[Patient]) -> None:
-        """Take in one more visit of each."""
+        """Take in one more visit of each, but for those whose results are set aside."""
         visits = [patient.chart.course.visits[len(patient.rows)] for patient in patients]
         observation = self.observation([visit.values for visit in visits])
         before = [patient.belief for patient in patients if patient.belief is not None]
         belief = Belief.joined(before) if before else None
         moved, arrived = self.filter.expect(belief, observation)
-        doubted = self._doubted(moved, arrived)
-        for row, patient in enumerate(patients):
-            if doubted[row]:
-                self._set_aside(patient, visits[row], doubted[row])
-        again = [row for row, found in enumerate(doubted) if found]
+        results = surprises(self.scenario, moved, arrived)
+        again = self._set_aside(patients, visits, results)
+        sure = np.array([row for row in range(len(patients)) if row not in again], dtype=np.int64)
+        if not len(sure):
+            return
         if again:
-            # without the result the visit shows what it would have shown had nothing been measured
-            changed = [patients[row].chart.course.visits[len(patients[row].rows)].values for row in again]
-            observation[again] = self.observation(changed)
+            # without its result a visit shows something else, or is none: it is stepped anew
+            moved, observation = moved.select(sure), observation[sure]
         after = self.filter.weigh(moved, observation)
-        for row, patient in enumerate(patients):
-            self._note(patient, after, row)
-            patient.belief = after.select(np.array([row]))
-            patient.rows.append(observation[row].tobytes())
+        for item in results:
+            if item.row not in again:
+                patient = patients[item.row]
+                patient.innovations.append((len(patient.rows), item.measurement, item.value, item.z))
+        for place, row in enumerate(sure.tolist()):
+            patients[row].belief = after.select(np.array([place]))
+            patients[row].rows.append(observation[place].tobytes())
 
-    def _note(self, patient: Patient, after: Belief, row: int) -> None:
-        """Remember the innovation of a visit's results."""
-        visit = len(patient.rows)
-        known = ~np.isnan(after.low[row, int(after.visit[row])])
-        if known.any() and after.innovation[row, 0] != 0:
-            patient.innovations.append((visit, int(np.argmax(known)), float(after.innovation[row, 0])))
-
-    # ------------------------------------------------------------------------------------- surprises
-
-    def _doubted(self, moved: Belief, arrived: Floats) -> list[dict[int, str]]:
-        """Return for each patient which measurements of the visit are ten times what they should be."""
-        found: list[dict[int, str]] = [{} for _ in range(len(arrived))]
-        for number, item in enumerate(self.scenario.measurements):
-            rows, offsets = np.nonzero(~np.isnan(arrived[:, :, number]))
-            for row, offset in zip(rows.tolist(), offsets.tolist(), strict=True):
-                value = float(arrived[row, offset, number])
-                if value <= 0:
-                    continue
-                predicted, weight = moved.predicted[row, offset, :, number], moved.weight[row]
-                said = _tenfold(item, value, predicted, weight, self.spread.get(item.name, 1.0))
-                if said:
-                    found[row][number] = said
+    def _set_aside(
+        self, patients: Sequence[Patient], visits: Sequence[Seen], results: Sequence[Surprise]
+    ) -> set[int]:
+        """Set aside what looks like another unit; return whose, by number."""
+        found = set[int]()
+        for result in results:
+            item = self.scenario.measurements[result.measurement]
+            said = result.tenfold(item, self.spread.get(item.name, 1.0))
+            event = visits[result.row].samples.get(result.measurement)
+            if said and event is not None:
+                patients[result.row].aside[event.id] = said
+                found.add(result.row)
+        for row in found:
+            patients[row].chart.set_aside(patients[row].aside)
         return found
 
-    def _set_aside(self, patient: Patient, visit: Seen, doubted: Mapping[int, str]) -> None:
-        for number, why in doubted.items():
-            event = visit.samples.get(number)
-            if event is not None:
-                patient.aside[event.id] = why
-        patient.chart.set_aside(patient.aside)
+
+@dataclass(frozen=True)
+class Surprise:
+    """A result against what was expected of it before it was taken in.
+
+    Attributes
+    ----------
+    row, measurement
+        Number of the patient, and of the scenario's measurement.
+    value
+        The result.
+    z
+        Its standardised innovation on the log scale, where a factor is what counts.
+    sd
+        SD of the logarithm that was expected.
+    """
+
+    row: int
+    measurement: int
+    value: float
+    z: float
+    sd: float
+
+    def tenfold(self, item: Measurement, spread: float) -> str:
+        """Say that it looks like one in another unit, or with the decimal point elsewhere; empty where it
+        does not. The SD counts `spread` times."""
+        step = np.log(10.0) / self.sd
+        z = np.array([self.z, self.z - step, self.z + step]) / spread
+        p, *others = (2.0 * ndtr(-np.abs(z))).tolist()
+        best = int(np.argmax(others))
+        if not (p < SURPRISING and others[best] > ORDINARY):
+            return ""
+        return (
+            f"{item.name} of {self.value:g} {item.unit}: as far from what was expected in {p:.1g} of cases, "
+            f"{self.value * _TENFOLD[best]:g} in {others[best]:.2g}; is it another unit, or the decimal "
+            "point? Send it anew under another id"
+        )
 
 
-def log_innovation(item: Measurement, value: ArrayLike, predicted: Floats, weight: Floats) -> Floats:
-    """Return standardised innovations (v,) of values (v,) on the log scale: there a factor is asked for, and
-    a level has no zero.
+def surprises(scenario: Scenario, moved: Belief, arrived: Floats) -> list[Surprise]:
+    """Return the results that came in at a visit, against their predictions.
 
     Parameters
     ----------
-    item
-        What is measured.
-    predicted, weight : (k,) true values by particle, and the particles' weights
+    moved, arrived
+        From `BeliefFilter.expect`: beliefs about n patients before the results, and the results.
     """
-    truth = np.maximum(predicted, 1e-9)
-    variance = residual_variance(item.error, truth)
-    if not item.error.log_sd:
-        variance = variance / truth**2
-    log = np.log(truth)
-    mean = float(log @ weight)
-    sd = float(np.sqrt(((log - mean) ** 2 + variance) @ weight))
-    return (np.log(np.atleast_1d(np.asarray(value, dtype=np.float64))) - mean) / max(sd, 1e-12)
-
-
-def _tenfold(item: Measurement, value: float, predicted: Floats, weight: Floats, spread: float) -> str:
-    """Say that a result looks like one in another unit; empty where it does not."""
-    moved = [value * by for by in _TENFOLD]
-    z = log_innovation(item, [value, *moved], predicted, weight) / spread
-    p, *others = (2.0 * ndtr(-np.abs(z))).tolist()
-    best = int(np.argmax(others))
-    if not (p < SURPRISING and others[best] > ORDINARY):
-        return ""
-    return (
-        f"{item.name} of {value:g} {item.unit}: as far from what was expected in {p:.1g} of cases, "
-        f"{moved[best]:g} in {others[best]:.2g}; is it another unit, or the decimal point? Send it anew "
-        "under another id"
-    )
+    found: list[Surprise] = []
+    for number, item in enumerate(scenario.measurements):
+        rows, offsets = np.nonzero(arrived[:, :, number] > 0)
+        if not len(rows):
+            continue
+        value, weight = arrived[rows, offsets, number], moved.weight[rows]
+        truth = np.maximum(moved.predicted[rows, offsets, :, number], _NOTHING)
+        variance = residual_variance(item.error, truth)
+        if not item.error.log_sd:
+            variance = variance / truth**2
+        log = np.log(truth)
+        mean = np.einsum("rk,rk->r", weight, log)
+        sd = np.sqrt(np.einsum("rk,rk->r", weight, (log - mean[:, None]) ** 2 + variance))
+        z = (np.log(value) - mean) / np.maximum(sd, _NOTHING)
+        found += [
+            Surprise(row, number, *numbers)
+            for row, *numbers in zip(rows.tolist(), value.tolist(), z.tolist(), sd.tolist(), strict=True)
+        ]
+    return found

@@ -477,9 +477,7 @@ def test_voriconazole_is_first_decided_on_day_1() -> None:
     early = tale.visit(0)
     course = tale.course()
     assert units(course) == [1]
-    assert (
-        course.problems[early.id] == "day 0: what is given before day 1 is fixed; nothing is decided"
-    )
+    assert course.problems[early.id] == "day 0: what is given before day 1 is fixed; nothing is decided"
     asked = tale.treated(1, 200)
     tale.treated(4, 200)
     trough = tale.measure(4 * 24 - 0.5, "trough", 2.2)

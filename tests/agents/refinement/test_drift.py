@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from scipy.stats import binom
 
+from benchmarks.drift import CHANGES, Clinic
 from dosewright.agents.refinement import drift
 from dosewright.agents.refinement.drift import (
     STEP,
@@ -164,6 +165,23 @@ def test_a_fifth_of_the_patients_is_found_where_all_together_move_a_tenth_of_an_
         found["mixture"] += MORE in charts
         found["mean 0.25 SD lower"] += "mean 0.25 SD lower" in charts
     assert found["mixture"] >= 9 and found["mixture"] > found["mean 0.25 SD lower"]
+
+
+@pytest.mark.slow
+def test_simulated_patients_who_need_half_the_dose_are_found() -> None:
+    """Warfarin by the shipped policy: 300 followed patients of whom all change on day 0, and 300 of whom none
+    does; its small form is that of made-up patients."""
+    simulated, rng = Clinic.of("warfarin"), np.random.default_rng(0)
+    begun = rng.uniform(-60.0, 20.0, 1200)
+    usual = simulated.cohort(1, begun).pool.signals
+    changed = {name: simulated.cohort(2, begun, by).pool.signals for name, by in CHANGES.items()}
+    known = Baseline.learn(usual, changed, 0.0, Plan(300, 60.0, runs=300))
+    followed = rng.uniform(-60.0, 0.0, 300)
+    half = watch(simulated.cohort(3, followed, 0.5).pool.signals, known, 95.0)
+    first = half.alarms[0]
+    assert (first.stream, first.direction) == ("innovation:inr", "higher") and 0.0 < first.time <= 28.0
+    assert abs(first.since) <= 2 * STEP and response(half.alarms).stages == tuple(Stage)
+    assert watch(simulated.cohort(3, followed).pool.signals, known, 95.0).alarms == ()
 
 
 # ---------------------------------------------------------------------------------------------- pure state
