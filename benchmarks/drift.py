@@ -184,20 +184,17 @@ class Clinic:
         yield Signals.of(
             enrolled[row] + course, course, row, "", "override", rng.random(len(row)) < habit[row]
         )
+        # harm of an interval is known at its end; whoever was in harm is not asked again
+        ends = np.append(log.times[:, 1:], np.zeros((n, 1)), axis=1)
+        ends = np.where(
+            np.append(log.mask[:, 1:], np.zeros((n, 1), dtype=bool), axis=1), ends, self.known.days[1:]
+        )
+        harmed = log.outcomes[EVER_IN_HARM]
+        at_risk = log.mask & (np.cumsum(harmed, axis=1) - harmed == 0.0)
         for name, member in _groups(log, people):
-            # whoever was in harm is not asked again
-            at_risk = member[:, None] & log.mask & (np.cumsum(log.outcomes[EVER_IN_HARM], axis=1) <= 1.0)
-            at_risk &= (np.cumsum(log.outcomes[EVER_IN_HARM], axis=1) - log.outcomes[EVER_IN_HARM]) == 0.0
-            row, visit = np.nonzero(at_risk)
-            course = np.asarray(log.times[row, visit], dtype=np.float64)
-            yield Signals.of(
-                enrolled[row] + course,
-                course,
-                row,
-                "",
-                f"harm:{name}",
-                log.outcomes[EVER_IN_HARM][row, visit],
-            )
+            row, visit = np.nonzero(member[:, None] & at_risk)
+            course = np.asarray(ends[row, visit], dtype=np.float64)
+            yield Signals.of(enrolled[row] + course, course, row, "", f"harm:{name}", harmed[row, visit])
 
 
 CHANGES = {"needs more": FACTOR, "needs less": 1.0 / FACTOR}

@@ -121,6 +121,11 @@ class Chart:
         return bool(self.of("left"))
 
     @property
+    def withdrawn(self) -> bool:
+        """Whether consent was withdrawn, which is final."""
+        return any(event.value == "withdrawn" for event in self.of("consent"))
+
+    @property
     def last(self) -> datetime:
         """Time of the last event."""
         return self._events[-1][0]

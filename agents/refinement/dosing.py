@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from dosewright.agents.estimation import Belief, BeliefFilter
 from dosewright.agents.learning import BeliefFeatures, LearnedPolicy
 from dosewright.agents.refinement.factors import most_visits
-from dosewright.agents.refinement.shield import Limits, capped, foresee, safe, worded
+from dosewright.agents.refinement.shield import Limits, capped, ceiling, foresee, safe, worded
 from dosewright.agents.regimens import Steps
 from dosewright.agents.regimens.draws import visit_uniforms
 from dosewright.envs import DrawKeys, Noise, Scenario
@@ -187,11 +187,12 @@ class Dosing:
         observation = np.stack([item.observation for item in asked])
         features, anchor = self.features(belief, observation)
         wanted, fallback = self._wanted(asked, features, anchor)
-        first = capped(self.scenario, self.limits, wanted, np.array([item.last for item in asked]))
+        last = np.array([item.last for item in asked])
+        first = capped(self.scenario, self.limits, wanted, last)
         second = safe(self.filter, self.limits, belief, first.dose)
         said = worded([first, second])
         place, doses = self._place(second.dose), self.scenario.doses.doses
-        chance = self._allowed(belief, place, first.dose, second.dose)
+        chance = self._allowed(belief, place, ceiling(self.scenario, self.limits, last))
         drawn = self._drawn(asked, chance)
         served = doses[drawn]
         seen = foresee(self.filter, belief, served[:, None])
@@ -246,15 +247,15 @@ class Dosing:
         doses = self.scenario.doses.doses
         return np.searchsorted((doses[1:] + doses[:-1]) / 2, dose, side="right")
 
-    def _allowed(self, belief: Belief, place: NDArray[np.int64], cap: Floats, dose: Floats) -> Floats:
+    def _allowed(self, belief: Belief, place: NDArray[np.int64], most: Floats) -> Floats:
         """Return the probability (n, A) of serving each dose: moved on the grid, but for what the shield
-        forbids, whose probability goes to the dose itself."""
+        forbids, such as more than `most` (n,), whose probability goes to the dose itself."""
         chance, doses = self._moves[place], self.scenario.doses.doses
         rows = np.arange(len(place))
         above = np.minimum(place + 1, len(doses) - 1)
         # a step above the dose must pass the shield too
         harm = foresee(self.filter, belief, doses[above][:, None]).harm[:, 0]
-        forbidden = (above > place) & ((harm > self.limits.harm) | (doses[above] > np.maximum(cap, dose)))
+        forbidden = (above > place) & ((harm > self.limits.harm) | (doses[above] > most))
         chance[rows, place] += np.where(forbidden, chance[rows, above], 0.0)
         chance[rows[forbidden], above[forbidden]] = 0.0
         return chance

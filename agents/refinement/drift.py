@@ -939,7 +939,8 @@ def watch(
     baseline
         Of the version that doses.
     now
-        Day of the sites' calendar; by default that of the last signal. Reviews of changes up to it are done.
+        Day of the sites' calendar, by default that of the last signal: changes are reviewed up to it, and
+        what comes later is not looked at.
     detector
         ``"adwin"`` watches innovations and coverage by `river.drift.ADWIN` instead (Bifet and Gavaldà, SIAM
         Data Mining 2007:443-448): it needs no thresholds, so that they promise nothing about its alarms.
@@ -953,7 +954,7 @@ def watch(
     seen = [name for number, name in enumerate(signals.streams) if (signals.stream == number).any()]
     alarms, levels = list[Alarm](), list[Level]()
     for number, site in enumerate(signals.sites):
-        here = signals.select(signals.site == number)
+        here = signals.select((signals.site == number) & (signals.time <= now))
         run = _Run.ordered(here)
         paths = _paths(baseline, run, now) if detector == "charts" else _by_adwin(baseline, run)
         for path in paths:

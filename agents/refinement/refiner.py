@@ -27,7 +27,7 @@ from dosewright.agents.refinement.serve import OVERRIDE, RECOMMENDATION, Service
 from dosewright.agents.refinement.served import served_log
 from dosewright.agents.refinement.signals import streamed
 from dosewright.agents.refinement.store import Note, Store
-from dosewright.agents.refinement.usual import Usual, learn_usual
+from dosewright.agents.refinement.usual import Rehearsal, Usual, learn_usual
 from dosewright.agents.regimens import Bayesian
 from dosewright.envs import Regimen, Scenario
 
@@ -115,16 +115,14 @@ def begin(
     registry: Registry,
     published: Scenario,
     policy_folder: Path | None,
-    *,
-    realism: str = "clinic",
-    seed: int = 0,
+    rehearsal: Rehearsal,
 ) -> Version:
     """Make the first version, the published model with a policy or with Bayesian monitoring, and let it
     dose."""
     population = RefittedPopulation.published(published)
     scenario = population.scenario(published)
     policy = None if policy_folder is None else LearnedPolicy.load(policy_folder)
-    usual = learn_usual(scenario, policy, realism=realism, seed=seed)
+    usual = learn_usual(scenario, policy, rehearsal)
     version = registry.create(
         published,
         population.record(),
@@ -153,6 +151,8 @@ class Refiner:
         How the population is learned.
     gate
         How candidates are judged.
+    rehearsal
+        That a promoted version goes through.
     seed
         Of fine-tuning and trials.
     """
@@ -161,6 +161,7 @@ class Refiner:
     registry: Registry
     refit: Refit
     gate: Gate = field(default_factory=Gate)
+    rehearsal: Rehearsal = field(default_factory=Rehearsal)
     seed: int = 0
 
     @cached_property
@@ -330,7 +331,7 @@ class Refiner:
             if time is not None:
                 self.store.note([Note(VERDICT, None, time, record)])
             return None
-        usual = learn_usual(candidate.scenario, candidate.policy, realism=self.gate.realism, seed=self.seed)
+        usual = learn_usual(candidate.scenario, candidate.policy, self.rehearsal)
         seen = {patient for version in self._chain(now) for patient in version.saw}
         hashes = self.store.hashes()
         version = self.registry.create(

@@ -20,7 +20,7 @@ from dosewright.agents.refinement.chart import Seen
 from dosewright.agents.refinement.dosing import Answer, Asked, Dosing
 from dosewright.agents.refinement.events import Event, Refused, parse, understood
 from dosewright.agents.refinement.sources import Batch
-from dosewright.agents.refinement.store import Note, Store
+from dosewright.agents.refinement.store import Note, Store, UnscrubbedError
 from dosewright.agents.refinement.ward import Patient, Ward
 from dosewright.envs import Scenario
 
@@ -85,7 +85,9 @@ class Service:
     alarms: dict[str, str] = field(default_factory=dict[str, str])
     ward: Ward = field(init=False)
     _served: dict[str, _Served] = field(default_factory=dict[str, _Served], init=False)
-    _withdrawn: set[str] = field(default_factory=set[str], init=False)
+    _unanswered: dict[str, Mapping[str, Any]] = field(
+        default_factory=dict[str, Mapping[str, Any]], init=False
+    )
 
     def __post_init__(self) -> None:
         self.ward = Ward(self.dosing.filter, self.spread)
@@ -93,7 +95,9 @@ class Service:
             body = note.body
             assert note.patient is not None
             self._served[note.patient] = _Served(body["event"], body["basis"], float(body["dose"]))
-        self._withdrawn = {p.patient for p in self.store.patients() if p.consent == "withdrawn"}
+        for _, note in self.store.journal(UNANSWERED):
+            assert note.patient is not None
+            self._unanswered[note.patient] = note.body
         some: list[Event] = []
         for _, event in self.store.events():
             some.append(event)
@@ -114,13 +118,14 @@ class Service:
         """
         events, refused = self.understand(batch)
         touched = {event.patient for event in events}
+        # what is set aside is known only once a patient is believed, and not news after a restart
+        self.ward.refresh(name for name in touched if name in self.ward.patients)
         try:
             with self.store.transaction():
                 appended = self.store.append(events, refused, source, batch.position)
                 new = [event for _, event in appended.new]
                 gone = {event.patient for _, event in appended.withdrawn}
                 touched |= gone
-                self._withdrawn |= {e.patient for e in new if e.kind == "consent" and e.value == "withdrawn"}
                 before = {name: dict(self._aside(name)) for name in touched}
                 for name in gone:
                     self._reload(name)
@@ -139,6 +144,8 @@ class Service:
             for name in touched:  # what is in memory is what is on the disk
                 self._reload(name)
             raise
+        for note in silent:
+            self._unanswered[str(note.patient)] = note.body
         for answer, (item, _) in zip(answers, asked, strict=True):
             self._served[answer.patient] = _Served(answer.event, _basis(item.belief_rows), answer.dose)
         return Taken(len(new), appended.duplicates, appended.refused, tuple(answers), tuple(notes))
@@ -154,12 +161,25 @@ class Service:
         return events, refused
 
     def erase(self, patient: str) -> str:
-        """Forget a patient, here and on the disk; return the salted hash that may go on standing for them."""
-        hashed = self.store.erase(patient)
+        """Forget a patient, here and on the disk; return the salted hash that may go on standing for them.
+
+        Raises
+        ------
+        ValueError, UnscrubbedError
+            As `Store.erase`; after the second they are forgotten here as well.
+        """
+        try:
+            hashed = self.store.erase(patient)
+        except UnscrubbedError:
+            self._forget(patient)
+            raise
+        self._forget(patient)
+        return hashed
+
+    def _forget(self, patient: str) -> None:
         self.ward.forget(patient)
         self._served.pop(patient, None)
-        self._withdrawn.discard(patient)
-        return hashed
+        self._unanswered.pop(patient, None)
 
     def switch(self, dosing: Dosing, spread: Mapping[str, float]) -> None:
         """Dose by another version from now on: beliefs are kept by its population from each patient's first
@@ -181,7 +201,7 @@ class Service:
         silent: list[Note] = []
         for name in sorted(names):
             patient = self.ward.patients.get(name)
-            if patient is None or patient.chart.left or name in self._withdrawn:
+            if patient is None or patient.chart.left or patient.chart.withdrawn:
                 continue
             visits = patient.chart.of("visit")
             if not visits:
@@ -193,7 +213,9 @@ class Service:
             seen = course.visits[-1] if course.visits else None
             if seen is None or seen.asked is None or seen.asked.id != event.id:
                 why = course.problems.get(event.id) or course.problems.get("") or "it is not the last visit"
-                silent.append(Note(UNANSWERED, name, event.time, {"event": event.id, "reason": why}))
+                body = {"event": event.id, "reason": why}
+                if self._unanswered.get(name) != body:  # else it was said before
+                    silent.append(Note(UNANSWERED, name, event.time, body))
                 continue
             served = self._served.get(name)
             if served is None or (served.event, served.basis) != (event.id, _basis(patient.rows)):

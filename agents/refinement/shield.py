@@ -141,28 +141,35 @@ class Ruling:
     said: tuple[tuple[str, ...], ...]
 
 
-def capped(scenario: Scenario, limits: Limits, wanted: Floats, last: Floats) -> Ruling:
-    """Return wanted doses (n,) under the absolute and the relative cap.
+def ceiling(scenario: Scenario, limits: Limits, last: Floats) -> Floats:
+    """Return the highest dose (n,) of the grid under the absolute and the relative cap.
 
     Parameters
     ----------
     last : (n,) doses in force so far; NaN or 0 where there was none
     """
-    ceiling = np.where(np.nan_to_num(last) > 0, limits.rise * np.nan_to_num(last), np.inf)
-    under = np.minimum(wanted, limits.most)
-    allowed = np.minimum(under, ceiling)
-    # rounding must not lift it above the cap again
-    dose = scenario.doses.snap(allowed)
     grid = scenario.doses.doses
-    highest = grid[np.searchsorted(grid, np.minimum(ceiling, limits.most) * (1 + 1e-9), side="right") - 1]
-    dose = np.minimum(dose, highest)
+    most = np.minimum(_risen(limits, last), limits.most)
+    # a bound that is a dose of the grid but for rounding is that dose
+    return grid[np.searchsorted(grid, most * (1 + 1e-9), side="right") - 1]
+
+
+def _risen(limits: Limits, last: Floats) -> Floats:
+    return np.where(np.nan_to_num(last) > 0, limits.rise * np.nan_to_num(last), np.inf)
+
+
+def capped(scenario: Scenario, limits: Limits, wanted: Floats, last: Floats) -> Ruling:
+    """Return wanted doses (n,) under the absolute and the relative cap; `last` as of `ceiling`."""
+    rise, under = _risen(limits, last), np.minimum(wanted, limits.most)
+    # rounding must not lift it above the cap again
+    dose = np.minimum(scenario.doses.snap(np.minimum(under, rise)), ceiling(scenario, limits, last))
     unit = scenario.doses.unit
     said: list[tuple[str, ...]] = []
     for i in range(len(wanted)):
         words: list[str] = []
         if wanted[i] > limits.most:
             words.append(f"cap: {wanted[i]:.3g} {unit} was wanted, {limits.most:g} is the most")
-        if under[i] > ceiling[i]:
+        if under[i] > rise[i]:
             words.append(
                 f"rise: {under[i]:.3g} {unit} was wanted, {limits.rise:g} × the last {last[i]:g} allowed"
             )

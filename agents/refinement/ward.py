@@ -20,7 +20,7 @@ from scipy.special import ndtr
 
 from dosewright.agents.estimation import Belief, BeliefFilter
 from dosewright.agents.estimation.likelihood import residual_variance
-from dosewright.agents.refinement.chart import Chart, Seen
+from dosewright.agents.refinement.chart import Chart, Course, Seen
 from dosewright.agents.refinement.events import Event
 from dosewright.envs import Scenario
 from dosewright.envs.measurement import Measurement
@@ -61,6 +61,8 @@ class Patient:
         log scale.
     aside
         Results that are not believed: event's id -> reason.
+    followed
+        What the belief follows: a chart that comes to the very same has nothing new.
     """
 
     chart: Chart
@@ -70,6 +72,7 @@ class Patient:
         default_factory=list[tuple[int, int, float, float]]
     )
     aside: dict[str, str] = field(default_factory=dict[str, str])
+    followed: Course | None = None
 
     def begin_anew(self) -> None:
         """Believe nothing; the chart stays."""
@@ -148,9 +151,11 @@ class Ward:
 
     def refresh(self, names: Iterable[str]) -> None:
         """Bring the beliefs of some patients up to date."""
-        waiting = [self.patients[name] for name in names]
-        for patient in waiting:
+        behind = [self.patients[name] for name in names]
+        behind = [patient for patient in behind if patient.chart.course is not patient.followed]
+        for patient in behind:
             self._begin_where_changed(patient)
+        waiting = behind
         while waiting:
             step = [patient for patient in waiting if len(patient.rows) < len(patient.chart.course.visits)]
             new = [patient for patient in step if patient.belief is None]
@@ -158,6 +163,8 @@ class Ward:
                 for first in range(0, len(some), TOGETHER):
                     self._step(some[first : first + TOGETHER])
             waiting = step
+        for patient in behind:
+            patient.followed = patient.chart.course
 
     def observation(self, seen: Sequence[Mapping[str, ArrayLike]]) -> NDArray[np.float32]:
         """Return what is seen at visits, as observations (n, k)."""

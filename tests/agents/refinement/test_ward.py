@@ -72,7 +72,7 @@ class _EnoughError(Exception):
 def test_what_is_streamed_is_believed_as_the_filter_believes_it_in_the_simulator(drug: str) -> None:
     known = scenario(drug)
     # an hour of propofol is 240 visits, each of which tells the chart anew: the first minutes will do
-    patients, most = (2, 25) if drug == "propofol" else (5, known.horizon)
+    patients, most = (2, 25) if drug == "propofol" else (5, known.horizon + 1)
     site = clinic(known, "textbook", patients)
     drawn = known.population.draw(known.model, known.base, np.arange(patients), site.noise)
     same = Treatment(known, Intake.prepare(known, drawn, site.noise, site.realism))
