@@ -19,10 +19,14 @@ from dosewright.scripts.federate import federate
 from dosewright.scripts.leaderboard import leaderboard
 from dosewright.scripts.log import log
 from dosewright.scripts.pgx import pgx
+from dosewright.scripts.refine import refine
+from dosewright.scripts.refine_demo import refine_demo
 from dosewright.scripts.registry import registry
 from dosewright.scripts.replicate import replicate
 from dosewright.scripts.scenarios import scenarios
+from dosewright.scripts.serve import serve
 from dosewright.scripts.simulate import simulate
+from dosewright.scripts.stream import stream
 from dosewright.scripts.train import train
 from dosewright.scripts.trial import trial
 from dosewright.scripts.tune import tune
@@ -38,8 +42,8 @@ def cli() -> None:
 
 
 for _command in (
-    demo, dose, evaluate, explain, export, federate, leaderboard, log, pgx, registry,
-    replicate, scenarios, simulate, train, trial, tune,
+    demo, dose, evaluate, explain, export, federate, leaderboard, log, pgx, refine, refine_demo, registry,
+    replicate, scenarios, serve, simulate, stream, train, trial, tune,
 ):  # fmt: skip
     cli.add_command(_command)
 

@@ -152,6 +152,8 @@ class _Run:
         self.model = make(
             self.preset, SB3VecEnv(env, _SHOWN), env.seen, len(self.scenario.calendar), self.seed
         )
+        if self.start is not None:
+            _check_network(self.start, self.model.policy)
         self.follow_anchor()
         return 0
 
@@ -473,6 +475,21 @@ def _where(start: LearnedPolicy, known: Scenario) -> Scenario:
             f"version {known.version}"
         )
     return here
+
+
+def _check_network(start: LearnedPolicy, network: torch.nn.Module) -> None:
+    """Refuse a policy to begin with whose weights do not fit the network that is trained."""
+    there, here = (
+        {name: tuple(values.shape) for name, values in it.state_dict().items()}
+        for it in (start.network, network)
+    )
+    if there != here:
+        name = next(name for name in [*there, *here] if there.get(name) != here.get(name))
+        raise ValueError(
+            f"policy of {start.scenario.name} to begin with: {name} is {there.get(name, 'not there')}, of the "
+            f"preset's network {here.get(name, 'not there')}; name the preset that the policy was trained by, "
+            "or change its [policy] hidden"
+        )
 
 
 def time_shares(seconds: Mapping[str, float]) -> dict[str, float]:

@@ -9,13 +9,16 @@ made again from the others.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
+from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
 
+from dosewright.agents import shipped
 from dosewright.agents.estimation.population import Evidence, Refit, RefittedPopulation
 from dosewright.agents.learning import LearnedPolicy, read_preset, train
 from dosewright.agents.refinement.dosing import Dosing
@@ -111,28 +114,26 @@ def in_use(version: Version, published: Scenario) -> InUse:
     return InUse(version, population, usual, scenario, policy)
 
 
-def begin(
-    registry: Registry,
-    published: Scenario,
-    policy_folder: Path | None,
-    rehearsal: Rehearsal,
-) -> Version:
-    """Make the first version, the published model with a policy or with Bayesian monitoring, and let it
-    dose."""
+def begin(registry: Registry, published: Scenario, rehearsal: Rehearsal) -> Version:
+    """Make the first version, the published model with the policy that ships for the drug, or with Bayesian
+    monitoring where none does, and let it dose."""
     population = RefittedPopulation.published(published)
-    scenario = population.scenario(published)
-    policy = None if policy_folder is None else LearnedPolicy.load(policy_folder)
-    usual = learn_usual(scenario, policy, rehearsal)
-    version = registry.create(
-        published,
-        population.record(),
-        usual.record(),
-        parent=None,
-        regimen="bayesian-adaptive" if policy is None else "policy",
-        by=BY,
-        reason="the published model",
-        policy_folder=policy_folder,
-    )
+    scenario, name = population.scenario(published), published.name
+    with ExitStack() as stack:
+        folder = None
+        if name in shipped():
+            folder = stack.enter_context(as_file(files("dosewright.agents.pretrained") / name))
+        policy = None if folder is None else LearnedPolicy.load(folder)
+        version = registry.create(
+            published,
+            population.record(),
+            learn_usual(scenario, policy, rehearsal).record(),
+            parent=None,
+            regimen="bayesian-adaptive" if policy is None else "policy",
+            by=BY,
+            reason="the published model",
+            policy_folder=folder,
+        )
     registry.promote(version, BY, "the first version", {})
     return version
 
@@ -190,7 +191,7 @@ class Refiner:
             return Watch((), (), ()), response(())
         found = watch(signals, now.usual.baseline)
         known = {note.body["words"] for _, note in self.store.journal(ALARM)}
-        begin, notes = self._begin(), list[Note]()
+        begin, notes = self.begin_of_calendar(), list[Note]()
         for alarm in found.alarms:
             if alarm.words not in known:
                 time = begin + timedelta(days=alarm.time)
@@ -200,7 +201,7 @@ class Refiner:
         self.store.note(notes)
         return found, response(found.alarms)
 
-    def _begin(self) -> datetime:
+    def begin_of_calendar(self) -> datetime:
         """Day 0 of the calendar: the first enrolment."""
         return min(event.time for _, event in self.store.events() if event.kind == "enrolled")
 
@@ -209,7 +210,7 @@ class Refiner:
         patients = self.service.ward.patients
         if not any(patient.rows for patient in patients.values()):
             return None
-        begin = self._begin()
+        begin = self.begin_of_calendar()
         overridden = {(note.patient, note.body["event"]) for _, note in self.store.journal(OVERRIDE)}
         answered = [
             (note.patient, note.time, (note.patient, note.body["event"]) in overridden)

@@ -21,7 +21,7 @@ from dosewright.agents.refinement.dosing import Answer, Asked, Dosing
 from dosewright.agents.refinement.events import Event, Refused, parse, understood
 from dosewright.agents.refinement.sources import Batch
 from dosewright.agents.refinement.store import Note, Store, UnscrubbedError
-from dosewright.agents.refinement.ward import Patient, Ward
+from dosewright.agents.refinement.ward import Ward
 from dosewright.envs import Scenario
 
 RECOMMENDATION, OVERRIDE, ASIDE, RELEASED, UNANSWERED = (
@@ -219,16 +219,20 @@ class Service:
                 continue
             served = self._served.get(name)
             if served is None or (served.event, served.basis) != (event.id, _basis(patient.rows)):
-                asked.append((self._waiting(name, patient, event), event))
+                asked.append((self.waiting(name), event))
         return asked, silent
 
-    def _waiting(self, name: str, patient: Patient, event: Event) -> _Asked:
-        assert patient.belief is not None
+    def waiting(self, name: str) -> _Asked:
+        """Return a patient as one who waits for a dose at the last visit, which has been taken in."""
+        patient = self.ward.patients[name]
         visits = patient.chart.course.visits
+        if patient.belief is None:
+            raise ValueError(f"patient {name!r}: no visit yet; {patient.chart.course.problems.get('', '')}")
+        event = visits[-1].asked
         last = visits[-1].values["last_dose"]
         return _Asked(
             patient=name,
-            event=event.id,
+            event="" if event is None else event.id,
             belief=patient.belief,
             observation=np.frombuffer(patient.rows[-1], dtype=np.float32),
             visit=len(visits) - 1,

@@ -189,7 +189,9 @@ def safe(kept: BeliefFilter, limits: Limits, belief: Belief, dose: Floats) -> Ru
         options = doses.snap(dose[rows, None] * np.array(LOWERED))
         found = foresee(kept, belief.select(rows), options).harm
         fine = found <= limits.harm
-        best = np.where(fine.any(axis=1), fine.argmax(axis=1), found.argmin(axis=1))
+        # of several that are as harmful, because what will happen has begun, the lowest
+        least = len(LOWERED) - 1 - found[:, ::-1].argmin(axis=1)
+        best = np.where(fine.any(axis=1), fine.argmax(axis=1), least)
         for i, row in enumerate(rows.tolist()):
             lowered[row] = options[i, best[i]]
             said[row] = (

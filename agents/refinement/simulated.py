@@ -23,7 +23,37 @@ from dosewright.evaluation.worlds import HiddenShift
 
 BEGIN = datetime(2026, 1, 5, 8, tzinfo=UTC)  # a Monday; nothing depends on it
 
+_SECONDS_PER_DAY = 86_400.0
+
 Tell = Callable[[Sequence[Event]], Mapping[str, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Treated:
+    """What came of n simulated patients, by the latent truth.
+
+    Attributes
+    ----------
+    names : (n,) patients
+    enrolled : (n,) days after `BEGIN`
+    benefit : (n,) share of the followed time on target
+    harmed : (n,) whether the scenario's event happened
+    """
+
+    names: tuple[str, ...]
+    enrolled: NDArray[np.float64]
+    benefit: NDArray[np.float64]
+    harmed: NDArray[np.bool_]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Treated]) -> Treated:
+        """Return several together, in the order in which they were enrolled."""
+        order = sorted(parts, key=lambda part: part.enrolled[0])
+        arrays = {
+            name: np.concatenate([getattr(part, name) for part in order])
+            for name in ("enrolled", "benefit", "harmed")
+        }
+        return cls(tuple(name for part in order for name in part.names), **arrays)
 
 
 @dataclass(eq=False)
@@ -61,8 +91,8 @@ class SimulatedClinic:
         Name of the clinic; patients are called after it.
     population
         Where they come from; None: the scenario's.
-    first
-        Number of the first patient.
+    first, begin
+        Number of the first patient, and units of the clock after `BEGIN` at which they begin to come.
     """
 
     scenario: Scenario
@@ -75,9 +105,10 @@ class SimulatedClinic:
     site: str = "site-1"
     population: Population | None = None
     first: int = 0
+    begin: float = 0.0
 
-    def run(self, tell: Tell) -> None:
-        """Treat all patients, in the order of their visits.
+    def run(self, tell: Tell) -> Treated:
+        """Treat all patients, in the order of their visits; return what came of it, which nobody was told.
 
         Parameters
         ----------
@@ -89,7 +120,8 @@ class SimulatedClinic:
         due: list[tuple[float, int]] = []
         cohorts = list(range(0, self.patients, self.together))
         for number in range(len(cohorts)):
-            heapq.heappush(due, (number * self.every + float(self.scenario.days[0]), number))
+            heapq.heappush(due, (self._enrolled(number) + float(self.scenario.days[0]), number))
+        treated: list[Treated] = []
         running: dict[int, _Cohort] = {}
         while due:
             _, number = heapq.heappop(due)
@@ -101,11 +133,12 @@ class SimulatedClinic:
             wanted = tell([*events, *self._visited(cohort)])
             tell(self._dosed(cohort, wanted))
             if cohort.treatment.active.any():
-                when = number * self.every + float(np.max(self._clock(cohort)[cohort.treatment.active]))
+                when = self._enrolled(number) + float(np.max(self._clock(cohort)[cohort.treatment.active]))
                 heapq.heappush(due, (when, number))
             else:
                 tell(self._finished(cohort))
-                del running[number]
+                treated.append(_outcome(running.pop(number)))
+        return Treated.joined(treated)
 
     def under(self, dose: float) -> list[Event]:
         """Return all events of a clinic that gives everybody one dose."""
@@ -120,11 +153,15 @@ class SimulatedClinic:
 
     # ------------------------------------------------------------------------------------------ people
 
+    def _enrolled(self, number: int) -> float:
+        """Moment of a cohort's enrolment, in units of the clock."""
+        return self.begin + number * self.every
+
     def _enrol(self, number: int, first: int) -> _Cohort:
         scenario = self.scenario
         ids = self.first + np.arange(first, min(first + self.together, self.patients))
         people = (self.population or scenario.population).draw(scenario.model, scenario.base, ids, self.noise)
-        begun = number * self.every
+        begun = self._enrolled(number)
         intake = self.world.alter(
             scenario, Intake.prepare(scenario, people, self.noise, self.realism), self.noise, begun
         )
@@ -250,3 +287,15 @@ class SimulatedClinic:
             unit=unit,
             site=self.site,
         )
+
+
+def _outcome(cohort: _Cohort) -> Treated:
+    treatment = cohort.treatment
+    followed = np.maximum((~np.isnan(treatment.benefit)).sum(axis=1), 1)
+    days = (cohort.enrolled - BEGIN).total_seconds() / _SECONDS_PER_DAY
+    return Treated(
+        cohort.names,
+        np.full(len(cohort.names), days),
+        np.nansum(treatment.benefit, axis=1) / followed,
+        treatment.event >= 1.0 - 1e-9,
+    )
