@@ -31,17 +31,26 @@ import click
 import numpy as np
 from joblib import Memory
 from numpy.typing import NDArray
+from sklearn.linear_model import Ridge
 
 from benchmarks.drugs import load
 from dosewright.agents import arm
 from dosewright.agents import load as shipped
 from dosewright.agents.estimation import BeliefFilter
-from dosewright.agents.refinement.gate import Gate, OffPolicy, PredictiveFit, Tried, Verdict, Where, tried
+from dosewright.agents.refinement.gate import (
+    Gate,
+    OffPolicy,
+    PredictiveFit,
+    Tried,
+    Verdict,
+    Where,
+    tried,
+    vetoes,
+)
 from dosewright.agents.regimens.bayesian import Bayesian
 from dosewright.agents.regimens.noisy import Noisy, Steps
 from dosewright.envs import Noise, Regimen, Scenario, scenario
 from dosewright.evaluation.logged import Trajectories
-from dosewright.evaluation.offline.result import Regressor
 from dosewright.evaluation.recording import record
 from dosewright.evaluation.statistics import Difference, proportion_interval
 from dosewright.evaluation.trial import TrialDesign, TrialResult
@@ -301,6 +310,95 @@ def trials(pair: TrialResult, gate: Gate, rng: np.random.Generator) -> Iterator[
         yield one("refitted"), one("previous")
 
 
+@dataclass(frozen=True)
+class Hearing:
+    """What logs are asked.
+
+    Attributes
+    ----------
+    candidate
+        Against monitoring.
+    patients, logs
+        Of a log, and how many.
+    far
+        Tablets by which a dose was moved.
+    shift
+        Of the world that the log is from.
+    """
+
+    candidate: str
+    patients: int = LOG
+    logs: int = LOGS
+    far: int = 1
+    shift: HiddenShift | None = None
+
+    def heard(self, memory: Memory, gate: Gate) -> Iterator[OffPolicy]:
+        """Yield what each log says."""
+        pool = cast("Callable[..., Trajectories]", memory.cache(logged))(0, LOGGED, self.far, self.shift)
+        known, rng = scenario("warfarin"), np.random.default_rng(2)
+        candidate, incumbent = (regimen(name, known) for name in (self.candidate, "monitoring"))
+        for number in range(self.logs):
+            log = pool.select(rng.choice(pool.n_patients, self.patients, replace=False))
+            yield gate.heard(candidate, incumbent, known, log, number)
+
+
+HEARINGS = (
+    Hearing("monitoring, -1 above 3.5"),
+    Hearing("monitoring, +1 above 3.5"),
+    *(
+        Hearing(name, logs=10)
+        for name in (
+            "monitoring x 0.97",
+            "monitoring x 1.03",
+            "monitoring, +1 below 1.8",
+            "policy",
+            "nomogram",
+        )
+    ),
+)
+SHOWS_MORE = HiddenShift("assay", "the assay shows 30 % more than there is", assay=1.3)
+"""Patients are dosed too low for what a laboratory shows; lowering the dose further looks right, and is not."""
+WRONG = tuple(
+    Hearing("monitoring, -1 above 3.5", patients, 20, shift=SHOWS_MORE) for patients in (LOG, 4 * LOG)
+)
+
+
+def _told(hearing: Hearing, memory: Memory, margin: float) -> None:
+    """Print how often logs answer about a candidate, and how often they veto it."""
+    gate = Gate(regressor=Ridge(10.0))
+    said = list(hearing.heard(memory, gate))
+    vetoed = [vetoes(each, margin) for each in said]
+    print(f"{hearing.candidate:27s}{hearing.logs} logs of {hearing.patients}")
+    for words, happened in (
+        ("say something of the return", [each.benefit is not None for each in said]),
+        ("say something of harm", [each.harm is not None for each in said]),
+        ("veto", [bool(each) for each in vetoed]),
+        ("by the return", [any("return" in why for why in each) for each in vetoed]),
+        ("by harm", [any("harm" in why for why in each) for each in vetoed]),
+    ):
+        print(f"    {words:30s}{_share(happened)}")
+    for words, found in (
+        ("return", [each.benefit for each in said if each.benefit is not None]),
+        ("harm", [each.harm for each in said if each.harm is not None]),
+    ):
+        if found:
+            mean, wide = (
+                100 * float(np.median(values))
+                for values in ([one.mean for one in found], [one.high - one.low for one in found])
+            )
+            print(f"    {words}: median {mean:+.2f} points, width {wide:.1f}")
+    for kind, count in Counter(_why(each) for each in said if not each.answers).most_common(3):
+        print(f"    {count:3d} {kind}")
+    print(end="", flush=True)
+
+
+def _why(heard: OffPolicy) -> str:
+    """Return why a log does not answer, without numbers."""
+    if "never given" in heard.reason:
+        return "doses that were never given"
+    return "too few effective patients" if "effective sample size" in heard.reason else heard.reason
+
+
 @click.group()
 def main() -> None:
     """Study the gate."""
@@ -333,6 +431,33 @@ def trials_command(pools: str | None) -> None:
         refused = Counter(kind for each in verdicts for kind in kinds(each))
         for kind, count in refused.most_common():
             print(f"    {count:3d} {kind}")
+
+
+@main.command("logs")
+@_POOLS
+def logs_command(pools: str | None) -> None:
+    """What logs say of candidates in the world that the simulators describe."""
+    print(load())
+    for hearing in HEARINGS:
+        _told(hearing, Memory(pools, verbose=0), scenario("warfarin").margin)
+
+
+@main.command("wrong")
+@_POOLS
+def wrong_command(pools: str | None) -> None:
+    """A candidate that passes in both simulators and does harm in the world of the log."""
+    kept = Pools(Memory(pools, verbose=0))
+    name = WRONG[0].candidate
+    print(f"{load()}; {SHOWS_MORE.words}")
+    for words, shift in (("in the simulators", None), ("in that world", SHOWS_MORE)):
+        pair = kept.pair(name, "monitoring", shift)
+        told = ", ".join(
+            f"{outcome} {_points(pair.difference('candidate', 'incumbent', outcome))}"
+            for outcome in ("benefit", "return", "ever_harm")
+        )
+        print(f"  {name}, {words}: {told}")
+    for hearing in WRONG:
+        _told(hearing, kept.memory, scenario("warfarin").margin)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ class _Progress(BaseCallback):
 class _Run:
     """One training run and its folder."""
 
-    def __init__(self, preset: Preset, seed: int, folder: Path, start: LearnedPolicy | None) -> None:
+    def __init__(self, preset: Preset, seed: int, folder: Path, start: LearnedPolicy | None = None) -> None:
         self.preset, self.seed, self.folder, self.start = preset, seed, folder, start
         known = scenario(preset.scenario.drug).seen_as(preset.scenario.genotype)
         self.scenario = known if start is None else _where(start, known)
@@ -172,7 +172,7 @@ class _Run:
         if self.best is None or self.selection.rank(score) > self.best:
             self.keep(score, 0)
         if self.from_monitoring and self.warm:
-            self.share = score.ever_harm / max(self.selection.baseline.ever_harm, LEAST)
+            self.share = max(score.ever_harm, LEAST) / max(self.selection.baseline.ever_harm, LEAST)
 
     @property
     def from_monitoring(self) -> bool:
@@ -483,12 +483,12 @@ def _check_network(start: LearnedPolicy, network: torch.nn.Module) -> None:
         {name: tuple(values.shape) for name, values in it.state_dict().items()}
         for it in (start.network, network)
     )
-    if there != here:
-        name = next(name for name in [*there, *here] if there.get(name) != here.get(name))
+    apart = [name for name in [*there, *here] if there.get(name) != here.get(name)]
+    if apart:
+        theirs, ours = (sizes.get(apart[0], "not there") for sizes in (there, here))
         raise ValueError(
-            f"policy of {start.scenario.name} to begin with: {name} is {there.get(name, 'not there')}, of the "
-            f"preset's network {here.get(name, 'not there')}; name the preset that the policy was trained by, "
-            "or change its [policy] hidden"
+            f"policy of {start.scenario.name} to begin with: {apart[0]} is {theirs}, of the preset's network "
+            f"{ours}; name the preset that the policy was trained by, or change its [policy] hidden"
         )
 
 

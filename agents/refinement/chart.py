@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -99,16 +99,24 @@ class Chart:
         """Take in events of this patient, in any order, each once."""
         for event in events:
             bisect.insort(self._events, (event.time, _ORDER[event.kind], event.id, event))
-        self.__dict__.pop("course", None)
+        for told in ("course", "_by_kind"):
+            self.__dict__.pop(told, None)
 
     def set_aside(self, ids: Iterable[str]) -> None:
         """Do not believe these events, and all others."""
         self.aside = set(ids)
         self.__dict__.pop("course", None)
 
-    def of(self, kind: str) -> list[Event]:
+    def of(self, kind: str) -> Sequence[Event]:
         """Return the events of a kind in the order in which they happened."""
-        return [event for *_, event in self._events if event.kind == kind]
+        return self._by_kind.get(kind, ())
+
+    @cached_property
+    def _by_kind(self) -> dict[str, list[Event]]:
+        found: dict[str, list[Event]] = {}
+        for *_, event in self._events:
+            found.setdefault(event.kind, []).append(event)
+        return found
 
     @property
     def site(self) -> str:
@@ -147,6 +155,7 @@ class _Reading:
         self.length = self.scenario.clock.length
         self.hours = factor("h", self.scenario.model.time_unit)
         self.problems: dict[str, str] = {}
+        self._known: dict[int, dict[str, float]] = {}
 
     def time(self, event: Event) -> float:
         """Model time of an event."""
@@ -193,30 +202,32 @@ class _Reading:
         return f"not known: {', '.join(lacking)}; send events 'covariate'" if lacking else ""
 
     @cached_property
-    def _alleles(self) -> dict[str, float]:
-        terms = self.scenario.model.genotype_terms
+    def _alleles(self) -> Mapping[str, float]:
         pairs = {str(event.code): str(event.value) for event in self._used("genotype")}
-        known = [term for term in terms if term.gene in pairs]
-        counts = allele_counts(known, {gene: np.array([pair]) for gene, pair in pairs.items()})
-        return {name: float(value[0]) for name, value in counts.items()}
+        return _counts(self.scenario, tuple(sorted(pairs.items())))
 
     @cached_property
     def _covariates(self) -> list[tuple[float, str, float]]:
         return [(self.time(event), str(event.code), _number(event)) for event in self._used("covariate")]
 
-    def _people(self, clock: float) -> dict[str, float]:
+    def _people(self, clock: float) -> Mapping[str, float]:
         """Return what is known of the patient at a model time; what was told later only holds for before
         where nothing else is known."""
+        # a value of day 0 may be written down in the course of it
+        until = clock + EARLY * self.length
+        known = bisect.bisect_right(self._covariates, until, key=lambda told: told[0])
+        if known not in self._known:
+            self._known[known] = self._first(known)
+        return self._known[known]
+
+    def _first(self, known: int) -> dict[str, float]:
+        """Return what is known after so many of the covariates, in the order of time."""
         scenario = self.scenario
         found: dict[str, float] = {entry.name: math.nan for entry in scenario.covariates}
         found |= dict.fromkeys((name for name in found if name.startswith("race_")), 0.0)
         found |= scenario.unseen
-        # a value of day 0 may be written down in the course of it
-        until = clock + EARLY * self.length
-        for time, name, value in reversed(self._covariates):
-            if time > until:
-                found[name] = value
-        found |= {name: value for time, name, value in self._covariates if time <= until}
+        found |= {name: value for _, name, value in reversed(self._covariates[known:])}
+        found |= {name: value for _, name, value in self._covariates[:known]}
         derive = scenario.population.derive
         if derive is not None and any(math.isnan(value) for value in found.values()):
             try:
@@ -226,7 +237,7 @@ class _Reading:
             found |= {
                 name: float(value[0]) for name, value in derived.items() if math.isnan(found.get(name, 0.0))
             }
-        return found | self._alleles
+        return found | dict(self._alleles)
 
     # ----------------------------------------------------------------------------------------- visits
 
@@ -338,13 +349,9 @@ class _Reading:
 
     def _changes(self, doses: list[Event]) -> list[int]:
         """Units in which another dose than the one in force was begun."""
-        found, before = list[int](), math.nan
-        for event in doses:
-            value = _number(event)
-            if not self.scenario.doses.same(value, before):
-                found.append(self.unit(event))
-            before = value
-        return found
+        values = np.array([_number(event) for event in doses])
+        same = self.scenario.doses.same(values[1:], values[:-1])
+        return [self.unit(event) for event in [*doses[:1], *np.array(doses[1:], dtype=object)[~same]]]
 
     def _in_force(self, doses: list[Event], before: _Moment, after: _Moment) -> float:
         """Return the dose in force from one visit to the next; NaN where there is none on record."""
@@ -467,6 +474,14 @@ class _Moment:
     delays: int
     ahead: int
     event: Event | None
+
+
+@lru_cache(maxsize=4096)
+def _counts(scenario: Scenario, pairs: tuple[tuple[str, str], ...]) -> Mapping[str, float]:
+    """Return the allele counts of the diplotypes (gene, pair) that are known."""
+    known = {gene: np.array([pair]) for gene, pair in pairs}
+    terms = [term for term in scenario.model.genotype_terms if term.gene in known]
+    return {name: float(value[0]) for name, value in allele_counts(terms, known).items()}
 
 
 def _number(event: Event) -> float:

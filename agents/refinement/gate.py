@@ -408,7 +408,7 @@ class Gate:
         """
         _check_worlds([item.where for item in trials])
         reasons = [reason for item in trials for reason in self._against(item, fit)]
-        reasons += _vetoed(heard, margin)
+        reasons += vetoes(heard, margin)
         if fit.refuted == "refitted":
             reasons.append(
                 f"the refitted population is refuted by {fit.patients} patients whom it has not seen, log "
@@ -645,7 +645,7 @@ def _told(found: OfflineResult, level: float, patients: int) -> OffPolicy:
     return OffPolicy(verdict, "; ".join(silent), patients, told["return"], told.get(EVER_IN_HARM))
 
 
-def _vetoed(heard: OffPolicy, margin: float) -> list[str]:
+def vetoes(heard: OffPolicy, margin: float) -> list[str]:
     """Say what a log holds against the candidate: harm that it shows, never that it cannot show none."""
     said: list[str] = []
     if heard.benefit is not None and heard.benefit.high < 0:

@@ -49,8 +49,8 @@ def answer(record: Loop) -> list[str]:
     drift, later, n = record["drift"], record["afterwards"], record["patients"]
     candidate, wrong = (record["verdicts"][name]["verdict"] for name in ("candidate", "wrong way round"))
     said = [
-        f"{record['event']}: {_share(before)} of the {n} patients streamed before the refit, "
-        f"{_share(after)} of the {n} who came after it.",
+        f"Of the {n} patients streamed before the refit {_share(before)} had the event ({record['event']}), of "
+        f"the {n} who came after it {_share(after)}.",
         "The surveillance asked for a refit "
         + ("never." if drift["day"] is None else f"on day {drift['day']:.0f} of the stream."),
         f"The refitted population was {candidate}; a candidate that learned the wrong way round was {wrong}.",
@@ -84,28 +84,30 @@ def _factors(record: Loop) -> list[tuple[str, str]]:
 
 
 def _courses(record: Loop) -> str:
-    """Return the running share of patients with the event, by when they were enrolled."""
-    words = "Share of patients with the event by day of enrolment, before and after the refit"
+    """Return the running share of patients with the event."""
+    words = "Running share of patients with the event, in the order of enrolment, before and after the refit"
 
     def draw() -> Figure:
         figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
-        axes = figure.subplots()
+        axes, first = figure.subplots(), 1
         for when, colour in (("before", ORANGE), ("after", BLUE)):
-            part = record["streamed"][when]
-            day, harmed = np.array(part["enrolled"]), np.array(part["harmed"], dtype=np.float64)
-            kernel = np.ones(min(_WINDOW, len(harmed))) / min(_WINDOW, len(harmed))
-            share = 100 * np.convolve(harmed, kernel, mode="valid")
-            middle = day[len(kernel) // 2 :][: len(share)]
-            axes.plot(middle, share, color=colour, lw=1.8, label=f"{when} the refit")
-            axes.axhline(100 * harmed.mean(), color=colour, lw=0.8, ls=":")
+            harmed = np.array(record["streamed"][when]["harmed"], dtype=np.float64)
+            width = min(_WINDOW, len(harmed))
+            share = 100 * np.convolve(harmed, np.ones(width) / width, mode="valid")
+            place = first + width // 2 + np.arange(len(share))
+            axes.plot(place, share, color=colour, lw=1.8, label=f"enrolled {when} the refit")
+            axes.plot([first, first + len(harmed)], [100 * harmed.mean()] * 2, color=colour, lw=0.9, ls=":")
+            first += len(harmed)
         if record["drift"]["day"] is not None:
-            axes.axvline(record["drift"]["day"], color=INK, lw=1.0)
+            begun = np.array(record["streamed"]["before"]["enrolled"])
+            place = int((begun <= record["drift"]["day"]).sum())
+            axes.axvline(place, color=INK, lw=1.0)
             axes.annotate(
-                "alarm", (record["drift"]["day"], 1.0), xycoords=("data", "axes fraction"),
+                f"alarm, day {record['drift']['day']:.0f}", (place, 1.0), xycoords=("data", "axes fraction"),
                 xytext=(4, -10), textcoords="offset points", fontsize=8.5,
             )  # fmt: skip
         axes.set_ylim(bottom=0)
-        axes.set_xlabel("day of enrolment")
+        axes.set_xlabel("patients, in the order of enrolment")
         axes.set_ylabel(f"{record['event']}, %\nof {_WINDOW} patients")
         axes.legend(frameon=False, fontsize=8.5)
         axes.grid(axis="y", color=GREY, alpha=0.25, lw=0.6)
