@@ -357,7 +357,7 @@ HEARINGS = (
     ),
 )
 SHOWS_MORE = HiddenShift("assay", "the assay shows 30 % more than there is", assay=1.3)
-"""Patients are dosed too low for what a laboratory shows; lowering the dose further looks right, and is not."""
+"""Patients are dosed too low because of what a laboratory shows; a dose still lower looks right there."""
 WRONG = tuple(
     Hearing("monitoring, -1 above 3.5", patients, 20, shift=SHOWS_MORE) for patients in (LOG, 4 * LOG)
 )

@@ -9,12 +9,14 @@ made again from the others.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,6 +72,25 @@ class Candidate:
     folder: Path | None
     patients: tuple[str, ...]
     learned_further: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Erased:
+    """What an erasure led to.
+
+    Attributes
+    ----------
+    listed
+        Versions that saw the patient, listed for retraining.
+    again
+        Versions that were made again without.
+    now
+        The version that doses.
+    """
+
+    listed: tuple[Version, ...]
+    again: tuple[Version, ...]
+    now: Version
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,11 +269,14 @@ class Refiner:
             )
         return names, unpacked([blobs[name] for name in names])
 
-    def propose(self) -> Candidate:
-        """Return the candidate of the patients so far: the refitted population, and the policy that doses
-        now standing on it."""
+    def propose(self, among: Collection[str] | None = None) -> Candidate:
+        """Return the candidate of the patients so far, or of some of them: the refitted population, and the
+        policy that doses now standing on it."""
         now = in_use(self.registry.current(), self.published)
         names, evidence = self.evidence()
+        if among is not None:
+            rows = [row for row, name in enumerate(names) if name in among]
+            names, evidence = [names[row] for row in rows], evidence.select(rows)
         newest = max(1, round(NEWEST * len(names)))
         before, after = np.arange(len(names) - newest), np.arange(len(names) - newest, len(names))
         fit = PredictiveFit(0, 0.0)
@@ -325,17 +349,28 @@ class Refiner:
         ValueError
             If another version doses now than the one that it was judged against.
         """
-        record, now = verdict.record(), self.registry.current()
+        record = verdict.record()
         time = max((p.chart.last for p in self.service.ward.patients.values()), default=None)
         if not verdict.promoted:
             self.registry.refuse(_words(candidate), BY, reason, {"verdict": record})
             if time is not None:
                 self.store.note([Note(VERDICT, None, time, record)])
             return None
+        version = self._create(candidate, reason, record)
+        self.registry.promote(version, BY, reason, {"patients": len(candidate.patients)})
+        self.service.alarms.clear()  # they spoke of the version before
+        self.dose_by(version)
+        if time is not None:
+            self.store.note([Note(PROMOTION, None, time, {"version": version.name, "verdict": record})])
+        return version
+
+    def _create(self, candidate: Candidate, reason: str, verdict: Mapping[str, Any] | None) -> Version:
+        """Add the version of a candidate, which goes through its rehearsal."""
+        now = self.registry.current()
         usual = learn_usual(candidate.scenario, candidate.policy, self.rehearsal)
         seen = {patient for version in self._chain(now) for patient in version.saw}
         hashes = self.store.hashes()
-        version = self.registry.create(
+        return self.registry.create(
             self.published,
             candidate.population.record(),
             usual.record(),
@@ -344,15 +379,9 @@ class Refiner:
             by=BY,
             reason=reason,
             saw=[hashes[name] for name in candidate.patients if hashes[name] not in seen],
-            verdict=record,
+            verdict=verdict,
             policy_folder=candidate.folder,
         )
-        self.registry.promote(version, BY, reason, {"patients": len(candidate.patients)})
-        self.service.alarms.clear()  # they spoke of the version before
-        self.dose_by(version)
-        if time is not None:
-            self.store.note([Note(PROMOTION, None, time, {"version": version.name, "verdict": record})])
-        return version
 
     def dose_by(self, version: Version) -> None:
         """Let the service dose by a version."""
@@ -363,26 +392,35 @@ class Refiner:
 
     # --------------------------------------------------------------------------------------- erasure
 
-    def erase(self, patient: str, by: str, reason: str) -> tuple[list[Version], Version]:
+    def erase(self, patient: str, by: str, reason: str) -> Erased:
         """Erase a patient from store, ward and populations.
 
         The versions that saw the patient are listed for retraining. If what doses now is one of them, the
-        newest version that had not seen the patient doses until the population of the others, made again
-        without the patient, has passed the gate.
-
-        Returns
-        -------
-        versions that saw the patient, and the one that doses now
+        newest version that had not seen the patient doses in its place, until the population of the same
+        patients without this one, with that version's policy, has passed the gate. The other versions are
+        made again as well, for the record: none of them doses.
         """
         hashed = self.service.erase(patient)
         listed = self.registry.erase(hashed, by, reason)
-        names = {version.name for version in listed}
-        now = self.registry.current()
-        if now.name in names:
-            clean = next(version for version in self._chain(now) if version.name not in names)
-            now = self.registry.rollback(by, f"erasure: {reason}", clean.name)
-            self.dose_by(now)
-        return listed, now
+        names, before = {version.name for version in listed}, self.registry.current()
+        if before.name in names:
+            clean = next(version for version in self._chain(before) if version.name not in names)
+            self.dose_by(self.registry.rollback(by, f"erasure: {reason}", clean.name))
+        again: list[Version] = []
+        for version in listed:
+            candidate = self.propose(self._patients_of(version))
+            why = f"{version.name} made again without an erased patient"
+            if version.name != before.name:
+                again.append(self._create(candidate, why, None))
+                continue
+            settled = self.settle(candidate, self.judge(candidate), why)
+            again += [] if settled is None else [settled]
+        return Erased(tuple(listed), tuple(again), self.registry.current())
+
+    def _patients_of(self, version: Version) -> set[str]:
+        """Return the patients that a version was learned from, of those who are still there."""
+        seen = {hashed for one in self._chain(version) for hashed in one.saw}
+        return {name for name, hashed in self.store.hashes().items() if hashed in seen}
 
     def _chain(self, version: Version) -> list[Version]:
         """Return a version and those it came from, the newest first."""

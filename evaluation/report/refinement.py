@@ -49,8 +49,8 @@ def answer(record: Loop) -> list[str]:
     drift, later, n = record["drift"], record["afterwards"], record["patients"]
     candidate, wrong = (record["verdicts"][name]["verdict"] for name in ("candidate", "wrong way round"))
     said = [
-        f"Of the {n} patients streamed before the refit {_share(before)} had the event ({record['event']}), of "
-        f"the {n} who came after it {_share(after)}.",
+        f"Of the {n} patients streamed before the refit {_share(before)} had the event ({record['event']}), "
+        f"of the {n} who came after it {_share(after)}.",
         "The surveillance asked for a refit "
         + ("never." if drift["day"] is None else f"on day {drift['day']:.0f} of the stream."),
         f"The refitted population was {candidate}; a candidate that learned the wrong way round was {wrong}.",
