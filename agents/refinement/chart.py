@@ -331,9 +331,8 @@ class _Reading:
         dose: list[float] = []
         for number, item in enumerate(moments):
             given = math.nan if not number else self._in_force(doses, moments[number - 1], item)
-            if number and math.isnan(given):
-                unit = self.scenario.clock.unit
-                why = f"no dose on record before {unit} {item.unit}; send events 'dose'"
+            why = self._unknown(given, item) if number else ""
+            if why:
                 self.problems |= {"": why} | {
                     later.event.id: why for later in moments[number:] if later.event is not None
                 }
@@ -341,6 +340,18 @@ class _Reading:
             kept.append(item)
             dose.append(given)
         return kept, dose, [item.ahead for item in kept]
+
+    def _unknown(self, given: float, item: _Moment) -> str:
+        """Say why nobody can tell what a dose led to by a visit; empty where it can be told."""
+        unit, doses = self.scenario.clock.unit, self.scenario.doses
+        if math.isnan(given):
+            return f"no dose on record before {unit} {item.unit}; send events 'dose'"
+        if given > doses.maximum:
+            return (
+                f"dose {given:g} {doses.unit} before {unit} {item.unit}; an observation shows up to "
+                f"{doses.maximum:g}, so dose this patient by other means"
+            )
+        return ""
 
     def unit_of(self, time: datetime) -> int:
         """The last unit that has begun at a time."""

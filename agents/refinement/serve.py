@@ -211,8 +211,10 @@ class Service:
             if doses and doses[-1].time >= event.time:
                 continue  # decided already
             seen = course.visits[-1] if course.visits else None
+            why = patient.unbelieved
             if seen is None or seen.asked is None or seen.asked.id != event.id:
                 why = course.problems.get(event.id) or course.problems.get("") or "it is not the last visit"
+            if why:
                 body = {"event": event.id, "reason": why}
                 if self._unanswered.get(name) != body:  # else it was said before
                     silent.append(Note(UNANSWERED, name, event.time, body))
@@ -225,9 +227,10 @@ class Service:
     def waiting(self, name: str) -> _Asked:
         """Return a patient as one who waits for a dose at the last visit, which has been taken in."""
         patient = self.ward.patients[name]
-        visits = patient.chart.course.visits
+        visits = patient.chart.course.visits[: len(patient.rows)]
         if patient.belief is None:
-            raise ValueError(f"patient {name!r}: no visit yet; {patient.chart.course.problems.get('', '')}")
+            why = patient.unbelieved or patient.chart.course.problems.get("", "")
+            raise ValueError(f"patient {name!r}: no visit yet; {why}")
         event = visits[-1].asked
         last = visits[-1].values["last_dose"]
         return _Asked(

@@ -63,6 +63,9 @@ class Patient:
         Results that are not believed: event's id -> reason.
     followed
         What the belief follows: a chart that comes to the very same has nothing new.
+    unbelieved
+        Why the visit after the last of `rows` cannot be taken in, such as a genotype with which the drug must
+        not be given; empty where it can.
     """
 
     chart: Chart
@@ -73,6 +76,7 @@ class Patient:
     )
     aside: dict[str, str] = field(default_factory=dict[str, str])
     followed: Course | None = None
+    unbelieved: str = ""
 
     def begin_anew(self) -> None:
         """Believe nothing; the chart stays."""
@@ -154,10 +158,15 @@ class Ward:
         behind = [self.patients[name] for name in names]
         behind = [patient for patient in behind if patient.chart.course is not patient.followed]
         for patient in behind:
+            patient.unbelieved = ""
             self._begin_where_changed(patient)
         waiting = behind
         while waiting:
-            step = [patient for patient in waiting if len(patient.rows) < len(patient.chart.course.visits)]
+            step = [
+                patient
+                for patient in waiting
+                if len(patient.rows) < len(patient.chart.course.visits) and not patient.unbelieved
+            ]
             new = [patient for patient in step if patient.belief is None]
             for some in (new, [patient for patient in step if patient.belief is not None]):
                 for first in range(0, len(some), TOGETHER):
@@ -179,14 +188,27 @@ class Ward:
         aside is not to be any more."""
         visits = patient.chart.course.visits
         done = len(patient.rows)
-        if done and (
-            patient.aside
-            or len(visits) < done
-            or [row.tobytes() for row in self.observation([v.values for v in visits[:done]])] != patient.rows
-        ):
+        if done and (patient.aside or len(visits) < done or self._rows(visits[:done]) != patient.rows):
             patient.begin_anew()
 
+    def _rows(self, visits: Sequence[Seen]) -> list[bytes]:
+        try:
+            return [row.tobytes() for row in self.observation([visit.values for visit in visits])]
+        except ValueError:  # said of the visit that cannot be shown, when it is taken in
+            return []
+
     def _step(self, patients: Sequence[Patient]) -> None:
+        """Take in one more visit of each; of whom it cannot be, it is said why, and the others go on."""
+        try:
+            self._take_in(patients)
+        except ValueError as error:
+            if len(patients) == 1:
+                patients[0].unbelieved = str(error).removeprefix("patient 0: ")
+                return
+            for patient in patients:
+                self._step([patient])
+
+    def _take_in(self, patients: Sequence[Patient]) -> None:
         """Take in one more visit of each, but for those whose results are set aside."""
         visits = [patient.chart.course.visits[len(patient.rows)] for patient in patients]
         observation = self.observation([visit.values for visit in visits])

@@ -299,6 +299,17 @@ def test_a_missing_dose_is_named_for_all_visits_that_follow() -> None:
     assert units(tale.course()) == [0, 3, 5] and tale.course().problems == {}
 
 
+def test_a_dose_above_all_that_an_observation_shows_ends_the_course_and_not_the_stream() -> None:
+    tale = Tale("warfarin")
+    tale.treated(0, 15)
+    tale.treated(3, 15.5)
+    late = [tale.visit(120), tale.visit(168)]
+    course = tale.course()
+    why = "dose 15.5 mg/day before day 5; an observation shows up to 15, so dose this patient by other means"
+    assert units(course) == [0, 3]
+    assert course.problems == {"": why, late[0].id: why, late[1].id: why}
+
+
 def test_a_dose_after_the_first_visit_does_not_stand_for_one_that_nobody_told() -> None:
     tale = Tale("warfarin")
     tale.visit(0)

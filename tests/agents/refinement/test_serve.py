@@ -179,6 +179,23 @@ def test_who_asks_and_cannot_be_answered_is_told_why_and_once(
     assert [body["reason"] for body in bodies(store, UNANSWERED)] == [why]
 
 
+def test_who_must_not_be_given_the_drug_is_told_so_and_the_others_are_dosed(tmp_path: Path) -> None:
+    known, null = scenario("fluorouracil"), "c.1905+1G>A (*2A)"
+    events = [
+        event.model_copy(update={"value": f"{null}/{null}"})
+        if event.kind == "genotype" and event.patient == f"{SITE}-1"
+        else event
+        for event in clinic(known, "textbook", 3).under(2000.0)
+    ]
+    with Store.open(tmp_path / "f.db", known.name, known.version) as store:
+        service = Service(store, known, at_work(known))
+        asked = {event.patient: i for i, event in reversed(list(enumerate(events))) if event.kind == "visit"}
+        taken = service.take(batch(events[: max(asked.values()) + 1]), "x")
+        assert {answer.patient for answer in taken.answers} == {f"{SITE}-0", f"{SITE}-2"}
+        (note,) = [note for note in taken.notes if note.kind == UNANSWERED]
+        assert note.patient == f"{SITE}-1" and "it must not be given (CPIC: avoid)" in note.body["reason"]
+
+
 def test_duplicates_and_batches_that_come_again_give_no_second_answer(
     store: Store, service: Service, stream: list[Event]
 ) -> None:

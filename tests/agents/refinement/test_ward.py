@@ -5,17 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pytest
 
 from dosewright.agents.estimation import Belief, BeliefFilter
 from dosewright.agents.refinement import ward as module
-from dosewright.agents.refinement.events import Event
+from dosewright.agents.refinement.events import Event, understood
 from dosewright.agents.refinement.factors import most_visits
-from dosewright.agents.refinement.simulated import SimulatedClinic
+from dosewright.agents.refinement.simulated import BEGIN, SimulatedClinic
 from dosewright.agents.refinement.ward import ORDINARY, SURPRISING, Aside, Surprise, Ward, surprises
 from dosewright.envs import Intake, Noise, Scenario, Treatment, names, scenario
+from dosewright.envs.pharmacology.units import factor
 from dosewright.evaluation.worlds import world
 
 
@@ -54,7 +57,7 @@ def assert_alike(one: Ward, other: Ward) -> None:
     for name, patient in one.patients.items():
         there = other.patients[name]
         assert patient.rows == there.rows and patient.innovations == there.innovations, name
-        assert patient.aside == there.aside, name
+        assert patient.aside == there.aside and patient.unbelieved == there.unbelieved, name
         assert patient.chart.course == there.chart.course, name
         assert (patient.belief is None) == (there.belief is None), name
         if patient.belief is not None:
@@ -189,6 +192,94 @@ def test_how_many_are_stepped_together_changes_no_bit(
     assert_alike(together, apart)
 
 
+def _wild(known: Scenario, rng: np.random.Generator, patient: str) -> list[Event]:
+    """Return whatever a source may send of a patient that is no nonsense event by event."""
+    day, span = known.clock.length * factor(known.model.time_unit, "h"), min(known.horizon, 12) + 2
+    found: list[Event] = []
+
+    def say(units: float, kind: Any, code: str | None = None, value: Any = None, unit: Any = None) -> None:
+        event = Event(
+            schema=1, id=f"{patient}/{len(found)}", patient=patient, kind=kind, code=code, value=value,
+            unit=unit, time=BEGIN + timedelta(hours=units * day),
+        )  # fmt: skip
+        read = understood(event, known, "")
+        assert isinstance(read, Event), read
+        found.append(read)
+
+    say(0.0, "enrolled", known.name)
+    genes = tuple(f"{term.gene.lower()}_" for term in known.model.genotype_terms)
+    for entry in known.covariates:
+        if entry.name in known.unseen or entry.name.startswith(genes):
+            continue
+        value = float(rng.choice([entry.low, entry.high]))
+        if (entry.low, entry.high) != (0, 1) and rng.random() < 0.8:
+            value = entry.low + 0.3 * (entry.high - entry.low)
+        say(
+            0.0 if rng.random() < 0.9 else float(rng.uniform(-1, span)),
+            "covariate",
+            entry.name,
+            value,
+            entry.unit,
+        )
+    for _ in range(int(rng.integers(2, 14))):
+        chance = rng.random()
+        units = float(rng.uniform(-1, span)) if rng.random() < 0.4 else float(rng.integers(0, span))
+        if chance < 0.3:
+            ahead = float(rng.integers(1, min(6, known.horizon + 1)))
+            say(units, "visit", value=None if rng.random() < 0.7 else ahead)
+        elif chance < 0.6:
+            dose = float(rng.choice(known.doses.doses)) * (2.0 if rng.random() < 0.1 else 1.0)
+            say(units, "dose", known.name, dose, known.doses.unit)
+        elif chance < 0.95:
+            item = known.measurements[int(rng.integers(len(known.measurements)))]
+            value = float(np.exp(rng.normal(np.log(max(item.neutral, 2.0)), 1.2)))
+            say(units, "measurement", item.name, value * float(rng.random() > 0.1), item.unit)
+        else:
+            say(units, "left", "moved")
+    return found
+
+
+@pytest.mark.parametrize("seeds", [4, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("drug", names())
+def test_no_stream_stops_the_ward_and_none_depends_on_its_order(drug: str, seeds: int) -> None:
+    known = scenario(drug)
+    believer, taken = kept(known, 8), 0
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        events = [event for number in range(4) for event in _wild(known, rng, f"P{number}")]
+        at_once, shuffled = Ward(believer), Ward(believer)
+        at_once.take(events)
+        order = [events[i] for i in rng.permutation(len(events))]
+        for first in range(0, len(order), 5):
+            shuffled.take(order[first : first + 5])
+        assert_alike(at_once, shuffled)
+        taken += sum(len(patient.rows) for patient in at_once.patients.values())
+    assert taken >= 5 * seeds
+
+
+def test_a_patient_who_must_not_be_given_the_drug_does_not_stop_the_others() -> None:
+    known = scenario("fluorouracil")
+    events = clinic(known, "textbook", 3).under(2000.0)
+    null = "c.1905+1G>A (*2A)"
+    events = [
+        event.model_copy(update={"value": f"{null}/{null}"})
+        if event.kind == "genotype" and event.patient == "site-1-1"
+        else event
+        for event in events
+    ]
+    ward, without = Ward(kept(known)), Ward(kept(known))
+    ward.take(events)
+    without.take(event for event in events if event.patient != "site-1-1")
+    refused = ward.patients["site-1-1"]
+    assert refused.rows == [] and refused.belief is None
+    assert refused.unbelieved == (
+        "DPYD activity 0 leaves no clearance of fluorouracil: it must not be given (CPIC: avoid)"
+    )
+    ward.forget("site-1-1")
+    assert_alike(ward, without)
+    assert all(patient.unbelieved == "" and patient.rows for patient in ward.patients.values())
+
+
 def test_a_forgotten_patient_is_new_when_they_come_again(warfarin: Scenario) -> None:
     events = clinic(warfarin, "textbook", 2).under(5.0)
     ward, other = Ward(kept(warfarin)), Ward(kept(warfarin))
@@ -229,21 +320,21 @@ def steady(warfarin: Scenario) -> Callable[..., tuple[list[Event], Event]]:
         events = clinic(warfarin, "textbook", 1).under(4.0)
         results = [i for i, event in enumerate(events) if event.kind == "measurement"]
         i = results[visit]
-        factor = 1.0 if value is None else value
-        events[i] = events[i].model_copy(update={"value": factor * float(events[i].value or 0.0)})
+        times = 1.0 if value is None else value
+        events[i] = events[i].model_copy(update={"value": times * float(events[i].value or 0.0)})
         return events, events[i]
 
     return told
 
 
-@pytest.mark.parametrize(("factor", "doubted"), [(10.0, True), (0.1, True), (2.0, False), (0.5, False)])
+@pytest.mark.parametrize(("times", "doubted"), [(10.0, True), (0.1, True), (2.0, False), (0.5, False)])
 def test_a_result_ten_times_off_is_set_aside_and_an_extreme_one_is_not(
     warfarin: Scenario,
     steady: Callable[..., tuple[list[Event], Event]],
-    factor: float,
+    times: float,
     doubted: bool,
 ) -> None:
-    events, changed = steady(factor)
+    events, changed = steady(times)
     ward, without = Ward(kept(warfarin)), Ward(kept(warfarin))
     ward.take(events)
     asides = ward.aside(["site-1-0", "nobody"])
@@ -253,7 +344,7 @@ def test_a_result_ten_times_off_is_set_aside_and_an_extreme_one_is_not(
     (aside,) = asides
     value = float(changed.value or 0.0)
     assert isinstance(aside, Aside) and aside.reason.startswith(f"inr of {value:g} 1: as far from what was")
-    assert f"{value / factor:g} in 0." in aside.reason and "Send it anew under another id" in aside.reason
+    assert f"{value / times:g} in 0." in aside.reason and "Send it anew under another id" in aside.reason
     # the belief goes on as if nothing had been measured
     without.take([event for event in events if event.id != changed.id])
     mine, other = ward.patients["site-1-0"], without.patients["site-1-0"]
@@ -312,16 +403,16 @@ def test_results_that_scatter_more_than_the_model_says_are_set_aside_less_easily
 def test_a_result_is_tenfold_only_where_the_moved_one_is_ordinary(warfarin: Scenario) -> None:
     item, sd = warfarin.measurements[0], 0.19
 
-    def said(factor: float, spread: float = 1.0) -> str:
-        return Surprise(0, 0, 2.5 * factor, np.log(factor) / sd, sd).tenfold(item, spread)
+    def said(times: float, spread: float = 1.0) -> str:
+        return Surprise(0, 0, 2.5 * times, np.log(times) / sd, sd).tenfold(item, spread)
 
     # p-values of the normal law: 3.891 SD are 1e-4, 1.960 are 0.05
     assert SURPRISING == 1e-4 and ORDINARY == 0.05
-    for factor in (10.0, 0.1):
-        assert said(factor * np.exp(1.95 * sd)) and not said(factor * np.exp(1.97 * sd))
-        assert said(factor / np.exp(1.95 * sd)) and not said(factor / np.exp(1.97 * sd))
-        # a factor of ten is no surprise where results scatter so much
-        assert said(factor, np.log(10) / sd / 3.895) and not said(factor, np.log(10) / sd / 3.885)
+    for times in (10.0, 0.1):
+        assert said(times * np.exp(1.95 * sd)) and not said(times * np.exp(1.97 * sd))
+        assert said(times / np.exp(1.95 * sd)) and not said(times / np.exp(1.97 * sd))
+        # a times of ten is no surprise where results scatter so much
+        assert said(times, np.log(10) / sd / 3.895) and not said(times, np.log(10) / sd / 3.885)
     assert said(10.0).startswith("inr of 25 1: as far from what was expected in ")
     assert "; 2.5 in 1; is it another unit" in said(10.0).replace(" cases, 2.5", " cases; 2.5")
 
