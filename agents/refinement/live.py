@@ -138,7 +138,7 @@ class Live:
             Panel("\n".join(self.alarms[-5:]) or "none", title="alarms"),
             Panel(
                 f"{len(ward)} patients, {left} of them finished or lost. {state}.\nversion {current.name} "
-                f"({current.regimen}), {self.refiner.attempts()} candidates refused since. {NOTICE}",
+                f"({current.regimen}), {self.refiner.attempts()} candidates refused since.",
                 title="refinement",
             ),
         )
