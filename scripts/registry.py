@@ -103,6 +103,38 @@ def rollback(folder: Path, reason: str, to: str | None, by: str) -> None:
 
 @registry.command()
 @_FOLDER
+@click.argument("patient")
+@click.option(
+    "--store", type=click.Path(path_type=Path, exists=True), required=True, help="File of the events."
+)
+@click.option("--reason", required=True, help="Why, for the audit log: without the patient's name.")
+@click.option("--by", default=getpass.getuser, help="Who erases. Default: the user of this machine.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of what is made again.")
+def erase(folder: Path, patient: str, store: Path, reason: str, by: str, seed: int) -> None:
+    """Erase a PATIENT from the store and from what was learned; it cannot be undone.
+
+    Versions that saw the patient are listed for retraining and made again from the others' events.
+    """
+    from dosewright.agents.refinement.live import opened
+    from dosewright.agents.refinement.usual import Rehearsal
+
+    if patient in reason:
+        raise ValueError("--reason: holds the patient's name, and the audit log keeps it; leave the name out")
+    drug = _opened(folder).current().scenario
+    with opened(drug, store, folder, seed, click.echo, Rehearsal(seed=seed)) as refiner:
+        refiner.service.ward.refresh(refiner.service.ward.patients)
+        done = refiner.erase(patient, by, reason)
+    click.echo(
+        f"erased; {len(done.listed)} versions saw the patient"
+        + "".join(f"\n  {version.name}, listed for retraining" for version in done.listed)
+    )
+    for version in done.again:
+        click.echo(f"{version.name}: {version.reason}")
+    click.echo(f"{done.now.name} ({done.now.regimen}) doses from now on")
+
+
+@registry.command()
+@_FOLDER
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write, ending in .html.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 def page(folder: Path, out: Path, overwrite: bool) -> None:
