@@ -293,9 +293,15 @@ def _share(happened: Sequence[bool]) -> str:
 
 
 def kinds(verdict: Verdict) -> set[str]:
-    """Return what a candidate was refused for, without numbers."""
-    said = (re.sub(r", .*| may rise.*| not shown.*| is shown.*", "", reason) for reason in verdict.reasons)
-    return set() if verdict.promoted else {re.sub(r"^(refitted|previous): ", "", each) for each in said}
+    """Return what a candidate was refused for, without simulator and numbers."""
+    if verdict.promoted:
+        return set()
+    subgroups = {"the event is shown": "a subgroup harmed", "benefit is shown": "a subgroup that loses"}
+    found = set[str]()
+    for reason in verdict.reasons:
+        group = next((kind for words, kind in subgroups.items() if words in reason), None)
+        found.add(group or re.sub(r"^(refitted|previous): | may rise.*| not shown.*", "", reason))
+    return found
 
 
 def trials(pair: TrialResult, gate: Gate, rng: np.random.Generator) -> Iterator[tuple[Tried, Tried]]:

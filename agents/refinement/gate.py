@@ -90,7 +90,7 @@ class Harm:
         Upper limit of what the candidate does beyond the margin. Of a share, that of the difference less the
         margin. A margin that is part of the incumbent's rate is estimated from the same patients: there the
         limit is of the candidate's rate less (1 + `RATE_MARGIN`) times the incumbent's, patient by patient;
-        held against a margin taken for known, the error is a multiple of the level.
+        held against the estimate as if it were known, the error is up to several times the level.
     """
 
     name: str
@@ -480,6 +480,10 @@ class Gate:
 
         The candidate may have been made from the same log. That flatters it there, by little as long as the
         log's patients moved the population only: a veto is then a bit too rare, and nothing else rests on it.
+        So does chance: where a candidate differs in rare states, few patients of a log carry what it would do
+        there, and most logs have met fewer of them than their share. Intervals of logs of 500 patients miss
+        what is worse more often than what is better (`python -m benchmarks.gate logs`): that a log shows
+        nothing against a candidate is little in its favour.
         """
         if log is None:
             return OffPolicy("no log", "nobody was dosed with known propensities yet", 0)

@@ -198,6 +198,16 @@ def test_adherence_falls_linearly(warfarin: Scenario) -> None:
     )
 
 
+def test_who_changes_says_nothing_about_which_doses_are_missed(warfarin: Scenario) -> None:
+    intake = admitted_to(warfarin, 4000)
+    shift = HiddenShift("x", "half of the doses of a fifth", share=0.2, missed=(0.5, 0.5))
+    changed = shift.changed(np.arange(4000), NOISE)
+    taken = shift.alter(warfarin, intake, NOISE).life.taken[:, :, 0]
+    assert taken[~changed].all()
+    share = taken[changed].mean(axis=0)
+    assert np.abs(share - 0.5).max() < 4.5 * 0.5 / np.sqrt(changed.sum())
+
+
 def test_adherence_takes_no_dose_that_was_missed_before_and_begins_with_its_date(warfarin: Scenario) -> None:
     intake = admitted_to(warfarin, 500, "clinic")
     enrolled = np.repeat([0.0, 25.0], 250)

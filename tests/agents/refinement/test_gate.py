@@ -263,14 +263,15 @@ def test_a_subgroup_that_loses_is_refused(result: TrialResult, better: Verdict) 
 
 
 def test_a_margin_that_is_a_share_of_the_rate_is_not_taken_for_known(result: TrialResult) -> None:
-    """The error at the margin: of rates with the ratio 1.38, spread over patients and nearly proportional,
-    the difference against an estimated margin passes far more often than the level says."""
+    """The error at the margin, of rates whose means have the ratio 1.38 while patients differ by a constant:
+    held against the estimated margin as if it were known, the difference passes six times as often as the
+    level says (0.4 of an SD of 0.86: a normal tail beyond 1.87 · 0.47 is 0.19)."""
     rng, level, n = np.random.default_rng(1), SMALL.level(1), len(result.ids)
     passed = {"estimated": 0, "taken for known": 0}
     runs = 60
     for _ in range(runs):
         rate = rng.gamma(1.0, 2.0, n)
-        mine = 1.38 * rate + rng.normal(0.0, 0.4, n)
+        mine = rate + RATE_MARGIN * 2.0 + rng.normal(0.0, 0.4, n)
         outcomes = {**result.arm("candidate").outcomes, "bleeding": mine}
         trial = changed(result, outcomes=outcomes)
         incumbent = replace(
@@ -282,9 +283,9 @@ def test_a_margin_that_is_a_share_of_the_rate_is_not_taken_for_known(result: Tri
         assert found.excess == pytest.approx(paired_difference(mine, 1.38 * rate, level).high)
         assert found.difference.mean == pytest.approx((mine - rate).mean())
         passed["estimated"] += found.tolerable
-        passed["taken for known"] += found.difference.high < RATE_MARGIN * 2.0  # the true margin
+        passed["taken for known"] += found.difference.high < found.margin
     # 0.0304 of 60 are 1.8; 8 or more have a probability of 0.0006
-    assert passed["estimated"] <= 7
+    assert passed["estimated"] <= 7 < passed["taken for known"]
 
 
 def test_words_have_the_unit_of_the_harm() -> None:

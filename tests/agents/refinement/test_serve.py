@@ -347,6 +347,9 @@ def test_the_ceiling_is_the_highest_dose_of_the_grid_under_both_caps(warfarin: S
     last = np.array([np.nan, 0.0, 5.0, 2.0, 14.0, 0.1])
     found = ceiling(warfarin, limits(warfarin, most=12.3, rise=1.1), last)
     assert found.tolist() == [12.0, 12.0, 5.5, 2.0, 12.0, 0.0]
+    rise, last = 1.16, 12.5  # whose product is 14.5 but for rounding, and below it
+    assert rise * last < 14.5
+    assert ceiling(warfarin, limits(warfarin, rise=rise), np.array([last])).tolist() == [14.5]
 
 
 def test_a_dose_with_too_probable_harm_is_lowered_to_the_highest_that_is_allowed(
@@ -583,12 +586,15 @@ def test_who_withdraws_consent_is_not_answered_any_more_and_the_earlier_answers_
             "time": events[0].time + timedelta(days=4),
         }
     )  # fmt: skip
-    rest = events[len(until(events, 0)) :]
-    early = [event for event in rest if event.time < gone.time]
-    taken = service.take(batch([*early, gone]), "x")
-    assert taken.answers == () and taken.stored == len(early) + 1  # a visit before it is not answered either
-    later = service.take(batch([event for event in rest if event.time > gone.time]), "x")
-    assert later.answers == () and later.stored == 0 and later.refused == len(rest) - len(early)
+    known, waiting_too = len(until(events, 0)), until(events, 1)
+    taken = service.take(batch([*waiting_too[known:], gone]), "x")
+    # the visit before the withdrawal waits for a dose, and gets none
+    assert taken.answers == () and taken.stored == len(waiting_too) - known + 1
+    rest = [event for event in events[len(waiting_too) :] if event.time > gone.time]
+    later = service.take(batch(rest), "x")
+    assert later.answers == () and later.stored == 0 and later.refused == len(rest) > 20
+    told = waiting_too[-2].model_copy(update={"id": "inr again"})  # of before the withdrawal
+    assert told.kind == "measurement" and service.take(batch([told]), "x").answers == ()
     assert [body["event"] for body in bodies(store, RECOMMENDATION)] == [answer.event]
 
 
