@@ -288,6 +288,8 @@ def _points(found: Difference) -> str:
 
 
 def _share(happened: Sequence[bool]) -> str:
+    if len(happened) == 1:
+        return "yes" if happened[0] else "no"
     found = proportion_interval(np.array(happened))
     return f"{100 * found.mean:5.1f} % ({100 * found.low:4.1f} to {100 * found.high:4.1f})"
 
@@ -365,7 +367,8 @@ HEARINGS = (
 SHOWS_MORE = HiddenShift("assay", "the assay shows 30 % more than there is", assay=1.3)
 """Patients are dosed too low because of what a laboratory shows; a dose still lower looks right there."""
 WRONG = tuple(
-    Hearing("monitoring, -1 above 3.5", patients, 20, shift=SHOWS_MORE) for patients in (LOG, 4 * LOG)
+    Hearing("monitoring, -1 above 3.5", patients, logs, shift=SHOWS_MORE)
+    for patients, logs in ((LOG, 20), (4 * LOG, 20), (LOGGED, 1))
 )
 
 
@@ -400,7 +403,7 @@ def _told(hearing: Hearing, memory: Memory, margin: float) -> None:
 
 def _why(heard: OffPolicy) -> str:
     """Return why a log does not answer, without numbers."""
-    if "never given" in heard.reason:
+    if "never given at such states" in heard.reason:
         return "doses that were never given"
     return "too few effective patients" if "effective sample size" in heard.reason else heard.reason
 

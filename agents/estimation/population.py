@@ -9,8 +9,9 @@ give the next population.
 
 The published model counts as `worth` patients who are just as it says, with the groups of those that were
 seen, where the shifts are asked for: Zellner's g-prior (Bayesian inference and decision techniques, 1986,
-233-243). Where Ω is, it counts as `spread` patients: an inverse Wishart. Moments add, so hospitals may sum theirs for one and the same answer, a patient is
-forgotten by leaving out a factor, and old patients may count for less.
+233-243). Where Ω is, it counts as `spread` patients: an inverse Wishart. Moments add, so hospitals may sum
+theirs for one and the same answer, a patient is forgotten by leaving out a factor, and old patients may count
+for less.
 """
 
 from __future__ import annotations
@@ -488,8 +489,8 @@ class Refit:
     Raises
     ------
     ValueError
-        For a `worth` or `spread` that is not above 0: the published model would be worth nothing, and the covariance of
-        few patients is none.
+        For a `worth` or `spread` that is not above 0: the published model would be worth nothing, and the
+        covariance of few patients is none.
     """
 
     scenario: Scenario

@@ -98,11 +98,9 @@ class Normal:
         return np.array([1.0, *(self.groups[i, a, TERMS.index(term)] for term in population.terms)])
 
     def log_marginal(self, population: RefittedPopulation) -> float:
-        return float(
-            sum(
-                logsumexp([self.marginal(population, i, a) for a in range(self.share.shape[1])])
-                for i in range(len(self.y))
-            )
+        return math.fsum(
+            float(logsumexp([self.marginal(population, i, a) for a in range(self.share.shape[1])]))
+            for i in range(len(self.y))
         )
 
 
