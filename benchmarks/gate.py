@@ -10,11 +10,12 @@ what patients need.
 ``python -m benchmarks.gate logs [--pools DIR]``: what logs of 500 patients, dosed by the incumbent with its
 dose moved by a tablet in a fifth of the visits, say of candidates: how often they answer, and how often they
 veto. A log is drawn without replacement from 20,000 patients, independently of other logs, so two of them
-share 12 patients or so. Values are linear (ridge) where the gate's default is trees: at a quarter of the
-time, and decisions and harm do not depend on them.
+share 12 patients or so. Values are linear (ridge) where the gate's default is trees: a quarter of the
+time, and neither harm nor whether weights may answer depends on them.
 
 ``python -m benchmarks.gate wrong [--pools DIR]``: a world that both simulators are wrong about, in which a
-candidate that passes in them does harm, and logs that show it.
+candidate that passes in them does harm; and what logs show of it, with doses moved as above, or of a regimen
+that tries the candidate out: its dose with 1/2 where the two differ.
 
 Intervals of shares are Wilson's. Research simulation, not for clinical use.
 """
@@ -48,8 +49,9 @@ from dosewright.agents.refinement.gate import (
     vetoes,
 )
 from dosewright.agents.regimens.bayesian import Bayesian
-from dosewright.agents.regimens.noisy import Noisy, Steps
-from dosewright.envs import Noise, Regimen, Scenario, scenario
+from dosewright.agents.regimens.draws import visit_uniforms
+from dosewright.agents.regimens.noisy import Noisy
+from dosewright.envs import DrawKeys, Noise, Regimen, Scenario, scenario
 from dosewright.evaluation.logged import Trajectories
 from dosewright.evaluation.recording import record
 from dosewright.evaluation.statistics import Difference, proportion_interval
@@ -132,6 +134,40 @@ class Nudged:
         grid = self.known.doses
         moved = grid.snap(dose) + np.where(here, self.tablets * grid.step, 0.0)
         return np.clip(moved, 0.0, grid.maximum), state
+
+
+@dataclass(frozen=True)
+class Undecided:
+    """Who tries a change out: the changed dose with 1/2 where it differs, else the usual one; all else as
+    usual. The log that answers best about that change."""
+
+    change: Nudged
+    name: str = "undecided"
+    needs: frozenset[str] = frozenset()
+
+    def initial_state(self, keys: DrawKeys) -> Any:
+        """Return keys, visit, memory, and the two doses of the last visit."""
+        none = np.zeros(len(keys.patients))
+        return keys, none.astype(np.int64), None, (none, none)
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+    ) -> tuple[Floats, Any]:
+        """Return the dose (n,): a draw, or the usual one."""
+        keys, visit, memory, _ = state
+        snap = self.change.known.doses.snap
+        usual = snap(self.change.of.predict(observation, memory, episode_start)[0])
+        changed, memory = self.change.predict(observation, memory, episode_start)
+        draw = visit_uniforms(keys, visit) < 0.5
+        dose = np.where(draw & (not deterministic), snap(changed), usual)
+        return dose, (keys, visit + 1, memory, (usual, snap(changed)))
+
+    def log_prob(self, observation: Any, state: Any, dose: Any) -> Floats:
+        """Return (n,) the log probability of a dose at the visit of `state`."""
+        same = self.change.known.doses.same
+        mass = sum(0.5 * same(each, np.asarray(dose)) for each in state[3])
+        with np.errstate(divide="ignore"):
+            return np.log(mass)
 
 
 def regimen(name: str, known: Scenario) -> Regimen:
@@ -264,15 +300,17 @@ def drawn(pool: TrialResult, rows: NDArray[np.int64]) -> TrialResult:
     )
 
 
-def logged(first: int, patients: int, far: int, shift: HiddenShift | None = None) -> Trajectories:
-    """Return a log of monitoring whose dose is moved in a fifth of the visits, by `far` tablets; by numbers,
-    so that it can be kept."""
+def logged(tried_out: str, shift: HiddenShift | None = None) -> Trajectories:
+    """Return a log of monitoring, by name so that it can be kept: its dose is moved by a tablet in a fifth of
+    the visits, or, where a change of it is named, that is tried out."""
     known = scenario("warfarin")
+    change = regimen(tried_out, known) if tried_out else None
+    usual = regimen("monitoring", known)
     return record(
         known,
-        Noisy(known, regimen("monitoring", known), Steps({-far: 0.1, 0: 0.8, far: 0.1})),
+        Undecided(change) if isinstance(change, Nudged) else Noisy(known, usual),
         known.population,
-        np.arange(first, first + patients),
+        np.arange(LOGGED),
         Noise("select", 2),
         known.preset("clinic"),
         world=shift,
@@ -288,8 +326,6 @@ def _points(found: Difference) -> str:
 
 
 def _share(happened: Sequence[bool]) -> str:
-    if len(happened) == 1:
-        return "yes" if happened[0] else "no"
     found = proportion_interval(np.array(happened))
     return f"{100 * found.mean:5.1f} % ({100 * found.low:4.1f} to {100 * found.high:4.1f})"
 
@@ -328,8 +364,8 @@ class Hearing:
         Against monitoring.
     patients, logs
         Of a log, and how many.
-    far
-        Tablets by which a dose was moved.
+    tried_out
+        Whether the log's regimen tries the candidate out, or moves any dose.
     shift
         Of the world that the log is from.
     """
@@ -337,12 +373,14 @@ class Hearing:
     candidate: str
     patients: int = LOG
     logs: int = LOGS
-    far: int = 1
+    tried_out: bool = False
     shift: HiddenShift | None = None
 
     def heard(self, memory: Memory, gate: Gate) -> Iterator[OffPolicy]:
         """Yield what each log says."""
-        pool = cast("Callable[..., Trajectories]", memory.cache(logged))(0, LOGGED, self.far, self.shift)
+        pool = cast("Callable[..., Trajectories]", memory.cache(logged))(
+            self.candidate if self.tried_out else "", self.shift
+        )
         known, rng = scenario("warfarin"), np.random.default_rng(2)
         candidate, incumbent = (regimen(name, known) for name in (self.candidate, "monitoring"))
         for number in range(self.logs):
@@ -367,8 +405,8 @@ HEARINGS = (
 SHOWS_MORE = HiddenShift("assay", "the assay shows 30 % more than there is", assay=1.3)
 """Patients are dosed too low because of what a laboratory shows; a dose still lower looks right there."""
 WRONG = tuple(
-    Hearing("monitoring, -1 above 3.5", patients, logs, shift=SHOWS_MORE)
-    for patients, logs in ((LOG, 20), (4 * LOG, 20), (LOGGED, 1))
+    Hearing("monitoring, -1 above 3.5", patients, 20, tried_out, SHOWS_MORE)
+    for patients, tried_out in ((LOG, False), (4 * LOG, False), (LOG, True), (4 * LOG, True))
 )
 
 
@@ -377,7 +415,8 @@ def _told(hearing: Hearing, memory: Memory, margin: float) -> None:
     gate = Gate(regressor=Ridge(10.0))
     said = list(hearing.heard(memory, gate))
     vetoed = [vetoes(each, margin) for each in said]
-    print(f"{hearing.candidate:27s}{hearing.logs} logs of {hearing.patients}")
+    how = "which tried it out" if hearing.tried_out else "moved by a tablet"
+    print(f"{hearing.candidate:27s}{hearing.logs} logs of {hearing.patients}, {how}")
     for words, happened in (
         ("say something of the return", [each.benefit is not None for each in said]),
         ("say something of harm", [each.harm is not None for each in said]),

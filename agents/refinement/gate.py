@@ -3,10 +3,11 @@
 A candidate and the incumbent treat the same virtual patients in two simulators, that of the refitted
 population and that of the population before. In both the candidate must be non-inferior in every harm. In
 benefit, and in the return, it must be better in the refitted one and not worse in the previous one; better
-there too, if the previous population predicts patients whom neither has seen the better of the two; and how
-much of them it has there does not matter once that prediction refutes the previous population. What the log
-of served doses says of both is asked off-policy: where it cannot answer, that is said, and the verdict rests
-on the trials and on predictive fit; where it shows harm, it is a veto.
+there too, if the previous population predicts patients whom neither has seen the better of the two. Once that
+prediction refutes the previous population nothing binds there but the event that a trial counts: it is there
+in case the refit learned from something else than a change of the patients. What the log of served doses says
+of both is asked off-policy: where it cannot answer, that is said, and the verdict rests on the trials and on
+predictive fit; where it shows harm, it is a veto.
 
 Two kinds of error are kept apart:
 
@@ -42,7 +43,7 @@ from dosewright.evaluation.ope.decide import LARGEST_UNSUPPORTED
 from dosewright.evaluation.recording import EVER_IN_HARM
 from dosewright.evaluation.statistics import Difference, Interval, paired_difference
 from dosewright.evaluation.statistics.proportions import paired_proportion_difference
-from dosewright.evaluation.summary.harms import harms_of
+from dosewright.evaluation.summary.harms import EVENT, harms_of
 from dosewright.evaluation.trial import TrialResult, run_trial
 
 Floats = NDArray[np.float64]
@@ -444,7 +445,9 @@ class Gate:
     def _against(self, item: Tried, fit: PredictiveFit) -> list[str]:
         """Say what a trial holds against the candidate."""
         least = self._least(item.where, fit)
-        said = [f"{item.where}: {harm}" for harm in item.harms if not harm.tolerable]
+        # of a simulator that was refuted only the event binds: it is there in case of a wrong refit
+        binding = [harm for harm in item.harms if harm.name == EVENT or not math.isinf(least)]
+        said = [f"{item.where}: {harm}" for harm in binding if not harm.tolerable]
         said += [f"{item.where}: {item.harmed}"] if item.harmed else []
         if math.isinf(least):
             return said

@@ -9,7 +9,7 @@ made again from the others.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -17,8 +17,6 @@ from functools import cached_property
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from dosewright.agents import shipped
 from dosewright.agents.estimation.population import Evidence, Refit, RefittedPopulation
@@ -277,18 +275,26 @@ class Refiner:
         if among is not None:
             rows = [row for row, name in enumerate(names) if name in among]
             names, evidence = [names[row] for row in rows], evidence.select(rows)
-        newest = max(1, round(NEWEST * len(names)))
-        before, after = np.arange(len(names) - newest), np.arange(len(names) - newest, len(names))
-        fit = PredictiveFit(0, 0.0)
-        if len(before):
-            unseen = evidence.select(after)
-            earlier = self.refit.fit([evidence.select(before)])
-            gain = unseen.moments(earlier).log_marginal - unseen.moments(now.population).log_marginal
-            fit = PredictiveFit(newest, gain)
+        fit = self._predicted(names, evidence, now)
         population = self.refit.fit([evidence])
         scenario = population.scenario(self.published)
         policy = None if now.policy is None else _standing(now.policy, scenario, now.usual)
         return Candidate(population, fit, scenario, policy, now.version.policy, tuple(names))
+
+    def _predicted(self, names: Sequence[str], evidence: Evidence, now: InUse) -> PredictiveFit:
+        """Return how well the population of the earlier patients predicts the newest ones, against the one in
+        use: of patients whom neither has seen, as far as there are any."""
+        seen = self._patients_of(now.version)
+        unseen = [row for row, name in enumerate(names) if name not in seen]
+        newest = max(1, round(NEWEST * len(names)))
+        after = unseen[-newest:]
+        before = [row for row in range(len(names)) if row not in set(after)]
+        if not after or not before:
+            return PredictiveFit(0, 0.0)
+        judged = evidence.select(after)
+        earlier = self.refit.fit([evidence.select(before)])
+        gain = judged.moments(earlier).log_marginal - judged.moments(now.population).log_marginal
+        return PredictiveFit(len(after), gain)
 
     def learn_further(self, candidate: Candidate, folder: str | Path, preset: str | None = None) -> Candidate:
         """Return the candidate with its policy fine-tuned in its simulator.
@@ -327,7 +333,8 @@ class Refiner:
             served_log(self.store, self.service.ward, self.published),
             self.published,
             attempt=self.attempts() + 1,
-            seed=self.seed + self.attempts(),
+            # other virtual patients for every candidate there ever was
+            seed=self.seed + sum(line.action in ("promoted", "refused") for line in self.registry.audit()),
         )
 
     def attempts(self) -> int:

@@ -98,8 +98,9 @@ class Normal:
         return np.array([1.0, *(self.groups[i, a, TERMS.index(term)] for term in population.terms)])
 
     def log_marginal(self, population: RefittedPopulation) -> float:
+        many = self.share.shape[1]
         return math.fsum(
-            float(logsumexp([self.marginal(population, i, a) for a in range(self.share.shape[1])]))
+            float(np.asarray(logsumexp([self.marginal(population, i, a) for a in range(many)])))
             for i in range(len(self.y))
         )
 

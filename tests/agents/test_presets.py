@@ -24,7 +24,7 @@ from dosewright.agents.learning.preset import (
 from dosewright.envs import names, scenario
 from dosewright.envs.scenarios import protocol_names
 
-VARIANTS = ("history", "preference", "recurrent", "sac", "tablets", "textbook", "tqc", "truth")
+VARIANTS = ("history", "preference", "recurrent", "refine", "sac", "tablets", "textbook", "tqc", "truth")
 each_drug = pytest.mark.parametrize("drug", names())
 
 
@@ -52,6 +52,8 @@ def test_every_drug_has_a_preset_of_its_own(drug: str) -> None:
 @each_drug
 @pytest.mark.parametrize("variant", [None, *VARIANTS])
 def test_every_variant_is_read_and_written_back(drug: str, variant: str | None) -> None:
+    if (drug, variant) == ("propofol", "refine"):
+        pytest.skip("what ships for propofol is monitoring, whose preset has no warm start to shorten")
     preset = read_preset(drug if variant is None else f"{drug}-{variant}")
     assert preset.scenario.drug == drug
     assert Preset.parse(preset.text(), "again") == preset

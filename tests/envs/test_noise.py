@@ -71,7 +71,7 @@ def test_namespaces_seeds_and_streams_are_independent() -> None:
 
 
 def test_streams_have_values_of_their_own() -> None:
-    assert len({int(stream) for stream in Stream}) == len(Stream.__members__) == 22
+    assert len({int(stream) for stream in Stream}) == len(Stream.__members__) == 24
 
 
 @given(st.integers(0, 2**40), st.integers(0, 2**31), st.sampled_from(list(Stream)), st.integers(0, 2**63))

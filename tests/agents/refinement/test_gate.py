@@ -256,6 +256,9 @@ def test_a_subgroup_that_loses_is_refused(result: TrialResult, better: Verdict) 
     benefit = np.where(mask, other - 0.06 + 0.001 * np.sin(np.arange(len(mask))), own + 0.2)
     found = tried("previous", changed(result, benefit=benefit), SMALL.level(1), SMALL.veto_level)
     assert found.benefit.low > 0 and found.worse == "women: benefit is shown to fall by more than 3.0 points"
+    less = tried("previous", changed(result, benefit=benefit + 0.04), SMALL.level(1), SMALL.veto_level)
+    women = next(group for group in less.groups if group.label == "women")
+    assert -0.03 < women.benefit.low < women.benefit.high < 0 and less.worse == ""
     trials = (better.trials[0], found)
     assert not SMALL.verdict(trials, NO_LOG, EVEN, 0.03, attempt=1, seed=1).promoted
     # where the previous population is refuted, who loses there are patients that do not exist
@@ -390,6 +393,7 @@ def test_a_log_that_can_answer_is_heard_and_vetoes(warfarin: Scenario, log: Traj
     assert fair.verdict == "answered" and fair.patients == 400
     assert fair.benefit is not None and fair.benefit.level == SMALL.veto_level
     assert fair.benefit.low < 0 < fair.benefit.high
+    assert fair.harm is not None and -0.2 < fair.harm.low < fair.harm.high < warfarin.margin
     # in another world the next interval is lost to whoever is lowered
     lowers = np.stack([candidate.lowers(seen) for seen in np.moveaxis(log.observations, 1, 0)], axis=1)
     wanted = Noisy(warfarin, usual)
