@@ -39,6 +39,9 @@ def refine(drug: str, store: Path, registry: Path, fine_tune: Path | None, reaso
             click.echo(f"{name.removeprefix('log ')}: {moved}")
         if fine_tune is not None:
             candidate = refiner.learn_further(candidate, fine_tune)
+            click.echo(
+                "policy: learned further" if candidate.learned_further else "policy: as it was, no gain shown"
+            )
         verdict = refiner.judge(candidate)
         version = refiner.settle(candidate, verdict, reason)
     click.echo(f"{'promoted' if verdict.promoted else 'refused'}: {'; '.join(verdict.reasons)}")

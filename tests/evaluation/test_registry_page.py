@@ -185,7 +185,7 @@ def test_change_control_has_its_three_parts(page: str) -> None:
             ("<p><b>Never changes", "<h3>2 Modification protocol"),
         )
     )
-    for what in ("means, covariances", "Weights of the policy", "detectors of drift"):
+    for what in ("means, covariances", "Weights of the policy", "baselines of the surveillance"):
         assert what in may and what not in never
     for what in ("warfarin-v7: target", "shield", "Margins and alpha", "genotype", "Structure"):
         assert what in never and what not in may

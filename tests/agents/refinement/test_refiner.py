@@ -13,6 +13,7 @@ import pytest
 
 from dosewright.agents import load
 from dosewright.agents.estimation.population import Refit, RefittedPopulation
+from dosewright.agents.learning import LearnedPolicy
 from dosewright.agents.refinement import refiner as module
 from dosewright.agents.refinement.drift import Plan, Stage, response, watch
 from dosewright.agents.refinement.events import Event
@@ -113,6 +114,35 @@ def test_the_refitted_population_needs_less_and_predicts_better(loop: Refiner) -
     assert candidate.fit.patients == 12
     assert candidate.fit.log_bayes_factor > 0
     assert len(candidate.patients) == PATIENTS
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_learning_further_counts_where_it_is_shown_to_be_better(
+    loop: Refiner, better: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In place of a training: a policy that doses as the one before, or twice as much as one that halves."""
+    candidate = loop.propose()
+    assert candidate.policy is not None and candidate.folder is not None
+    worse = _scaled(candidate.policy, 0.5)
+    begun = replace(candidate, policy=worse if better else candidate.policy)
+    monkeypatch.setattr(module, "train", lambda *_, **__: candidate.folder)
+    found = loop.learn_further(begun, tmp_path)
+    assert found.learned_further == better
+    assert (found.policy is begun.policy) == (not better)
+    with pytest.raises(ValueError, match="no policy to learn further"):
+        loop.learn_further(replace(candidate, policy=None), tmp_path)
+
+
+def _scaled(policy: LearnedPolicy, factor: float) -> LearnedPolicy:
+    """Return a policy that gives so much less."""
+
+    class Less(LearnedPolicy):
+        def decide(self, features: Any, anchor: Any) -> Any:
+            return factor * super().decide(features, anchor)
+
+    less = policy.standing_on(policy.belief_filter)
+    less.__class__ = Less
+    return less
 
 
 def test_a_candidate_is_promoted_and_doses_less_at_once(loop: Refiner) -> None:
