@@ -24,7 +24,8 @@ def refine(drug: str, store: Path, registry: Path, fine_tune: Path | None, reaso
     """
     import numpy as np
 
-    from dosewright.agents.refinement.live import NOTICE, opened
+    from dosewright.agents.bedside import NOTE
+    from dosewright.agents.refinement.live import opened
     from dosewright.agents.refinement.usual import Rehearsal
 
     def say(words: str) -> None:
@@ -47,7 +48,7 @@ def refine(drug: str, store: Path, registry: Path, fine_tune: Path | None, reaso
     click.echo(f"{'promoted' if verdict.promoted else 'refused'}: {'; '.join(verdict.reasons)}")
     if version is not None:
         click.echo(f"version {version.name} doses from now on")
-    click.echo(NOTICE)
+    click.echo(NOTE)
 
 
 if __name__ == "__main__":

@@ -48,14 +48,15 @@ def serve(
     """
     from contextlib import closing
 
-    from dosewright.agents.refinement.live import NOTICE, Live, opened
+    from dosewright.agents.bedside import NOTE
+    from dosewright.agents.refinement.live import Live, opened
     from dosewright.agents.refinement.sources import source
     from dosewright.agents.refinement.usual import Rehearsal
 
     def say(words: str) -> None:
         click.echo(words, err=True)
 
-    say(NOTICE)
+    say(NOTE)
     with opened(drug, store, registry, seed, say, Rehearsal(seed=seed)) as refiner:
         live, service = Live(refiner), refiner.service
         with closing(source(origin, follow=follow)) as events, live.shown(view):

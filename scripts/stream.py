@@ -60,14 +60,15 @@ def stream(
 
 def _live(clinic: SimulatedClinic, store: Path, registry: Path, seed: int) -> None:
     """Dose a clinic's patients, and say what came of them."""
-    from dosewright.agents.refinement.live import NOTICE, Live, opened
+    from dosewright.agents.bedside import NOTE
+    from dosewright.agents.refinement.live import Live, opened
     from dosewright.agents.refinement.sources import Batch, Record
     from dosewright.agents.refinement.usual import Rehearsal
 
     def say(words: str) -> None:
         click.echo(words, err=True)
 
-    say(NOTICE)
+    say(NOTE)
     drug = clinic.scenario.name
     with opened(drug, store, registry, seed, say, Rehearsal(seed=seed)) as refiner:
         live = Live(refiner)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from dosewright.agents.bedside import NOTE
 from dosewright.agents.estimation import BeliefFilter
 from dosewright.agents.estimation.population import Refit
 from dosewright.agents.refinement.drift import Plan, Stage
@@ -106,7 +107,7 @@ def demonstrate(
         events = sum(1 for _ in store.events())
     return {
         "schema": 1,
-        "note": "Research simulation, not for clinical use.",
+        "note": NOTE,
         "drug": drug,
         "scenario_version": known.version,
         "seed": seed,
@@ -133,7 +134,7 @@ def demonstrate(
         if again is None
         else {"to": first.name, "visits": len(doses), "identical": doses == again, "digest": _digest(doses)},
         "afterwards": compared,
-        "registry": {"versions": registry.verify()[0], "lines": registry.verify()[1]},
+        "registry": dict(zip(("versions", "lines"), registry.verify(), strict=True)),
     }
 
 

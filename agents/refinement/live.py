@@ -23,7 +23,6 @@ from dosewright.agents.refinement.store import Store
 from dosewright.agents.refinement.usual import Rehearsal
 from dosewright.envs import scenario
 
-NOTICE = "Research simulation, not for clinical use."
 _A_WEEK = 7.0
 _LAST = 12  # answers that are shown
 

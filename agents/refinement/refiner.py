@@ -23,7 +23,7 @@ import numpy as np
 from dosewright.agents import shipped
 from dosewright.agents.estimation.population import Evidence, Refit, RefittedPopulation
 from dosewright.agents.learning import LearnedPolicy, read_preset, train
-from dosewright.agents.refinement.dosing import Dosing
+from dosewright.agents.refinement.dosing import MONITORING, Dosing
 from dosewright.agents.refinement.drift import Response, Signals, Stage, Watch, response, watch
 from dosewright.agents.refinement.factors import FactorMaker, factors_of, unpacked
 from dosewright.agents.refinement.gate import Gate, PredictiveFit, Verdict
@@ -151,7 +151,7 @@ def begin(registry: Registry, published: Scenario, rehearsal: Rehearsal) -> Vers
             population.record(),
             learn_usual(scenario, policy, rehearsal).record(),
             parent=None,
-            regimen="bayesian-adaptive" if policy is None else "policy",
+            regimen=MONITORING if policy is None else "policy",
             by=BY,
             reason="the published model",
             policy_folder=folder,
@@ -398,7 +398,7 @@ class Refiner:
             candidate.population.record(),
             usual.record(),
             parent=now,
-            regimen="bayesian-adaptive" if candidate.policy is None else "policy",
+            regimen=MONITORING if candidate.policy is None else "policy",
             by=BY,
             reason=reason,
             saw=[hashes[name] for name in candidate.patients if hashes[name] not in seen],

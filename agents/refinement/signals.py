@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv
 
+from dosewright.agents.estimation import Belief, BeliefFilter
 from dosewright.agents.refinement.dosing import Dosing
 from dosewright.agents.refinement.drift import Signals
 from dosewright.agents.refinement.served import measured_response
@@ -54,21 +55,41 @@ class Results:
     z: Floats
 
 
-def followed(dosing: Dosing, log: Trajectories) -> Results:
-    """Return the results of a simulated log against what the belief of a version expected."""
-    kept, belief = dosing.filter, None
-    days = dosing.scenario.clock.days / dosing.scenario.clock.shown
-    assert log.times is not None
-    rows_of: list[tuple[int, int, float, float, float]] = []
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A visit of a log: patients `rows` (n,) who were there, what they showed, the beliefs before and after
+    the results, and the results, as `BeliefFilter.expect` has them."""
+
+    visit: int
+    rows: Ints
+    observation: NDArray[np.float32]
+    moved: Belief
+    arrived: Floats
+    after: Belief
+
+
+def steps(kept: BeliefFilter, log: Trajectories) -> Iterator[Step]:
+    """Walk a filter through a log, visit by visit."""
+    belief: Belief | None = None
     for visit in range(log.horizon):
         rows = np.flatnonzero(log.mask[:, visit])
         observation = log.observations[rows, visit].astype(np.float32)
         moved, arrived = kept.expect(None if belief is None else belief.select(rows), observation)
-        for item in surprises(dosing.scenario, moved, arrived):
-            row = int(rows[item.row])
-            rows_of.append((row, item.measurement, float(log.times[row, visit]) * days, item.value, item.z))
         after = kept.weigh(moved, observation)
         belief = after if belief is None else belief.replace_rows(rows, after)
+        yield Step(visit, rows, observation, moved, arrived, after)
+
+
+def followed(dosing: Dosing, log: Trajectories) -> Results:
+    """Return the results of a simulated log against what the belief of a version expected."""
+    days = dosing.scenario.clock.days / dosing.scenario.clock.shown
+    assert log.times is not None
+    rows_of: list[tuple[int, int, float, float, float]] = []
+    for step in steps(dosing.filter, log):
+        for item in surprises(dosing.scenario, step.moved, step.arrived):
+            row = int(step.rows[item.row])
+            at = float(log.times[row, step.visit]) * days
+            rows_of.append((row, item.measurement, at, item.value, item.z))
     return _results(rows_of)
 
 

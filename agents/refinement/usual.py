@@ -18,7 +18,7 @@ from dosewright.agents.learning import LearnedPolicy
 from dosewright.agents.refinement.dosing import Dosing
 from dosewright.agents.refinement.drift import Baseline, Plan, Signals
 from dosewright.agents.refinement.shield import Limits, foresee
-from dosewright.agents.refinement.signals import Results, followed, simulated
+from dosewright.agents.refinement.signals import Results, followed, simulated, steps
 from dosewright.agents.regimens import Bayesian, Noisy
 from dosewright.envs import Noise, Scenario, Stream
 from dosewright.envs.realism import Realism
@@ -167,15 +167,10 @@ class _Clinic:
 
 def _seen(dosing: Dosing, log: Trajectories, patients: int) -> tuple[NDArray[np.float32], Floats]:
     """Return the features of all visits of some patients, and P(harm) under the doses given."""
-    kept, belief = dosing.filter, None
-    some = log.select(np.arange(patients))
+    kept, some = dosing.filter, log.select(np.arange(patients))
     features: list[NDArray[np.float32]] = []
     harm: list[Floats] = []
-    for visit in range(some.horizon):
-        rows = np.flatnonzero(some.mask[:, visit])
-        observation = some.observations[rows, visit].astype(np.float32)
-        after = kept.step(None if belief is None else belief.select(rows), observation)
-        features.append(dosing.features(after, observation)[0])
-        harm.append(foresee(kept, after, some.actions[rows, visit][:, None]).harm[:, 0])
-        belief = after if belief is None else belief.replace_rows(rows, after)
+    for step in steps(kept, some):
+        features.append(dosing.features(step.after, step.observation)[0])
+        harm.append(foresee(kept, step.after, some.actions[step.rows, step.visit][:, None]).harm[:, 0])
     return np.concatenate(features), np.concatenate(harm)
