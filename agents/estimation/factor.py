@@ -26,6 +26,8 @@ from dosewright.agents.estimation.prior import names
 
 Floats = NDArray[np.float64]
 
+ARRAYS = ("eta", "log_likelihood", "log_reference", "variance", "centres", "log_share")
+"""Fields of a `LikelihoodFactor` with a row a patient."""
 WIDER = 4.0  # reference variance over the model's: other populations lie within
 _COMPONENTS = 4  # of the mixture that particles are drawn from
 
@@ -165,9 +167,8 @@ class LikelihoodFactor:
                 )
         most = max(part.centres.shape[1] for part in parts)
         padded = [part.padded(most) for part in parts]
-        fields = ("eta", "log_likelihood", "log_reference", "variance", "centres", "log_share")
         return replace(
-            first, **{name: np.concatenate([getattr(part, name) for part in padded]) for name in fields}
+            first, **{name: np.concatenate([getattr(part, name) for part in padded]) for name in ARRAYS}
         )
 
     def __len__(self) -> int:
@@ -247,8 +248,7 @@ class LikelihoodFactor:
     def select(self, patients: ArrayLike) -> LikelihoodFactor:
         """Return the factors of some patients, by number: those that are left after one is erased."""
         rows = np.asarray(patients, dtype=np.int64)
-        fields = ("eta", "log_likelihood", "log_reference", "variance", "centres", "log_share")
-        return replace(self, **{name: getattr(self, name)[rows] for name in fields})
+        return replace(self, **{name: getattr(self, name)[rows] for name in ARRAYS})
 
 
 def _own(patient: str, columns: int) -> Floats:

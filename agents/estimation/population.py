@@ -30,6 +30,7 @@ from dosewright.agents.estimation.factor import WIDER, LikelihoodFactor
 from dosewright.agents.estimation.prior import alternatives, columns, names, scales
 from dosewright.envs import Scenario
 from dosewright.envs.pharmacology import PopulationModel
+from dosewright.envs.pharmacology.model import displaced
 
 Floats = NDArray[np.float64]
 
@@ -112,21 +113,13 @@ class _Expected:
 
     def __call__(self, covariates: Mapping[str, ArrayLike], effects: Mapping[str, ArrayLike]) -> Floats:
         model = self.scenario.model
-        theta = np.array(model.typical(covariates, effects))
+        theta = np.asarray(model.typical(covariates, effects))
         moved = np.broadcast_to(self.shift, (1, len(self.shift)))
         for term, contrast in zip(self.terms, self.contrasts, strict=True):
             moved = moved + term.members(model, covariates, effects)[:, None] * contrast
         if len(moved) > len(theta):
             theta = np.repeat(theta, len(moved), axis=0)
-        for j, (column, scale) in enumerate(zip(columns(self.scenario), scales(self.scenario), strict=True)):
-            if scale == "log":
-                theta[:, column] *= np.exp(moved[:, j])
-            elif scale == "logit":
-                odds = theta[:, column] / (1.0 - theta[:, column]) * np.exp(moved[:, j])
-                theta[:, column] = odds / (1.0 + odds)
-            else:
-                theta[:, column] += moved[:, j]
-        return theta
+        return displaced(theta, columns(self.scenario), scales(self.scenario), moved)
 
 
 @dataclass(frozen=True, eq=False)

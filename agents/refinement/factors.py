@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from dosewright.agents.estimation import Belief, BeliefFilter
-from dosewright.agents.estimation.factor import LikelihoodFactor
+from dosewright.agents.estimation.factor import ARRAYS, LikelihoodFactor
 from dosewright.agents.estimation.population import Evidence, GroupTerm, reference
 from dosewright.agents.estimation.prior import known_people
 from dosewright.agents.refinement.events import Event
@@ -25,7 +25,6 @@ from dosewright.envs import Scenario
 PARTICLES = 128
 """Particles of a factor."""
 _KEPT = 128  # particles of the belief that a factor's mixture is fitted to
-_ARRAYS = ("eta", "log_likelihood", "log_reference", "variance", "centres", "log_share")
 
 
 class FactorMaker:
@@ -118,7 +117,7 @@ def packed(evidence: Evidence, patient: int) -> bytes:
     """Return the evidence of one patient, by number, as bytes that `unpacked` reads."""
     one, file = evidence.select([patient]), io.BytesIO()
     terms = np.array([["|".join(term.covariates), term.effect] for term in one.terms]).reshape(-1, 2)
-    arrays = {name: getattr(one.factor, name) for name in _ARRAYS}
+    arrays = {name: getattr(one.factor, name) for name in ARRAYS}
     np.savez(file, names=np.array(one.factor.names), terms=terms, groups=one.groups, **arrays)
     return file.getvalue()
 
@@ -140,7 +139,7 @@ def unpacked(blobs: Sequence[bytes]) -> Evidence:
                     for covariates, effect in file["terms"].tolist()
                 )
                 factor = LikelihoodFactor(
-                    tuple(file["names"].tolist()), **{name: file[name] for name in _ARRAYS}
+                    tuple(file["names"].tolist()), **{name: file[name] for name in ARRAYS}
                 )
                 parts.append(Evidence(factor, file["groups"], terms, np.ones(1)))
         except (ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile) as error:

@@ -330,16 +330,31 @@ class PopulationModel:
         -------
         theta : (n, p)
         """
-        theta = typical.copy()
-        log = [k for k, i in enumerate(self.random_effects) if self.parameters[i].effect == "log"]
-        theta[:, [self.random_effects[k] for k in log]] *= np.exp(eta[:, log])
-        for k, i in enumerate(self.random_effects):
-            if self.parameters[i].effect == "linear":
-                theta[:, i] += eta[:, k]
-            elif self.parameters[i].effect == "logit":
-                odds = theta[:, i] / (1.0 - theta[:, i]) * np.exp(eta[:, k])
-                theta[:, i] = odds / (1.0 + odds)
+        effects = [self.parameters[i].effect for i in self.random_effects]
+        theta = displaced(typical, self.random_effects, effects, eta)
         return theta if self.combine is None else self.combine(theta)
+
+
+def displaced(theta: Floats, columns: Sequence[int], effects: Sequence[str], by: Floats) -> Floats:
+    """Return parameters (n, p) with some columns moved, each on the scale on which its effects add.
+
+    Parameters
+    ----------
+    theta : (n, p)
+    columns : (d,)
+    effects : (d,) "log", "logit" or "linear", as of `Parameter.effect`
+    by : (n, d) or (1, d)
+    """
+    moved = theta.copy()
+    log = [k for k, effect in enumerate(effects) if effect == "log"]
+    moved[:, [columns[k] for k in log]] *= np.exp(by[:, log])
+    for k, (column, effect) in enumerate(zip(columns, effects, strict=True)):
+        if effect == "linear":
+            moved[:, column] += by[:, k]
+        elif effect == "logit":
+            odds = moved[:, column] / (1.0 - moved[:, column]) * np.exp(by[:, k])
+            moved[:, column] = odds / (1.0 + odds)
+    return moved
 
 
 def columns(source: Mapping[str, ArrayLike], *names: str) -> tuple[Floats, ...]:
