@@ -62,7 +62,6 @@ def _live(clinic: SimulatedClinic, store: Path, registry: Path, seed: int) -> No
     """Dose a clinic's patients, and say what came of them."""
     from dosewright.agents.bedside import NOTE
     from dosewright.agents.refinement.live import Live, opened
-    from dosewright.agents.refinement.sources import Batch, Record
     from dosewright.agents.refinement.usual import Rehearsal
 
     def say(words: str) -> None:
@@ -74,10 +73,9 @@ def _live(clinic: SimulatedClinic, store: Path, registry: Path, seed: int) -> No
         live = Live(refiner)
 
         def tell(events: Sequence[Event]) -> Mapping[str, float]:
-            records = (Record(e.as_json().encode(), f"event {i}") for i, e in enumerate(events, start=1))
-            taken = refiner.service.take(Batch(tuple(records)), f"simulated clinic, seed {seed}")
+            taken = refiner.service.tell(events, f"simulated clinic, seed {seed}")
             live.took(taken)
-            return {answer.patient: answer.dose for answer in taken.answers}
+            return taken.doses
 
         with live.shown(True):
             treated = clinic.run(tell)

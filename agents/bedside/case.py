@@ -25,7 +25,8 @@ Floats = NDArray[np.float64]
 LATE = 0.25
 """Share of a unit by which a decision may come late and still be the one at the unit's start."""
 _MOMENT = 1e-6  # share of a unit
-_ABSURD = 10.0  # times the most that an assay shows
+ABSURD = 10.0
+"""Times the most that an assay shows: above it no result is believed to be in the unit it says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,7 +240,7 @@ def _beyond(scenario: Scenario, records: PatientRecords, outputs: Mapping[int, s
         if item is None or level <= item.high:
             continue
         measured = f"DV = {level:g} {item.unit}"
-        if level > _ABSURD * item.high:
+        if level > ABSURD * item.high:
             refuse(
                 records,
                 i,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,16 @@ from dosewright.agents.refinement.refiner import Candidate, Refiner, begin, in_u
 from dosewright.agents.refinement.registry import Registry
 from dosewright.agents.refinement.serve import Service
 from dosewright.agents.refinement.simulated import SimulatedClinic, Treated
-from dosewright.agents.refinement.sources import Batch, Record
 from dosewright.agents.refinement.store import Store
 from dosewright.agents.refinement.usual import Rehearsal
 from dosewright.envs import Noise, scenario
 from dosewright.evaluation.statistics import Interval, paired_difference, proportion_interval
 from dosewright.evaluation.statistics.proportions import paired_proportion_difference
 from dosewright.evaluation.trial import run_trial
-from dosewright.evaluation.worlds import world
+from dosewright.evaluation.worlds import HiddenShift, world
 
 WORLD = "half-dose"
 _TOLD = "simulated clinic"
-_A_WEEK = 7.0
 _AFTERWARDS = 2000  # new virtual patients whom the versions before and after treat alike
 _PROBED = 40  # visits at which a version's doses are compared with those after a rollback
 
@@ -78,16 +77,16 @@ def demonstrate(
     with Store.open(folder / "events.db", drug, known.version) as store:
         service = Service(store, known, use.dosing(seed), use.usual.spread)
         refiner = Refiner(service, registry, Refit(known), Gate(patients=pairs), rehearsal, seed)
-        stream = _Streamed(service, refiner, seed)
+        stream = StreamedClinic(refiner, world(WORLD, known), seed)
         say(f"{patients} patients are streamed, in a world where they need half the dose")
-        before = stream.treat(patients, 0)
+        before = stream.treat(patients)
         doses = stream.doses()
         say("the population is refitted, and the candidate judged")
         candidate = refiner.propose()
         verdict = refiner.judge(candidate)
         promoted = refiner.settle(candidate, verdict, "an alarm of drift")
         say(f"{patients} new patients are streamed")
-        after = stream.treat(patients, patients)
+        after = stream.treat(patients)
         say("a candidate that learned the wrong way round is judged")
         wrong = _wrong_way_round(candidate)
         refused = refiner.judge(wrong)
@@ -139,56 +138,69 @@ def demonstrate(
 
 
 @dataclass(eq=False)
-class _Streamed:
-    """A simulated clinic at a service, watched every week until an alarm asks for a refit."""
+class StreamedClinic:
+    """A simulated clinic at the service of a refiner, watched every week until an alarm asks for a refit.
 
-    service: Service
+    Attributes
+    ----------
+    refiner
+        Watches.
+    world
+        Of the patients.
+    seed
+        Of the patients.
+    alarms, stages, alarmed
+        What asked for a refit, what for, and on which day; None: nothing has.
+    """
+
     refiner: Refiner
+    world: HiddenShift
     seed: int
     alarms: Sequence[str] = ()
     stages: Sequence[Stage] = ()
     alarmed: float | None = None
-    _week: int = 0
+    _came: int = 0
+    _free: float = 0.0
 
-    def treat(self, patients: int, first: int) -> Treated:
-        """Stream patients, of whom `first` came before."""
-        known = self.service.published
+    def treat(self, patients: int) -> Treated:
+        """Stream new patients, after follow-up of those before."""
+        known = self.refiner.published
         clinic = SimulatedClinic(
             known,
             known.preset("clinic"),
-            world(WORLD, known),
+            self.world,
             Noise("select", self.seed),
             patients,
-            first=first,
-            begin=first / 10 + (known.horizon if first else 0),
+            first=self._came,
+            begin=self._free,
         )
+        self._came += patients
+        self._free += patients * clinic.every / clinic.together + known.horizon
         return clinic.run(self.tell)
 
     def tell(self, events: Sequence[Event]) -> Mapping[str, float]:
         """Serve a moment's events."""
-        records = tuple(Record(e.as_json().encode(), f"event {i}") for i, e in enumerate(events, start=1))
-        taken = self.service.take(Batch(records), _TOLD)
+        taken = self.refiner.service.tell(events, _TOLD)
         if self.alarmed is None and events:
-            self._look(events)
-        return {answer.patient: answer.dose for answer in taken.answers}
+            self._look(max(event.time for event in events))
+        return taken.doses
 
-    def _look(self, events: Sequence[Event]) -> None:
-        begin = self.refiner.begin_of_calendar()
-        day = (max(event.time for event in events) - begin).total_seconds() / 86_400
-        if day < (self._week + 1) * _A_WEEK:
+    def _look(self, now: datetime) -> None:
+        looked = self.refiner.look_weekly(now)
+        if looked is None:
             return
-        self._week = int(day / _A_WEEK)
-        found, asked = self.refiner.look()
+        found, asked = looked
         if Stage.REFINE in asked.stages:
-            self.alarmed, self.stages = day, asked.stages
-            self.alarms = [alarm.words for alarm in found.alarms]
+            self.alarmed = (now - self.refiner.begin_of_calendar()).total_seconds() / 86_400
+            self.alarms, self.stages = [alarm.words for alarm in found.alarms], asked.stages
 
     def doses(self) -> list[tuple[float, ...]]:
         """Return what the version that doses now would serve at the last visits of some patients."""
         names = [f"site-1-{number}" for number in range(_PROBED)]
         # an alarm is of the site, not of the version
-        asked = [replace(self.service.waiting(name), alarm="") for name in names]
-        answers = self.service.dosing.answer(asked)
+        service = self.refiner.service
+        asked = [replace(service.waiting(name), alarm="") for name in names]
+        answers = service.dosing.answer(asked)
         return [(a.dose, a.propensity, a.wanted, a.benefit, a.harm) for a in answers]
 
 

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from dosewright.agents.bedside.case import ABSURD
 from dosewright.envs import Scenario, genotype_effects
 from dosewright.envs.genotypes import allele_entry
 from dosewright.envs.observation import Entry
@@ -39,7 +40,6 @@ Kind = Literal[
 # no control character, and no blank at an end: "P1 " and "P1" would be two patients
 _TEXT = r"^[^\x00-\x20\x7f-\xa0]([^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0])?$"
 _UNIT = r"^[^\x00-\x1f\x7f-\x9f]*$"
-_ABSURD = 10.0  # times the most that an assay shows
 _OVERDOSE = 3.0  # times the largest dose that can be decided
 _SHOWN = 60  # characters of a value in a reason
 
@@ -388,7 +388,7 @@ def _measurement(event: Event, scenario: Scenario) -> dict[str, Any]:
     items = {item.name: item for item in scenario.measurements}
     item = items[_named("measurement", event, items, scenario)]
     value = _converted(event, item.name, item.unit)
-    if not 0 <= value <= _ABSURD * item.high:
+    if not 0 <= value <= ABSURD * item.high:
         raise ValueError(
             f"{item.name} = {_quantity(value, item.unit)}, where 0 to {item.high:g} is all that is ever "
             "shown; is it another unit?"

@@ -6,7 +6,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
 from rich.console import Group
@@ -23,7 +22,6 @@ from dosewright.agents.refinement.store import Store
 from dosewright.agents.refinement.usual import Rehearsal
 from dosewright.envs import scenario
 
-_A_WEEK = 7.0
 _LAST = 12  # answers that are shown
 
 
@@ -72,7 +70,6 @@ class Live:
     counts: Counter[str] = field(default_factory=Counter[str])
     answers: deque[Answer] = field(default_factory=lambda: deque[Answer](maxlen=_LAST))
     alarms: list[str] = field(default_factory=list[str])
-    _looked: datetime | None = None
     _screen: Screen | None = None
 
     def took(self, taken: Taken) -> None:
@@ -87,17 +84,11 @@ class Live:
         self.counts["fallbacks"] += sum(bool(answer.fallback) for answer in taken.answers)
         self.counts["shielded"] += sum(bool(answer.shield) for answer in taken.answers)
         self.answers.extend(taken.answers)
-        if taken.notes:
-            self._watch(max(note.time for note in taken.notes))
+        looked = self.refiner.look_weekly(max(n.time for n in taken.notes)) if taken.notes else None
+        if looked is not None:
+            self.alarms = [alarm.words for alarm in looked[0].alarms]
         if self._screen is not None:
             self._screen.update(self.view())
-
-    def _watch(self, now: datetime) -> None:
-        if self._looked is not None and (now - self._looked).total_seconds() < _A_WEEK * 86_400:
-            return
-        self._looked = now
-        found, _ = self.refiner.look()
-        self.alarms = [alarm.words for alarm in found.alarms]
 
     @contextmanager
     def shown(self, view: bool) -> Iterator[None]:

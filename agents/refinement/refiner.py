@@ -39,6 +39,8 @@ from dosewright.evaluation.trial import run_trial
 
 BY = "refiner"
 ALARM, VERDICT, PROMOTION = "alarm", "verdict", "promotion"
+WEEK = timedelta(days=7)
+"""Of the stream, between two looks at its signals."""
 NEWEST = 0.2
 """Share of the patients, the newest, on whom predictions are judged: the population that is judged has not
 seen them."""
@@ -186,6 +188,7 @@ class Refiner:
     gate: Gate = field(default_factory=Gate)
     rehearsal: Rehearsal = field(default_factory=Rehearsal)
     seed: int = 0
+    _looked: datetime | None = field(default=None, init=False)
 
     @cached_property
     def maker(self) -> FactorMaker:
@@ -222,6 +225,13 @@ class Refiner:
                 self.service.alarms.setdefault(alarm.site, alarm.words)
         self.store.note(notes)
         return found, response(found.alarms)
+
+    def look_weekly(self, now: datetime) -> tuple[Watch, Response] | None:
+        """Look where a week of the stream has gone by since the last time; None: not yet."""
+        if self._looked is not None and now - self._looked < WEEK:
+            return None
+        self._looked = now
+        return self.look()
 
     def begin_of_calendar(self) -> datetime:
         """Day 0 of the calendar: the first enrolment."""
@@ -342,8 +352,8 @@ class Refiner:
         """Have a candidate judged against what doses now."""
         now = in_use(self.registry.current(), self.published)
         return self.gate.judge(
-            _named(candidate.policy, candidate.scenario, "candidate"),
-            _named(now.policy, now.scenario, "incumbent"),
+            as_arm(candidate.policy, candidate.scenario, "candidate"),
+            as_arm(now.policy, now.scenario, "incumbent"),
             {"refitted": candidate.scenario, "previous": now.scenario},
             candidate.fit,
             served_log(self.store, self.service.ward, self.published),
@@ -458,7 +468,7 @@ def _standing(policy: LearnedPolicy, scenario: Scenario, usual: Usual) -> Learne
     return policy.standing_on(Dosing(scenario, usual.limits, "", policy).filter)
 
 
-def _named(policy: LearnedPolicy | None, scenario: Scenario, name: str) -> Regimen:
+def as_arm(policy: LearnedPolicy | None, scenario: Scenario, name: str) -> Regimen:
     """Return a regimen under the name of a trial's arm."""
     if policy is None:
         return Bayesian(scenario, name, scenario.monitoring.fade)

@@ -19,7 +19,7 @@ import numpy as np
 from dosewright.agents.refinement.chart import Seen
 from dosewright.agents.refinement.dosing import Answer, Asked, Dosing
 from dosewright.agents.refinement.events import Event, Refused, parse, understood
-from dosewright.agents.refinement.sources import Batch
+from dosewright.agents.refinement.sources import Batch, Record
 from dosewright.agents.refinement.store import Note, Store, UnscrubbedError
 from dosewright.agents.refinement.ward import Ward
 from dosewright.envs import Scenario
@@ -49,6 +49,11 @@ class Taken:
     refused: int
     answers: tuple[Answer, ...]
     notes: tuple[Note, ...]
+
+    @property
+    def doses(self) -> dict[str, float]:
+        """Patient -> dose, of who asked."""
+        return {answer.patient: answer.dose for answer in self.answers}
 
 
 @dataclass
@@ -149,6 +154,11 @@ class Service:
         for answer, (item, _) in zip(answers, asked, strict=True):
             self._served[answer.patient] = _Served(answer.event, _basis(item.belief_rows), answer.dose)
         return Taken(len(new), appended.duplicates, appended.refused, tuple(answers), tuple(notes))
+
+    def tell(self, events: Sequence[Event], source: str) -> Taken:
+        """Take events that are at hand: those of a simulated clinic."""
+        records = (Record(e.as_json().encode(), f"event {i}") for i, e in enumerate(events, start=1))
+        return self.take(Batch(tuple(records)), source)
 
     def understand(self, batch: Batch) -> tuple[list[Event], list[Refused]]:
         """Return the events of a batch in the scenario's names and units, and what is refused."""

@@ -33,6 +33,7 @@ OVERRIDDEN, CONCENTRATION = 0.05, 5.0
 patients differ in it: a beta distribution (ASSUMPTION)."""
 SEVERE = 3
 """CTCAE grade from which an adverse reaction counts."""
+_AT_ONCE = 1000  # patients whose beliefs are held in memory
 _FURTHEST = 6.0  # SD of an innovation, as a belief counts it
 _SECONDS_PER_DAY = 86_400.0
 
@@ -85,11 +86,13 @@ def followed(dosing: Dosing, log: Trajectories) -> Results:
     days = dosing.scenario.clock.days / dosing.scenario.clock.shown
     assert log.times is not None
     rows_of: list[tuple[int, int, float, float, float]] = []
-    for step in steps(dosing.filter, log):
-        for item in surprises(dosing.scenario, step.moved, step.arrived):
-            row = int(step.rows[item.row])
-            at = float(log.times[row, step.visit]) * days
-            rows_of.append((row, item.measurement, at, item.value, item.z))
+    for first in range(0, log.n_patients, _AT_ONCE):
+        some = log.select(np.arange(first, min(first + _AT_ONCE, log.n_patients)))
+        for step in steps(dosing.filter, some):
+            for item in surprises(dosing.scenario, step.moved, step.arrived):
+                row = first + int(step.rows[item.row])
+                at = float(log.times[row, step.visit]) * days
+                rows_of.append((row, item.measurement, at, item.value, item.z))
     return _results(rows_of)
 
 

@@ -105,18 +105,12 @@ class Rehearsal:
 def learn_usual(scenario: Scenario, policy: LearnedPolicy | None, rehearsal: Rehearsal) -> Usual:
     """Return what is usual where a policy, or Bayesian monitoring where it is None, doses patients of a
     scenario with the version's population."""
-    patients, seed = rehearsal.patients, rehearsal.seed
-    open_limits = Limits(scenario.doses.maximum, RISE, 1.0, SILENCE, (), np.zeros(0), np.zeros(0))
-    dosing = Dosing(scenario, open_limits, "simulated", policy)
-    doses = (
-        Bayesian(scenario, fade=dosing.filter.fade, particles=dosing.particles)
-        if policy is None
-        else policy.standing_on(dosing.filter)
-    )
-    clinic = _Clinic(dosing, Noisy(scenario, doses), scenario.preset(rehearsal.realism), patients, seed)
-    log, results, signals = clinic.treated(None)
+    clinic = RehearsalClinic.of(scenario, policy, rehearsal.realism, rehearsal.seed)
+    dosing, patients = clinic.dosing, rehearsal.patients
+    enrolled = clinic.around(patients)
+    log, results, signals = clinic.treated(enrolled)
     changed = {
-        name: clinic.treated(HiddenShift(name, name, {scenario.need: factor}, since=0.0))[2]
+        name: clinic.treated(enrolled, clinic.needing(factor, since=0.0))[2]
         for name, factor in CHANGES.items()
     }
     features, harm = _seen(dosing, log, min(patients, PATIENTS))
@@ -136,30 +130,66 @@ def learn_usual(scenario: Scenario, policy: LearnedPolicy | None, rehearsal: Reh
         for number, item in enumerate(scenario.measurements)
         if (results.measurement == number).any()
     }
-    return Usual(limits, spread, Baseline.learn(signals, changed, 0.0, rehearsal.plan, seed))
+    return Usual(limits, spread, Baseline.learn(signals, changed, 0.0, rehearsal.plan, rehearsal.seed))
 
 
 @dataclass(frozen=True, eq=False)
-class _Clinic:
-    """Simulated patients of a version."""
+class RehearsalClinic:
+    """Simulated patients of a version, of the `select` namespace, enrolled around a day 0.
+
+    Attributes
+    ----------
+    dosing
+        The version.
+    treats
+        What doses them, drawn between neighbouring doses as live.
+    realism
+        Preset of their world.
+    seed
+        Of the patients.
+    """
 
     dosing: Dosing
     treats: Noisy
     realism: Realism
-    patients: int
     seed: int
 
-    def treated(self, world: HiddenShift | None) -> tuple[Trajectories, Results, Signals]:
-        """Treat them, in a world that changes on day 0 of a calendar on which they are enrolled around it."""
-        scenario, ids = self.dosing.scenario, np.arange(self.patients)
+    @classmethod
+    def of(cls, scenario: Scenario, policy: LearnedPolicy | None, realism: str, seed: int) -> RehearsalClinic:
+        """Return the clinic of a version with the population of `scenario`, dosed by a policy, or by Bayesian
+        monitoring where it is None."""
+        open_limits = Limits(scenario.doses.maximum, RISE, 1.0, SILENCE, (), np.zeros(0), np.zeros(0))
+        dosing = Dosing(scenario, open_limits, "simulated", policy)
+        doses = (
+            Bayesian(scenario, fade=dosing.filter.fade, particles=dosing.particles)
+            if policy is None
+            else policy.standing_on(dosing.filter)
+        )
+        return cls(dosing, Noisy(scenario, doses), scenario.preset(realism), seed)
+
+    @property
+    def span(self) -> float:
+        """Days of follow-up."""
+        return self.dosing.scenario.horizon * self.dosing.scenario.clock.days
+
+    def around(self, patients: int) -> Floats:
+        """Return days of enrolment (n,) from `BEFORE` of follow-up before day 0 to `AFTER` after it."""
+        when = Noise("select", self.seed).uniforms(np.arange(patients), Stream.ROWS)[:, 0, 0]
+        return (when * (BEFORE + AFTER) - BEFORE) * self.span
+
+    def needing(self, factor: float, since: float | None) -> HiddenShift:
+        """Return the world in which everybody needs another dose by a factor, from a moment on."""
+        return HiddenShift("changed", "", {self.dosing.scenario.need: factor}, since=since)
+
+    def treated(
+        self, enrolled: Floats, world: HiddenShift | None = None
+    ) -> tuple[Trajectories, Results, Signals]:
+        """Treat patients 0, 1, ..., enrolled on days (n,); in a world, or in that of the models."""
+        scenario, ids = self.dosing.scenario, np.arange(len(enrolled))
         noise = Noise("select", self.seed)
-        days = scenario.clock.days
-        span = scenario.horizon * days
-        when = noise.uniforms(ids, Stream.ROWS)[:, 0, 0]
-        enrolled = (when * (BEFORE + AFTER) - BEFORE) * span
         log = record(
             scenario, self.treats, scenario.population, ids, noise, self.realism, world=world,
-            enrolled=enrolled / days,
+            enrolled=enrolled / scenario.clock.days,
         )  # fmt: skip
         results = followed(self.dosing, log)
         return log, results, simulated(scenario, log, results, enrolled, noise)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from scipy.stats import binom
 
-from benchmarks.drift import CHANGES, Clinic
+from dosewright.agents import load
 from dosewright.agents.refinement import drift
 from dosewright.agents.refinement.drift import (
     STEP,
@@ -30,6 +30,8 @@ from dosewright.agents.refinement.drift import (
     response,
     watch,
 )
+from dosewright.agents.refinement.usual import CHANGES, RehearsalClinic
+from dosewright.envs import scenario
 from dosewright.evaluation.statistics import Interval
 
 Floats = NDArray[np.float64]
@@ -171,19 +173,22 @@ def test_a_fifth_of_the_patients_is_found_where_all_together_move_a_tenth_of_an_
 def test_simulated_patients_who_need_half_the_dose_are_found() -> None:
     """Warfarin by the shipped policy: 300 followed patients of whom all change on day 0, and 300 of whom none
     does; its small form is that of made-up patients."""
-    simulated, rng = Clinic.of("warfarin"), np.random.default_rng(0)
-    begun = rng.uniform(-60.0, 20.0, 1200)
-    usual = simulated.cohort(1, begun).pool.signals
-    changed = {name: simulated.cohort(2, begun, by).pool.signals for name, by in CHANGES.items()}
-    known = Baseline.learn(usual, changed, 0.0, Plan(300, 60.0, runs=300))
-    followed = rng.uniform(-60.0, 0.0, 300)
-    half = watch(simulated.cohort(3, followed, 0.5).pool.signals, known, 95.0)
+    rng = np.random.default_rng(0)
+
+    def treated(seed: int, enrolled: Floats, factor: float = 1.0) -> Signals:
+        simulated = RehearsalClinic.of(scenario("warfarin"), load("warfarin"), "clinic", seed)
+        return simulated.treated(enrolled, simulated.needing(factor, 0.0))[2]
+
+    begun, followed = rng.uniform(-60.0, 20.0, 1200), rng.uniform(-60.0, 0.0, 300)
+    changed = {name: treated(2, begun, by) for name, by in CHANGES.items()}
+    known = Baseline.learn(treated(1, begun), changed, 0.0, Plan(300, 60.0, runs=300))
+    half = watch(treated(3, followed, 0.5), known, 95.0)
     first = next(alarm for alarm in half.alarms if alarm.stream == "innovation:inr")
     assert first.direction == "higher" and 0.0 < first.time <= 28.0 and abs(first.since) <= 2 * STEP
     # twice the dose that is needed does harm as well
     asked = response(half.alarms)
     assert asked.stages == tuple(Stage) and asked.human
-    assert watch(simulated.cohort(3, followed).pool.signals, known, 95.0).alarms == ()
+    assert watch(treated(3, followed), known, 95.0).alarms == ()
 
 
 # ---------------------------------------------------------------------------------------------- pure state

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,12 @@ from dosewright.agents.estimation.population import Refit, RefittedPopulation
 from dosewright.agents.learning import LearnedPolicy
 from dosewright.agents.refinement import refiner as module
 from dosewright.agents.refinement.drift import Plan, Stage, response, watch
-from dosewright.agents.refinement.events import Event
 from dosewright.agents.refinement.gate import Gate
 from dosewright.agents.refinement.refiner import Refiner, begin, in_use
 from dosewright.agents.refinement.registry import Registry, Version
 from dosewright.agents.refinement.serve import Service
 from dosewright.agents.refinement.served import measured_response, served_log
 from dosewright.agents.refinement.simulated import SimulatedClinic
-from dosewright.agents.refinement.sources import Batch, Record
 from dosewright.agents.refinement.store import Store
 from dosewright.agents.refinement.usual import Rehearsal, Usual, learn_usual
 from dosewright.envs import Noise, Scenario, names, scenario
@@ -56,14 +54,10 @@ def loop(usual: Usual, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ref
 
 
 def streamed(service: Service, known: Scenario, first: int = 0) -> None:
-    def tell(events: Sequence[Event]) -> Mapping[str, float]:
-        records = (Record(e.as_json().encode(), f"event {i}") for i, e in enumerate(events))
-        return {a.patient: a.dose for a in service.take(Batch(tuple(records)), "clinic").answers}
-
     clinic = SimulatedClinic(
         known, known.preset("clinic"), world("half-dose", known), Noise("select", 8), PATIENTS, first=first
     )
-    clinic.run(tell)
+    clinic.run(lambda events: service.tell(events, "clinic").doses)
 
 
 def test_a_change_is_found_and_monitoring_doses_where_it_was(loop: Refiner) -> None:
