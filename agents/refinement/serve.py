@@ -12,6 +12,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -93,6 +95,7 @@ class Service:
     _unanswered: dict[str, Mapping[str, Any]] = field(
         default_factory=dict[str, Mapping[str, Any]], init=False
     )
+    _aside: dict[str, set[str]] = field(default_factory=dict[str, set[str]], init=False)
 
     def __post_init__(self) -> None:
         self.ward = Ward(self.dosing.filter, self.spread)
@@ -103,6 +106,9 @@ class Service:
         for _, note in self.store.journal(UNANSWERED):
             assert note.patient is not None
             self._unanswered[note.patient] = note.body
+        told = (self.store.journal(kind) for kind in (ASIDE, RELEASED))
+        for _, note in sorted(chain(*told), key=itemgetter(0)):
+            self._told(note)
         some: list[Event] = []
         for _, event in self.store.events():
             some.append(event)
@@ -123,20 +129,20 @@ class Service:
         """
         events, refused = self.understand(batch)
         touched = {event.patient for event in events}
-        # what is set aside is known only once a patient is believed, and not news after a restart
-        self.ward.refresh(name for name in touched if name in self.ward.patients)
         try:
             with self.store.transaction():
                 appended = self.store.append(events, refused, source, batch.position)
                 new = [event for _, event in appended.new]
                 gone = {event.patient for _, event in appended.withdrawn}
                 touched |= gone
-                before = {name: dict(self._aside(name)) for name in touched}
                 for name in gone:
                     self._reload(name)
                 self.ward.take(event for event in new if event.patient not in gone)
                 notes = self._overrides(new)
-                notes += self._changed(touched, before)
+                # what is set aside is known only once a patient is believed
+                self.ward.refresh(name for name in touched if name in self.ward.patients)
+                changed = self._changed(touched)
+                notes += changed
                 asked, silent = self._asking({event.patient for event in new} | gone)
                 answers = self.dosing.answer([item for item, _ in asked])
                 notes += silent
@@ -151,6 +157,8 @@ class Service:
             raise
         for note in silent:
             self._unanswered[str(note.patient)] = note.body
+        for note in changed:
+            self._told(note)
         for answer, (item, _) in zip(answers, asked, strict=True):
             self._served[answer.patient] = _Served(answer.event, _basis(item.belief_rows), answer.dose)
         return Taken(len(new), appended.duplicates, appended.refused, tuple(answers), tuple(notes))
@@ -190,6 +198,7 @@ class Service:
         self.ward.forget(patient)
         self._served.pop(patient, None)
         self._unanswered.pop(patient, None)
+        self._aside.pop(patient, None)
 
     def switch(self, dosing: Dosing, spread: Mapping[str, float]) -> None:
         """Dose by another version from now on: beliefs are kept by its population from each patient's first
@@ -282,24 +291,26 @@ class Service:
 
     # ----------------------------------------------------------------------------------------- set aside
 
-    def _aside(self, name: str) -> Mapping[str, str]:
-        patient = self.ward.patients.get(name)
-        return {} if patient is None else patient.aside
-
-    def _changed(self, names: Iterable[str], before: Mapping[str, Mapping[str, str]]) -> list[Note]:
-        """Say which results are not believed, and which are again."""
+    def _changed(self, names: Iterable[str]) -> list[Note]:
+        """Say which results are not believed, and which are again, that was not said before: by whatever
+        came since, events or another version."""
         notes: list[Note] = []
         for name in sorted(names):
-            now = self._aside(name)
             patient = self.ward.patients.get(name)
             if patient is None:
                 continue
-            for id in [id for id in now if id not in before[name]]:
+            now, told = patient.aside, self._aside.get(name, set())
+            for id in [id for id in now if id not in told]:
                 body = {"event": id, "reason": now[id]}
                 notes.append(Note(ASIDE, name, patient.chart.last, body))
-            for id in [id for id in before[name] if id not in now]:
+            for id in sorted(told - set(now)):
                 notes.append(Note(RELEASED, name, patient.chart.last, {"event": id}))
         return notes
+
+    def _told(self, note: Note) -> None:
+        """Remember what was said of a result."""
+        told = self._aside.setdefault(str(note.patient), set())
+        (told.add if note.kind == ASIDE else told.discard)(str(note.body["event"]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -696,6 +696,20 @@ def test_a_result_that_is_believed_again_is_noted(warfarin: Scenario, store: Sto
     ]  # fmt: skip
 
 
+def test_what_another_version_believes_is_noted(warfarin: Scenario, store: Store, service: Service) -> None:
+    """A version in whose world results scatter a hundred times as far finds none of them surprising."""
+    events, wrong = _tenfold(warfarin)
+    service.take(batch(events), "x")
+    service.switch(service.dosing, {"inr": 100.0})
+    reaction = wrong.model_copy(
+        update={"id": "a", "kind": "adverse_event", "code": "x", "value": 2.0, "unit": None}
+    )
+    taken = service.take(batch([reaction]), "x")
+    assert [note.kind for note in taken.notes] == [RELEASED, RECOMMENDATION]
+    assert taken.notes[0].body == {"event": wrong.id}
+    assert service.take(batch([reaction.model_copy(update={"id": "b"})]), "x").notes == ()
+
+
 # -------------------------------------------------------------------------------------- faults and restarts
 
 
