@@ -168,7 +168,7 @@ def main(
     with ExitStack() as stack:
         folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         registry = Registry(folder / "registry")
-        rehearsal = Rehearsal(patients=2000, plan=Plan(patients=patients, runs=300), seed=seed)
+        rehearsal = Rehearsal(plan=Plan(patients=patients, runs=300), seed=seed)
         use = in_use(begin(registry, known, rehearsal), known)
         store = stack.enter_context(Store.open(folder / "events.db", drug, known.version))
         service = Service(store, known, use.dosing(seed), use.usual.spread)

@@ -70,8 +70,8 @@ def demonstrate(
     """
     known = scenario(drug)
     registry = Registry(folder / "registry")
-    rehearsal = Rehearsal(patients=2000, plan=Plan(patients=patients, runs=300), seed=seed)
-    say("the first version: what is usual of it, from 2000 simulated patients")
+    rehearsal = Rehearsal(plan=Plan(patients=patients, runs=300), seed=seed)
+    say(f"the first version: what is usual of it, from {rehearsal.patients} simulated patients")
     first = begin(registry, known, rehearsal)
     use = in_use(first, known)
     with Store.open(folder / "events.db", drug, known.version) as store:

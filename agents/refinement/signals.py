@@ -46,7 +46,7 @@ class Results:
     ----------
     patient, measurement : (m,) numbers
     course : (m,) days since enrolment
-    value, z : (m,) result, and its standardised innovation
+    value, z, sd : (m,) result, its standardised innovation, and the SD of the logarithm that was expected
     """
 
     patient: Ints
@@ -54,6 +54,7 @@ class Results:
     course: Floats
     value: Floats
     z: Floats
+    sd: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,14 +86,14 @@ def followed(dosing: Dosing, log: Trajectories) -> Results:
     """Return the results of a simulated log against what the belief of a version expected."""
     days = dosing.scenario.clock.days / dosing.scenario.clock.shown
     assert log.times is not None
-    rows_of: list[tuple[int, int, float, float, float]] = []
+    rows_of: list[tuple[int, int, float, float, float, float]] = []
     for first in range(0, log.n_patients, _AT_ONCE):
         some = log.select(np.arange(first, min(first + _AT_ONCE, log.n_patients)))
         for step in steps(dosing.filter, some):
             for item in surprises(dosing.scenario, step.moved, step.arrived):
                 row = first + int(step.rows[item.row])
                 at = float(log.times[row, step.visit]) * days
-                rows_of.append((row, item.measurement, at, item.value, item.z))
+                rows_of.append((row, item.measurement, at, item.value, item.z, item.sd))
     return _results(rows_of)
 
 
@@ -142,11 +143,11 @@ def streamed(ward: Ward, overrides: Sequence[tuple[str, datetime, bool]], begin:
     begun = np.array([_days(time, begin) for time in times])
     sites = [patient.chart.site for patient in patients]
     length = scenario.clock.length / scenario.clock.days
-    rows: list[tuple[int, int, float, float, float]] = []
+    rows: list[tuple[int, int, float, float, float, float]] = []
     for number, patient in enumerate(patients):
         visits = patient.chart.course.visits
-        for visit, measurement, value, z in patient.innovations:
-            rows.append((number, measurement, visits[visit].visit.clock / length, value, z))
+        for visit, measurement, value, z, sd in patient.innovations:
+            rows.append((number, measurement, visits[visit].visit.clock / length, value, z, sd))
     first = np.stack([np.frombuffer(patient.rows[0], dtype=np.float32) for patient in patients])
     parts = list(_of_results(scenario, _results(rows), begun, sites, _people(scenario, first)))
     place = {name: number for number, name in enumerate(names)}
@@ -163,8 +164,8 @@ def streamed(ward: Ward, overrides: Sequence[tuple[str, datetime, bool]], begin:
     return Signals.joined(parts)
 
 
-def _results(rows: Sequence[tuple[int, int, float, float, float]]) -> Results:
-    columns = list(zip(*rows, strict=True)) or [()] * 5
+def _results(rows: Sequence[tuple[int, int, float, float, float, float]]) -> Results:
+    columns = list(zip(*rows, strict=True)) or [()] * 6
     patient, measurement = (np.array(column, dtype=np.int64) for column in columns[:2])
     return Results(patient, measurement, *(np.array(column, dtype=np.float64) for column in columns[2:]))
 

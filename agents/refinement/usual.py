@@ -19,6 +19,7 @@ from dosewright.agents.refinement.dosing import Dosing
 from dosewright.agents.refinement.drift import Baseline, Plan, Signals
 from dosewright.agents.refinement.shield import Limits, foresee
 from dosewright.agents.refinement.signals import Results, followed, simulated, steps
+from dosewright.agents.refinement.ward import p_values, tenfold
 from dosewright.agents.regimens import Bayesian, Noisy
 from dosewright.envs import Noise, Scenario, Stream
 from dosewright.envs.realism import Realism
@@ -29,7 +30,7 @@ from dosewright.evaluation.worlds import HiddenShift
 Floats = NDArray[np.float64]
 
 PATIENTS = 1000
-"""Simulated patients that the limits are learned from."""
+"""Simulated patients that the limits are learned from, and what a change does."""
 RISE = 4.6
 """Largest rise of a dose at a time: the largest load of the anchored action."""
 SILENCE = 3
@@ -38,6 +39,8 @@ CHANGES = {"needs more": 1.3, "needs less": 1 / 1.3}
 """Changes of the needed dose that the surveillance looks for."""
 BEFORE, AFTER = 0.67, 0.22
 """Share of follow-up before and after a change in which those are enrolled from whom it is learned."""
+_FALSE = 0.001  # share of right results that may look ten times off: as rare as such errors (ASSUMPTION)
+_STEP = 1.05  # between two spreads that are tried
 _HULL = (0.0005, 0.9995)  # quantiles of a feature that bound what was seen
 _WIDER = 0.25  # by so much of their distance on either side
 _HARM = 0.995  # quantile of P(harm) under the doses that are usually given
@@ -53,7 +56,8 @@ class Usual:
     limits
         Of the shield.
     spread
-        Measurement -> SD of its standardised innovations on the log scale, 1 or more.
+        Measurement -> times that the SD of its standardised innovations on the log scale counts, 1 or more:
+        theirs, or more where tails are so long that results which are right would look ten times too large.
     baseline
         Of the surveillance.
     """
@@ -91,13 +95,14 @@ class Rehearsal:
     realism
         Preset of their world.
     patients, seed
-        How many, of the `select` namespace. The more, the nearer is the rate of false alarms to the plan's.
+        How many, of the `select` namespace, 1000 at least. The more, the lower are the thresholds of the
+        surveillance, and the sooner it finds something.
     plan
         What the surveillance is for.
     """
 
     realism: str = "clinic"
-    patients: int = 4000
+    patients: int = 2000
     plan: Plan = field(default_factory=Plan)
     seed: int = 0
 
@@ -110,7 +115,7 @@ def learn_usual(scenario: Scenario, policy: LearnedPolicy | None, rehearsal: Reh
     enrolled = clinic.around(patients)
     log, results, signals = clinic.treated(enrolled)
     changed = {
-        name: clinic.treated(enrolled, clinic.needing(factor, since=0.0))[2]
+        name: clinic.treated(enrolled[:PATIENTS], clinic.needing(factor, since=0.0))[2]
         for name, factor in CHANGES.items()
     }
     features, harm = _seen(dosing, log, min(patients, PATIENTS))
@@ -126,9 +131,9 @@ def learn_usual(scenario: Scenario, policy: LearnedPolicy | None, rehearsal: Reh
         high=high + width,
     )
     spread = {
-        item.name: max(float(np.std(results.z[results.measurement == number])), 1.0)
+        item.name: _spread(results.z[mine], results.sd[mine])
         for number, item in enumerate(scenario.measurements)
-        if (results.measurement == number).any()
+        if (mine := results.measurement == number).any()
     }
     return Usual(limits, spread, Baseline.learn(signals, changed, 0.0, rehearsal.plan, rehearsal.seed))
 
@@ -193,6 +198,15 @@ class RehearsalClinic:
         )  # fmt: skip
         results = followed(self.dosing, log)
         return log, results, simulated(scenario, log, results, enrolled, noise)
+
+
+def _spread(z: Floats, sd: Floats) -> float:
+    """Return the spread of results (n,) that are all right: with it hardly any is held for one ten times
+    off."""
+    spread = max(float(np.std(z)), 1.0)
+    while tenfold(p_values(z, sd, spread)).mean() > _FALSE:
+        spread *= _STEP
+    return spread
 
 
 def _seen(dosing: Dosing, log: Trajectories, patients: int) -> tuple[NDArray[np.float32], Floats]:

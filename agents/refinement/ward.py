@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,6 +45,17 @@ class Aside:
     reason: str
 
 
+class Innovation(NamedTuple):
+    """A result that was taken in: number of the visit and of the measurement, value, standardised innovation
+    on the log scale, and SD of the logarithm that was expected."""
+
+    visit: int
+    measurement: int
+    value: float
+    z: float
+    sd: float
+
+
 @dataclass(eq=False)
 class Patient:
     """What is known of one patient.
@@ -57,8 +69,7 @@ class Patient:
     rows
         Observation (k,) of every visit that the belief has taken in.
     innovations
-        Of each result taken in: visit, number of the measurement, value, and standardised innovation on the
-        log scale.
+        Of each result taken in.
     aside
         Results that are not believed: event's id -> reason.
     followed
@@ -71,9 +82,7 @@ class Patient:
     chart: Chart
     belief: Belief | None = None
     rows: list[bytes] = field(default_factory=list[bytes])
-    innovations: list[tuple[int, int, float, float]] = field(
-        default_factory=list[tuple[int, int, float, float]]
-    )
+    innovations: list[Innovation] = field(default_factory=list[Innovation])
     aside: dict[str, str] = field(default_factory=dict[str, str])
     followed: Course | None = None
     unbelieved: str = ""
@@ -227,7 +236,9 @@ class Ward:
         for item in results:
             if item.row not in again:
                 patient = patients[item.row]
-                patient.innovations.append((len(patient.rows), item.measurement, item.value, item.z))
+                patient.innovations.append(
+                    Innovation(len(patient.rows), item.measurement, item.value, item.z, item.sd)
+                )
         for place, row in enumerate(sure.tolist()):
             patients[row].belief = after.select(np.array([place]))
             patients[row].rows.append(observation[place].tobytes())
@@ -274,17 +285,35 @@ class Surprise:
     def tenfold(self, item: Measurement, spread: float) -> str:
         """Say that it looks like one in another unit, or with the decimal point elsewhere; empty where it
         does not. The SD counts `spread` times."""
-        step = np.log(10.0) / self.sd
-        z = np.array([self.z, self.z - step, self.z + step]) / spread
-        p, *others = (2.0 * ndtr(-np.abs(z))).tolist()
-        best = int(np.argmax(others))
-        if not (p < SURPRISING and others[best] > ORDINARY):
+        chances = p_values(self.z, self.sd, spread)
+        if not tenfold(chances):
             return ""
+        p, *others = chances.tolist()
+        best = int(np.argmax(others))
         return (
             f"{item.name} of {self.value:g} {item.unit}: as far from what was expected in {p:.1g} of cases, "
             f"{self.value * _TENFOLD[best]:g} in {others[best]:.2g}; is it another unit, or the decimal "
             "point? Send it anew under another id"
         )
+
+
+def p_values(z: ArrayLike, sd: ArrayLike, spread: float) -> Floats:
+    """Return predictive p-values (..., 3) of results, and of them ten times smaller and larger.
+
+    Parameters
+    ----------
+    z, sd : (...) standardised innovations, and the SD of the logarithm that they are counted in
+    spread
+        Times that the SD counts.
+    """
+    step = np.log(10.0) / np.asarray(sd)
+    apart = np.stack(np.broadcast_arrays(z, z - step, z + step), axis=-1)
+    return np.asarray(2.0 * ndtr(-np.abs(apart / spread)))
+
+
+def tenfold(p: Floats) -> NDArray[np.bool_]:
+    """Return which results look like ten times too much or too little, by `p_values` (..., 3)."""
+    return np.asarray((p[..., 0] < SURPRISING) & (p[..., 1:].max(axis=-1) > ORDINARY))
 
 
 def surprises(scenario: Scenario, moved: Belief, arrived: Floats) -> list[Surprise]:

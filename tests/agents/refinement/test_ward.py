@@ -12,11 +12,21 @@ import numpy as np
 import pytest
 
 from dosewright.agents.estimation import Belief, BeliefFilter
+from dosewright.agents.refinement import usual
 from dosewright.agents.refinement import ward as module
 from dosewright.agents.refinement.events import Event, understood
 from dosewright.agents.refinement.factors import most_visits
 from dosewright.agents.refinement.simulated import BEGIN, SimulatedClinic
-from dosewright.agents.refinement.ward import ORDINARY, SURPRISING, Aside, Surprise, Ward, surprises
+from dosewright.agents.refinement.ward import (
+    ORDINARY,
+    SURPRISING,
+    Aside,
+    Surprise,
+    Ward,
+    p_values,
+    surprises,
+    tenfold,
+)
 from dosewright.envs import Intake, Noise, Scenario, Treatment, names, scenario
 from dosewright.envs.pharmacology.units import factor
 from dosewright.evaluation.worlds import world
@@ -424,6 +434,18 @@ def test_a_result_is_tenfold_only_where_the_moved_one_is_ordinary(warfarin: Scen
     assert "; 2.5 in 1; is it another unit" in said(10.0).replace(" cases, 2.5", " cases; 2.5")
 
 
+def test_results_with_long_tails_are_not_taken_for_tenfold_ones() -> None:
+    """Student's t of 3 degrees of freedom, where a factor of ten is 4 SD: one in a thousand at most of the
+    sample that the spread is learned from, and not so many less that nothing would be found; of a normal
+    sample the spread is its SD."""
+    rng = np.random.default_rng(1)
+    t, sd = rng.standard_t(3, size=40_000) / np.sqrt(3.0), np.full(40_000, np.log(10.0) / 4.0)
+    assert 0.0005 < tenfold(p_values(t, sd, usual._spread(t, sd))).mean() <= 0.001
+    assert tenfold(p_values(t, sd, 1.0)).mean() > 0.004
+    normal = rng.standard_normal(40_000)
+    assert usual._spread(normal, sd) == max(normal.std(), 1.0)
+
+
 def test_surprises_are_results_against_what_all_particles_predict(warfarin: Scenario) -> None:
     ward = Ward(kept(warfarin))
     events = clinic(warfarin, "textbook", 3).under(4.0)
@@ -441,7 +463,7 @@ def test_surprises_are_results_against_what_all_particles_predict(warfarin: Scen
         sd = np.sqrt(np.sum(weight * (log - mean) ** 2) + 0.19**2)
         assert item.sd == pytest.approx(sd, rel=1e-12)
         assert item.z == pytest.approx((np.log(item.value) - mean) / sd, rel=1e-9)
-        assert before[item.row].innovations[1] == (1, 0, item.value, item.z)
+        assert before[item.row].innovations[1] == (1, 0, item.value, item.z, item.sd)
 
 
 @pytest.mark.parametrize("drug", ["warfarin", "docetaxel"])
@@ -451,9 +473,9 @@ def test_innovations_of_patients_as_the_model_says_are_standard_normal(drug: str
     dose = float(known.doses.doses[len(known.doses.doses) // 3])
     ward.take(clinic(known, "textbook", 120, together=60).under(dose))
     told = [item for patient in ward.patients.values() for item in patient.innovations]
-    values = np.array([z for *_, z in told])
-    assert len(values) >= 1000 and {visit for visit, *_ in told} == set(range(len(known.calendar) + 1))
-    assert {measurement for _, measurement, *_ in told} == set(range(len(known.measurements)))
+    values = np.array([item.z for item in told])
+    assert len(values) >= 1000 and {item.visit for item in told} == set(range(len(known.calendar) + 1))
+    assert {item.measurement for item in told} == set(range(len(known.measurements)))
     # within four standard errors, and what the filter's approximation may add
     assert abs(values.mean()) < 4 / np.sqrt(len(values)) + 0.02
     assert abs(values.std() - 1) < 4 / np.sqrt(2 * len(values)) + 0.02
