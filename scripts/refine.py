@@ -14,9 +14,23 @@ import click
 @click.option(
     "--fine-tune", type=click.Path(path_type=Path), help="New folder to learn the policy further in."
 )
+@click.option(
+    "--half-life",
+    type=click.FloatRange(0, min_open=True),
+    metavar="DAYS",
+    help="Between enrolments, in which what a patient counts halves; by default all count alike.",
+)
 @click.option("--reason", required=True, help="Why, for the audit log.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of everything.")
-def refine(drug: str, store: Path, registry: Path, fine_tune: Path | None, reason: str, seed: int) -> None:
+def refine(
+    drug: str,
+    store: Path,
+    registry: Path,
+    fine_tune: Path | None,
+    half_life: float | None,
+    reason: str,
+    seed: int,
+) -> None:
     """Refit the population of DRUG from streamed patients, and let the candidate dose if the gate passes it.
 
     The policy goes on from its weights on the belief of the refitted population; with --fine-tune it is
@@ -33,7 +47,7 @@ def refine(drug: str, store: Path, registry: Path, fine_tune: Path | None, reaso
 
     with opened(drug, store, registry, seed, say, Rehearsal(seed=seed)) as refiner:
         refiner.service.ward.refresh(refiner.service.ward.patients)
-        candidate = refiner.propose()
+        candidate = refiner.propose(half_life=half_life)
         found = candidate.population
         for name, shift in zip(found.names, found.shift, strict=True):
             moved = f"× {np.exp(shift):.2f}" if name.startswith("log ") else f"{shift:+.3g}"

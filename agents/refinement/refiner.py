@@ -44,6 +44,7 @@ WEEK = timedelta(days=7)
 NEWEST = 0.2
 """Share of the patients, the newest, on whom predictions are judged: the population that is judged has not
 seen them."""
+_HALF_LIFE = "half_life_days"  # beside a version's population: it is made again in the same way
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +67,8 @@ class Candidate:
         Whom it was learned from.
     learned_further
         Whether the policy was fine-tuned, or has the weights of the version before.
+    half_life
+        Days between enrolments in which what a patient counts halves; None: all count alike.
     """
 
     population: RefittedPopulation
@@ -75,6 +78,7 @@ class Candidate:
     folder: Path | None
     patients: tuple[str, ...]
     learned_further: bool = False
+    half_life: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +239,7 @@ class Refiner:
 
     def begin_of_calendar(self) -> datetime:
         """Day 0 of the calendar: the first enrolment."""
-        return min(event.time for _, event in self.store.events() if event.kind == "enrolled")
+        return min(self._enrolments().values())
 
     def _signals(self) -> Signals | None:
         """Return the signals since the last promotion."""
@@ -268,35 +272,55 @@ class Refiner:
         held, made = factors_of(self.store, self.maker)
         self.store.put_factors(made)
         blobs = {item.patient: item.blob for item in (*held, *made)}
-        enrolled = {
-            event.patient: (event.time, event.patient)
-            for _, event in self.store.events()
-            if event.kind == "enrolled"
-        }
-        names = sorted((name for name in blobs if name in enrolled), key=enrolled.__getitem__)
+        enrolled = self._enrolments()
+        names = sorted((name for name in blobs if name in enrolled), key=lambda name: (enrolled[name], name))
         if not names:
             raise ValueError(
                 f"{self.store.path}: no patient with a result; there is nothing to learn from yet"
             )
         return names, unpacked([blobs[name] for name in names])
 
-    def propose(self, among: Collection[str] | None = None) -> Candidate:
-        """Return the candidate of the patients so far, or of some of them: the refitted population, and the
-        policy that doses now standing on it."""
+    def propose(self, among: Collection[str] | None = None, half_life: float | None = None) -> Candidate:
+        """Return the candidate of the patients so far: the refitted population, and the policy that doses now
+        standing on it.
+
+        Parameters
+        ----------
+        among
+            The patients that count; None: all.
+        half_life
+            Where patients change slowly: days between enrolments in which what a patient counts halves,
+            above 0, from the newest back. None: all count alike.
+        """
         now = in_use(self.registry.current(), self.published)
         names, evidence = self.evidence()
         if among is not None:
             rows = [row for row, name in enumerate(names) if name in among]
             names, evidence = [names[row] for row in rows], evidence.select(rows)
-        fit = self._predicted(names, evidence, now)
-        population = self.refit.fit([evidence])
+        counted = evidence if half_life is None else evidence.fading(self._ages(names), half_life)
+        fit = self._predicted(names, evidence, counted, now)
+        population = self.refit.fit([counted])
         scenario = population.scenario(self.published)
         policy = None if now.policy is None else _standing(now.policy, scenario, now.usual)
-        return Candidate(population, fit, scenario, policy, now.version.policy, tuple(names))
+        return Candidate(
+            population, fit, scenario, policy, now.version.policy, tuple(names), half_life=half_life
+        )
 
-    def _predicted(self, names: Sequence[str], evidence: Evidence, now: InUse) -> PredictiveFit:
-        """Return how well the population of the earlier patients predicts the newest ones, against the one in
-        use: of patients whom neither has seen, as far as there are any."""
+    def _ages(self, names: Sequence[str]) -> list[float]:
+        """Return how many days before the newest of some patients each was enrolled."""
+        enrolled = self._enrolments()
+        newest = max(enrolled[name] for name in names)
+        return [(newest - enrolled[name]).total_seconds() / 86_400 for name in names]
+
+    def _enrolments(self) -> dict[str, datetime]:
+        """Return patient -> time of enrolment."""
+        return {event.patient: event.time for _, event in self.store.events() if event.kind == "enrolled"}
+
+    def _predicted(
+        self, names: Sequence[str], evidence: Evidence, counted: Evidence, now: InUse
+    ) -> PredictiveFit:
+        """Return how well the population of the earlier patients, as far as they count, predicts the newest
+        ones, against the one in use: of patients whom neither has seen, as far as there are any."""
         seen = self._patients_of(now.version)
         unseen = [row for row, name in enumerate(names) if name not in seen]
         newest = max(1, round(NEWEST * len(names)))
@@ -305,7 +329,7 @@ class Refiner:
         if not after or not before:
             return PredictiveFit(0, 0.0)
         judged = evidence.select(after)
-        earlier = self.refit.fit([evidence.select(before)])
+        earlier = self.refit.fit([counted.select(before)])
         gain = judged.moments(earlier).log_marginal - judged.moments(now.population).log_marginal
         return PredictiveFit(len(after), gain)
 
@@ -405,7 +429,7 @@ class Refiner:
         hashes = self.store.hashes()
         return self.registry.create(
             self.published,
-            candidate.population.record(),
+            {**candidate.population.record(), _HALF_LIFE: candidate.half_life},
             usual.record(),
             parent=now,
             regimen=MONITORING if candidate.policy is None else "policy",
@@ -441,7 +465,7 @@ class Refiner:
             self.dose_by(self.registry.rollback(by, f"erasure: {reason}", clean.name))
         again: list[Version] = []
         for version in listed:
-            candidate = self.propose(self._patients_of(version))
+            candidate = self.propose(self._patients_of(version), version.population.get(_HALF_LIFE))
             why = f"{version.name} made again without an erased patient"
             if version.name != before.name:
                 again.append(self._create(candidate, why, None))
@@ -487,5 +511,6 @@ def _words(candidate: Candidate) -> str:
     return (
         f"population of {candidate.population.patients:g} patients, {', '.join(moved)}"
         + (f", with {', '.join(groups)}" if groups else "")
+        + (f", who count half after {candidate.half_life:g} days" if candidate.half_life else "")
         + (", policy learned further" if candidate.learned_further else "")
     )

@@ -110,6 +110,22 @@ def test_the_refitted_population_needs_less_and_predicts_better(loop: Refiner) -
     assert len(candidate.patients) == PATIENTS
 
 
+def test_old_patients_count_for_less_by_their_enrolment(loop: Refiner) -> None:
+    """Ten are enrolled a day: of those of day k of six, 0.5 to the power of (5 − k) / 2 counts; the shift is
+    that of the weighted evidence."""
+    candidate = loop.propose(half_life=2.0)
+    assert candidate.half_life == 2.0
+    weight = 0.5 ** ((5 - np.arange(PATIENTS) // 10) / 2.0)
+    assert candidate.population.patients == pytest.approx(weight.sum())
+    names_, evidence = loop.evidence()
+    assert [int(name.split("-")[-1]) // 10 for name in names_] == sorted(np.arange(PATIENTS) // 10)
+    weighted = loop.refit.fit([replace(evidence, weight=weight)])
+    assert candidate.population.shift == pytest.approx(weighted.shift, abs=1e-12)
+    assert candidate.population.shift != pytest.approx(loop.propose().population.shift, abs=1e-3)
+    with pytest.raises(ValueError, match="half_life = 0"):
+        loop.propose(half_life=0.0)
+
+
 @pytest.mark.parametrize("better", [True, False])
 def test_learning_further_counts_where_it_is_shown_to_be_better(
     loop: Refiner, better: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -141,7 +157,7 @@ def _scaled(policy: LearnedPolicy, factor: float) -> LearnedPolicy:
 
 def test_a_candidate_is_promoted_and_doses_less_at_once(loop: Refiner) -> None:
     known, before = loop.published, loop.registry.current()
-    candidate = loop.propose()
+    candidate = loop.propose(half_life=100.0)
     verdict = loop.judge(candidate)
     lenient = replace(verdict, promoted=True, reasons=("made so by the test",))
     new = loop.settle(candidate, lenient, "a test")
@@ -175,13 +191,19 @@ def test_a_refused_candidate_is_on_record_and_changes_nothing(loop: Refiner) -> 
     assert verdict.attempt == 1
 
 
-def test_erasure_is_as_if_the_patient_had_never_been_there(loop: Refiner) -> None:
-    """The last test: it takes a patient away."""
+def test_erasure_is_as_if_the_patient_had_never_been_there(
+    loop: Refiner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last test of the loop: it takes a patient away. The gate, of 300 pairs here, lets pass."""
+    judge = Refiner.judge
+    monkeypatch.setattr(Refiner, "judge", lambda *asked: replace(judge(*asked), promoted=True))
     names_before, evidence = loop.evidence()
     # no name of another patient begins like this one: what stands behind a name in the file may be anything
     gone = "site-1-7"
     kept = [row for row, name in enumerate(names_before) if name != gone]
     without = loop.refit.fit([evidence.select(kept)])
+    ages = np.array([5.0 - int(names_before[row].split("-")[-1]) // 10 for row in kept])
+    faded = loop.refit.fit([evidence.select(kept).fading(ages, 100.0)])
     hashed, dosed = loop.store.hashes()[gone], loop.registry.current()
     done = loop.erase(gone, "tests", "asked for")
     assert [version.name for version in done.listed] == [dosed.name]
@@ -191,6 +213,10 @@ def test_erasure_is_as_if_the_patient_had_never_been_there(loop: Refiner) -> Non
     refitted = loop.refit.fit([again])
     assert refitted.shift == pytest.approx(without.shift, abs=1e-9)
     assert refitted.omega == pytest.approx(without.omega, abs=1e-9)
+    # the version that saw the patient is made again as it was made: old patients counted for less
+    (made,) = done.again
+    assert RefittedPopulation.parse(made.population).shift == pytest.approx(faded.shift, abs=1e-9)
+    assert done.now.name == made.name
     # whatever doses now has not seen the patient
     assert hashed not in {one for version in loop._chain(done.now) for one in version.saw}
     for file in loop.store.path.parent.rglob("*"):
