@@ -1,9 +1,10 @@
 """How often surveillance says that something changed, where nothing did and where something did.
 
-``python -m benchmarks.drift [DRUG] [--patients N] [--pools DIR]``
+``python -m benchmarks.drift [DRUG] [--patients N] [--learned N] [--pools DIR]``
 
 Patients are treated by the shipped policy in the clinic preset, each once, and resampled whole; DIR keeps
-them for the next time. Three tables:
+them for the next time. What is usual is learned from one pool, of which a version's rehearsal has 2000
+patients (``--learned 2000``), and tried on others. Three tables:
 
 - without a shift: how often any chart says anything in a run of 1000 patients;
 - clearance +30 % (the parameter that the drug's need goes with) in 20 % of N patients who are followed when
@@ -31,7 +32,7 @@ from benchmarks.drugs import load
 from dosewright.agents import load as shipped
 from dosewright.agents.estimation import Belief, BeliefFilter, log_likelihood
 from dosewright.agents.refinement.drift import STEP, Baseline, Plan, Pool, Signals, watch
-from dosewright.agents.refinement.usual import AFTER, BEFORE, CHANGES, RehearsalClinic
+from dosewright.agents.refinement.usual import AFTER, BEFORE, CHANGES, PATIENTS, RehearsalClinic
 from dosewright.envs import scenario
 from dosewright.evaluation.logged import Trajectories
 from dosewright.evaluation.statistics import Interval, proportion_interval
@@ -284,9 +285,18 @@ def admitted(
         print(f"  {n:5d} new patients   {share(np.array(when) <= n)}")
 
 
+def _first(signals: Signals, patients: int) -> Signals:
+    return signals.select(signals.patient < patients)
+
+
 @click.command()
 @click.argument("drug", default="warfarin")
-@click.option("--patients", type=click.IntRange(4000), default=40000, show_default=True)
+@click.option("--patients", type=click.IntRange(4000), default=40000, show_default=True, help="Of each pool.")
+@click.option(
+    "--learned",
+    type=click.IntRange(1000),
+    help="Of them, those that what is usual is learned from; else all.",
+)
 @click.option("--runs", type=click.IntRange(20), default=400, show_default=True)
 @click.option("--seed", default=1, show_default=True)
 @click.option(
@@ -301,21 +311,33 @@ def admitted(
 @click.option(
     "--pools", type=click.Path(file_okay=False), help="Folder in which simulated patients are kept."
 )
-def main(drug: str, patients: int, runs: int, seed: int, sizes: tuple[int, ...], pools: str | None) -> None:
+def main(
+    drug: str,
+    patients: int,
+    learned: int | None,
+    runs: int,
+    seed: int,
+    sizes: tuple[int, ...],
+    pools: str | None,
+) -> None:
     """Print the tables."""
     cohort = cast("Callable[..., Cohort]", Memory(pools, verbose=0).cache(treated))
     rng, some, known = np.random.default_rng(seed), patients // 4, scenario(drug)
-    print(f"{load()}; {drug}, {patients} patients to learn from, {patients} to test with, seed {seed}")
+    most = patients if learned is None else min(learned, patients)
+    print(f"{load()}; {drug}, {most} patients to learn from, {patients} to test with, seed {seed}")
     back, ahead = (part * known.horizon * known.clock.days for part in (BEFORE, AFTER))
-    before, learned, now, begun = (
+    before, begun_around, now, begun = (
         rng.uniform(-back, last, n)
         for last, n in ((ahead, patients), (ahead, some), (0.0, patients), (0.0, some))
     )
     usual, fresh = cohort(drug, seed, before), cohort(drug, seed + 2, now)
-    changed = {name: cohort(drug, seed + 1, learned, name).pool.signals for name in CHANGES}
+    changed = {name: cohort(drug, seed + 1, begun_around, name).pool.signals for name in CHANGES}
+
+    seen = _first(usual.pool.signals, most)
+    after = {name: _first(signals, max(most // 4, PATIENTS)) for name, signals in changed.items()}
 
     def learn(plan: Plan) -> Baseline:
-        return Baseline.learn(usual.pool.signals, changed, 0.0, plan, seed)
+        return Baseline.learn(seen, after, 0.0, plan, seed)
 
     baseline = learn(Plan())
     for stream, templates in baseline.templates.items():
