@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from dosewright.agents.refinement.registry import Registry, Version
 
 _FOLDER = click.argument("folder", type=click.Path(path_type=Path))
+_STORE = click.option(
+    "--store", type=click.Path(path_type=Path, exists=True), required=True, help="File of the events."
+)
 _NOTICE = "Research simulation, not for clinical use."
 
 
@@ -103,10 +106,27 @@ def rollback(folder: Path, reason: str, to: str | None, by: str) -> None:
 
 @registry.command()
 @_FOLDER
+@_STORE
+@click.option("--reason", required=True, help="Why, for the audit log.")
+@click.option("--by", default=getpass.getuser, help="Who looked. Default: the user of this machine.")
+def affirm(folder: Path, store: Path, reason: str, by: str) -> None:
+    """Let the version that doses dose on after an alarm: somebody looked, and it is right.
+
+    Its policy doses again where monitoring did in its place, and surveillance begins anew.
+    """
+    from dosewright.agents.refinement.live import opened
+    from dosewright.agents.refinement.usual import Rehearsal
+
+    drug = _opened(folder).current().scenario
+    with opened(drug, store, folder, 0, click.echo, Rehearsal()) as refiner:
+        found = refiner.affirm(by, reason)
+    click.echo(f"{found.name} ({found.regimen}) doses on; surveillance begins anew")
+
+
+@registry.command()
+@_FOLDER
 @click.argument("patient")
-@click.option(
-    "--store", type=click.Path(path_type=Path, exists=True), required=True, help="File of the events."
-)
+@_STORE
 @click.option("--reason", required=True, help="Why, for the audit log: without the patient's name.")
 @click.option("--by", default=getpass.getuser, help="Who erases. Default: the user of this machine.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of what is made again.")

@@ -38,7 +38,7 @@ from dosewright.envs import Noise, Regimen, Scenario
 from dosewright.evaluation.trial import run_trial
 
 BY = "refiner"
-ALARM, VERDICT, PROMOTION = "alarm", "verdict", "promotion"
+ALARM, VERDICT, PROMOTION, AFFIRMATION = "alarm", "verdict", "promotion", "affirmation"
 WEEK = timedelta(days=7)
 """Of the stream, between two looks at its signals."""
 NEWEST = 0.2
@@ -242,7 +242,7 @@ class Refiner:
         return min(self._enrolments().values())
 
     def _signals(self) -> Signals | None:
-        """Return the signals since the last promotion."""
+        """Return the signals since the version that doses was promoted, or last affirmed."""
         patients = self.service.ward.patients
         if not any(patient.rows for patient in patients.values()):
             return None
@@ -254,10 +254,24 @@ class Refiner:
             if note.patient is not None and note.body["revises"] is None
         ]
         signals = streamed(self.service.ward, answered, begin)
-        promoted = [note.time for _, note in self.store.journal(PROMOTION)]
-        if signals is None or not promoted:
+        notes = (*self.store.journal(PROMOTION), *self.store.journal(AFFIRMATION))
+        if signals is None or not notes:
             return signals
-        return signals.select(signals.time >= (promoted[-1] - begin).total_seconds() / 86_400)
+        since = max(note.time for _, note in notes)
+        return signals.select(signals.time >= (since - begin).total_seconds() / 86_400)
+
+    def affirm(self, by: str, reason: str) -> Version:
+        """Have the version that doses dose on, its policy where an alarm had put monitoring in its place:
+        somebody looked, and it is right. Surveillance begins anew; attempts at the gate are still counted."""
+        version = self.registry.affirm(by, reason)
+        if (time := self._last()) is not None:
+            self.store.note([Note(AFFIRMATION, None, time, {"version": version.name})])
+        self.service.alarms.clear()
+        return version
+
+    def _last(self) -> datetime | None:
+        """Return the time of the stream; None before anybody has come."""
+        return max((p.chart.last for p in self.service.ward.patients.values()), default=None)
 
     # -------------------------------------------------------------------------------------- learning
 
@@ -407,7 +421,7 @@ class Refiner:
             If another version doses now than the one that it was judged against.
         """
         record = verdict.record()
-        time = max((p.chart.last for p in self.service.ward.patients.values()), default=None)
+        time = self._last()
         if not verdict.promoted:
             self.registry.refuse(_words(candidate), BY, reason, {"verdict": record})
             if time is not None:

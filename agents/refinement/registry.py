@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from dosewright.envs import Scenario
 
 Action = Literal[
-    "created", "promoted", "refused", "rolled back", "erased", "listed for retraining", "completed"
-]
+    "created", "promoted", "refused", "affirmed", "rolled back", "erased", "listed for retraining",
+    "completed",
+]  # fmt: skip
 
 _SCHEMA = 1
 _VERSIONS, _AUDIT, _CURRENT, _LOCK = "versions", "audit.jsonl", "current", "lock"
@@ -349,6 +350,19 @@ class Registry:
         with self._writing() as log:
             told = {**body, "candidate": candidate}
             self._done(log, _next_line(log, "refused", None, by, reason, told))
+
+    def affirm(self, by: str, reason: str) -> Version:
+        """Log that the version which doses was looked at and stays, and return it.
+
+        Raises
+        ------
+        ValueError
+            If none doses yet.
+        """
+        found = self.current()
+        with self._writing() as log:
+            self._done(log, _next_line(log, "affirmed", found.name, by, reason, {}))
+        return found
 
     def rollback(self, by: str, reason: str, to: str | None = None) -> Version:
         """Let an earlier version dose again and return it: its files are those that dosed before.

@@ -131,6 +131,20 @@ def test_a_candidate_is_judged_and_the_answer_is_on_record(
     assert audit[-1].reason == "a test"
 
 
+def test_a_version_is_affirmed(tmp_path: Path) -> None:
+    registry, store = tmp_path / "registry", tmp_path / "live.db"
+    streamed = ["stream", "warfarin", "--patients", "6", "--store", str(store), "--registry", str(registry)]
+    assert CliRunner().invoke(cli, streamed).exit_code == 0
+    asked = ["registry", "affirm", str(registry), "--store", str(store), "--by", "Ada", "--reason", "looked"]
+    done = CliRunner().invoke(cli, asked, catch_exceptions=False)
+    (version,) = Registry(registry).versions()
+    assert done.output == f"{version.name} (policy) doses on; surveillance begins anew\n"
+    with Store.open(store, "warfarin", 0) as kept:
+        ((_, note),) = kept.journal("affirmation")
+        assert note.body == {"version": version.name}
+        assert note.time == max(event.time for _, event in kept.events())
+
+
 def test_a_patient_is_erased(tmp_path: Path) -> None:
     registry, store = tmp_path / "registry", tmp_path / "live.db"
     streamed = ["stream", "warfarin", "--patients", "12", "--store", str(store), "--registry", str(registry)]

@@ -78,6 +78,20 @@ def test_a_change_is_found_and_monitoring_doses_where_it_was(loop: Refiner) -> N
     assert response(again.alarms) == response(found.alarms)
 
 
+def test_a_version_that_is_affirmed_doses_on_and_is_watched_anew(loop: Refiner) -> None:
+    attempts, version = loop.attempts(), loop.registry.current()
+    assert (
+        loop.service.alarms
+        and loop.affirm("Ada", "the laboratory had changed its reagent").name == version.name
+    )
+    assert loop.service.alarms == {}
+    line = loop.registry.audit()[-1]
+    assert (line.action, line.version, line.by) == ("affirmed", version.name, "Ada")
+    found, asked = loop.look()  # all that was seen was before
+    assert found.alarms == () and asked.stages == () and loop.service.alarms == {}
+    assert loop.attempts() == attempts and loop.registry.verify() == (1, 3)
+
+
 def test_the_log_of_served_doses_is_what_was_served(loop: Refiner) -> None:
     log = served_log(loop.store, loop.service.ward, loop.published)
     assert log is not None and log.behaviour_log_prob is not None
