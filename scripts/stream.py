@@ -70,6 +70,11 @@ def _live(clinic: SimulatedClinic, store: Path, registry: Path, seed: int) -> No
     say(NOTE)
     drug = clinic.scenario.name
     with opened(drug, store, registry, seed, say, Rehearsal(seed=seed)) as refiner:
+        if any(item.patient.startswith(f"{clinic.site}-") for item in refiner.store.patients()):
+            raise ValueError(
+                f"--store {store}: holds patients of {clinic.site} already, and those who come would be "
+                "taken for them; name another file, the registry may stay"
+            )
         live = Live(refiner)
 
         def tell(events: Sequence[Event]) -> Mapping[str, float]:

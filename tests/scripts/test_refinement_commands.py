@@ -137,6 +137,8 @@ def test_a_version_is_affirmed(tmp_path: Path) -> None:
     assert CliRunner().invoke(cli, streamed).exit_code == 0
     asked = ["registry", "affirm", str(registry), "--store", str(store), "--by", "Ada", "--reason", "looked"]
     done = CliRunner().invoke(cli, asked, catch_exceptions=False)
+    again = CliRunner().invoke(cli, streamed)  # a clinic's patients are no others the second time
+    assert "holds patients of site-1 already" in str(again.exception)
     (version,) = Registry(registry).versions()
     assert done.output == f"{version.name} (policy) doses on; surveillance begins anew\n"
     with Store.open(store, "warfarin", 0) as kept:
