@@ -88,7 +88,7 @@ class Loops:
             words = (
                 f"event in {100 * streamed.harmed.mean():.1f} % of {self.patients}",
                 "no alarm so far" if day is None else f"alarm on day {day:.0f}",
-                _moved(candidate),
+                ", ".join(f"{name} {moved}" for name, moved in candidate.moved.items()),
                 *(("policy learned further",) if further else ()),
                 f"refused: {'; '.join(verdict.reasons)}" if version is None else f"promoted: {version.name}",
             )
@@ -103,17 +103,6 @@ class Loops:
         assert refitted.policy is not None
         learned = LearnedPolicy.load(self.folder / f"training-{loop}" / "policy")
         return learned.standing_on(refitted.policy.belief_filter)
-
-
-def _moved(candidate: Candidate) -> str:
-    """Say by how much the refitted population's parameters differ from the published ones."""
-    found = candidate.population
-    return ", ".join(
-        f"{name.removeprefix('log ')} × {np.exp(shift):.2f}"
-        if name.startswith("log ")
-        else f"{name} {shift:+.2g}"
-        for name, shift in zip(found.names, found.shift, strict=True)
-    )
 
 
 def compared(result: TrialResult, first: str) -> None:
@@ -164,6 +153,8 @@ def main(
     """Run the loops and print the tables."""
     known = scenario(drug)
     hidden = world(where, known)
+    if out is not None and out.exists():
+        raise click.UsageError(f"--out {out}: exists already; name a new folder")
     print(f"{load()}; {drug}, world {where}: {hidden.words}; seed {seed}")
     with ExitStack() as stack:
         folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -36,8 +36,6 @@ def refine(
     The policy goes on from its weights on the belief of the refitted population; with --fine-tune it is
     learned further in the simulator of that population first.
     """
-    import numpy as np
-
     from dosewright.agents.bedside import NOTE
     from dosewright.agents.refinement.live import opened
     from dosewright.agents.refinement.usual import Rehearsal
@@ -48,10 +46,8 @@ def refine(
     with opened(drug, store, registry, seed, say, Rehearsal(seed=seed)) as refiner:
         refiner.service.ward.refresh(refiner.service.ward.patients)
         candidate = refiner.propose(half_life=half_life)
-        found = candidate.population
-        for name, shift in zip(found.names, found.shift, strict=True):
-            moved = f"× {np.exp(shift):.2f}" if name.startswith("log ") else f"{shift:+.3g}"
-            click.echo(f"{name.removeprefix('log ')}: {moved}")
+        for name, moved in candidate.moved.items():
+            click.echo(f"{name}: {moved}")
         if fine_tune is not None:
             candidate = refiner.learn_further(candidate, fine_tune)
             click.echo(

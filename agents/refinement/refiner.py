@@ -80,6 +80,16 @@ class Candidate:
     learned_further: bool = False
     half_life: float | None = None
 
+    @property
+    def moved(self) -> dict[str, str]:
+        """Parameter -> by how much the refitted population differs from the published one in it, in words."""
+        return {
+            name.removeprefix("log "): f"× {np.exp(shift):.2f}"
+            if name.startswith("log ")
+            else f"{shift:+.3g}"
+            for name, shift in zip(self.population.names, self.population.shift, strict=True)
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class Erased:
@@ -339,7 +349,8 @@ class Refiner:
         unseen = [row for row, name in enumerate(names) if name not in seen]
         newest = max(1, round(NEWEST * len(names)))
         after = unseen[-newest:]
-        before = [row for row in range(len(names)) if row not in set(after)]
+        judged_on = set(after)
+        before = [row for row in range(len(names)) if row not in judged_on]
         if not after or not before:
             return PredictiveFit(0, 0.0)
         judged = evidence.select(after)

@@ -359,8 +359,8 @@ class Registry:
         ValueError
             If none doses yet.
         """
-        found = self.current()
         with self._writing() as log:
+            found = self._current(log.lines)
             self._done(log, _next_line(log, "affirmed", found.name, by, reason, {}))
         return found
 
@@ -430,7 +430,9 @@ class Registry:
 
     def current(self) -> Version:
         """Return the version that doses now; an error where none was promoted yet."""
-        lines = self._counted()
+        return self._current(self._counted())
+
+    def _current(self, lines: Sequence[AuditLine]) -> Version:
         dosing = _dosing(lines)
         if not dosing:
             raise ValueError(f"registry {self.path}: no version was promoted yet; promote the first")
